@@ -1,0 +1,113 @@
+//! What was seen of the kernel in one run: interfaces, and the routes and rules that matter to us.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+/// Everything the kernel was asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    pub interfaces: Vec<Interface>,
+    /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces
+    /// (local, broadcast, multicast and anycast routes left out).
+    pub routes: Vec<Route>,
+    /// Every rule of our protocol number.
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interface {
+    pub name: String,
+    pub index: u32,
+    /// Administratively up (IFF_UP, netdevice(7)).
+    pub up: bool,
+    /// Carrier is there (IFF_LOWER_UP, netdevice(7)).
+    pub carrier: bool,
+    /// IFF_POINTOPOINT: ppp, tun, wireguard.
+    pub point_to_point: bool,
+    pub addresses: Vec<Address>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Address {
+    /// The interface's own address with the length of its subnet's prefix.
+    pub network: IpNetwork,
+    /// The far end's address on a point-to-point interface.
+    pub peer: Option<IpNetwork>,
+    /// RT_SCOPE_UNIVERSE: neither link-local nor host.
+    pub global: bool,
+    /// IPv6: duplicate address detection has not ended well yet; the kernel does not send from it.
+    pub tentative: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// A route, seen or wanted. A multipath route is seen as one `Route` per next hop.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Route {
+    pub table: u32,
+    pub destination: IpNetwork,
+    pub target: RouteTarget,
+    /// IPv4: 0 unless said otherwise; IPv6: the kernel says 1024 where nothing was said.
+    pub metric: u32,
+    /// Who made it (RTPROT_*, rtnetlink(7)).
+    pub protocol: u8,
+    /// RTNH_F_DEAD or RTNH_F_LINKDOWN: the kernel may not use it, or it leads to a cable that is not there.
+    pub dead: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RouteTarget {
+    /// Out of an interface, by way of a gateway where there is one.
+    Out {
+        interface: String,
+        via: Option<IpAddr>,
+        /// RTNH_F_ONLINK: the gateway is reachable though no subnet of the interface holds it.
+        onlink: bool,
+    },
+    Unreachable,
+    /// blackhole, prohibit, throw: never ours.
+    Other,
+}
+
+/// A policy rule of ours, seen or wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rule {
+    pub family: Family,
+    pub priority: u32,
+    pub from: Option<IpNetwork>,
+    pub to: Option<IpNetwork>,
+    pub iif: Option<String>,
+    /// An IP protocol number (RFC 5237 registry): 1 ICMP, 58 ICMPv6.
+    pub ipproto: Option<u8>,
+    pub table: u32,
+    pub protocol: u8,
+}
+
+/// The main routing table (RT_TABLE_MAIN, rtnetlink(7)).
+pub const MAIN_TABLE: u32 = 254;
+
+impl From<IpAddr> for Family {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+impl From<&IpNetwork> for Family {
+    fn from(network: &IpNetwork) -> Self {
+        Family::from(network.network())
+    }
+}
+
+impl Facts {
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.name == name)
+    }
+}
