@@ -106,6 +106,13 @@ impl From<&IpNetwork> for Family {
     }
 }
 
+impl Address {
+    /// Whether the other address is a direct neighbour: in the same subnet, or the far end.
+    pub fn reaches(&self, other: IpAddr) -> bool {
+        self.network.contains(other) || self.peer.is_some_and(|peer| peer.contains(other))
+    }
+}
+
 impl Facts {
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)

@@ -1,4 +1,21 @@
 //! What is decided, as pure functions: no clock, no file, no socket, no process, no printing.
+//! In the order of a run:
 
+/// What the admin wants.
 pub mod config;
+/// Which link should carry the traffic.
+pub mod decide;
+/// What happened, as sentences.
+pub mod event;
+/// What was seen of the kernel.
 pub mod facts;
+/// Each link's interface and gateways in what was seen.
+pub mod gateway;
+/// From answers to verdicts.
+pub mod health;
+/// What the last run knew, for people and programs.
+pub mod report;
+/// What should be in the kernel, and the difference to what is there.
+pub mod routing;
+/// What one run leaves to the next.
+pub mod state;

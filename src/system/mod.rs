@@ -1,1 +1,14 @@
 //! The outside world, one file per thing: each reads or changes, none decides.
+
+/// The time, and which boot this is.
+pub mod clock;
+/// Changes to routes and rules.
+pub mod iproute;
+/// Log lines.
+pub mod journal;
+/// One round of echo requests.
+pub mod ping;
+/// Children with a time limit.
+pub mod process;
+/// The lock and the state file.
+pub mod store;

@@ -1,0 +1,289 @@
+//! Where each link's traffic leaves the box: its interface, its gateways, and what stands in the way.
+//!
+//! Nothing here is remembered from run to run. DHCP, PPP and people change gateways under way, and a monitor that
+//! goes on with the old one is worse than none.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::config::{Config, Gateway, Link, Target};
+use super::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget};
+
+/// A link as it stands in this run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Known from the config, or found by the gateway's subnet.
+    pub interface: Option<String>,
+    /// Whether the interface can carry traffic at all.
+    pub carries: Result<(), Obstacle>,
+    pub v4: Result<Way, Obstacle>,
+    pub v6: Result<Way, Obstacle>,
+}
+
+/// The way out over a link, in one address family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    pub interface: String,
+    /// Missing on a point-to-point interface.
+    pub via: Option<IpAddr>,
+    /// No subnet of the interface holds the gateway; the kernel must be told that it is a neighbour all the same.
+    pub onlink: bool,
+    /// The interface's own addresses of this family.
+    pub addresses: Vec<Address>,
+}
+
+/// What keeps a link from carrying traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Obstacle {
+    NoInterface(String),
+    /// The link names no interface, and no interface has an address in its gateway's subnet.
+    GatewayInNoSubnet(IpAddr),
+    AdminDown(String),
+    NoCarrier(String),
+    NoAddress(Family, String),
+    NoGateway(Family, String),
+}
+
+impl Obstacle {
+    /// The interface cannot carry anything: there is nothing to confirm by further rounds.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Obstacle::NoInterface(_) | Obstacle::AdminDown(_) | Obstacle::NoCarrier(_))
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Obstacle::NoInterface(name) => write!(f, "interface {name} does not exist"),
+            Obstacle::GatewayInNoSubnet(gateway) => {
+                write!(f, "no interface has an address in the subnet of gateway {gateway}")
+            }
+            Obstacle::AdminDown(name) => write!(f, "interface {name} is administratively down"),
+            Obstacle::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
+            Obstacle::NoAddress(family, name) => write!(f, "interface {name} has no {family} address"),
+            Obstacle::NoGateway(family, name) => {
+                write!(f, "no {family} gateway is known for {name}: it has no default route")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+impl Line {
+    pub fn way(&self, family: Family) -> Result<&Way, &Obstacle> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// Why nothing can leave by this link in either family.
+    pub fn obstacle(&self) -> Option<&Obstacle> {
+        match (&self.carries, &self.v4, &self.v6) {
+            (Err(obstacle), _, _) => Some(obstacle),
+            (Ok(()), Err(obstacle), Err(_)) => Some(obstacle),
+            _ => None,
+        }
+    }
+
+    /// The address behind a target, where it has one just now.
+    ///
+    /// The word `gateway` means the IPv4 gateway, else the IPv6 one; a link-local one is no target, because ping-rs
+    /// cannot name the interface (scope id) it belongs to.
+    pub fn resolve(&self, target: Target) -> Option<IpAddr> {
+        match target {
+            Target::Address(address) => Some(address),
+            Target::Gateway => {
+                let gateway = |way: &Result<Way, Obstacle>| way.as_ref().ok().and_then(|way| way.via);
+                gateway(&self.v4).or_else(|| gateway(&self.v6)).filter(|address| !is_link_local(*address))
+            }
+        }
+    }
+}
+
+impl Way {
+    /// Whether the address is a direct neighbour: inside a subnet of the interface, or its far end.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.reaches(address))
+    }
+}
+
+/// Finds every link's interface and gateways in what the kernel says just now.
+pub fn survey(config: &Config, facts: &Facts) -> Vec<Line> {
+    config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect()
+}
+
+/// The interface that a link uses: the one it names, else the one whose subnet holds its gateway.
+pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a Interface> {
+    match (&link.interface, link.gateway) {
+        (Some(name), _) => interfaces.iter().find(|interface| interface.name == *name),
+        (None, Gateway::Address(gateway)) => {
+            let holds = |interface: &&Interface| interface.addresses.iter().any(|own| own.reaches(gateway));
+            interfaces.iter().find(holds)
+        }
+        (None, _) => None,
+    }
+}
+
+fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
+    let Some(interface) = interface_of(link, &facts.interfaces) else {
+        let obstacle = match (&link.interface, link.gateway) {
+            (None, Gateway::Address(gateway)) => Obstacle::GatewayInNoSubnet(gateway),
+            (name, _) => Obstacle::NoInterface(name.clone().unwrap_or_default()),
+        };
+        let (carries, v4, v6) = (Err(obstacle.clone()), Err(obstacle.clone()), Err(obstacle));
+        return Line { interface: link.interface.clone(), carries, v4, v6 };
+    };
+    let name = &interface.name;
+    // Carrier is asked for separately: routes may stand, and stay, over a cable that is out (`linkdown`).
+    let carries = match interface {
+        Interface { up: false, .. } => Err(Obstacle::AdminDown(name.clone())),
+        Interface { carrier: false, .. } => Err(Obstacle::NoCarrier(name.clone())),
+        _ => Ok(()),
+    };
+    let way = |setting, family| find_way(setting, family, interface, protocol, &facts.routes);
+    Line {
+        interface: Some(name.clone()),
+        carries,
+        v4: way(link.gateway, Family::V4),
+        v6: way(link.gateway6, Family::V6),
+    }
+}
+
+fn find_way(
+    setting: Gateway,
+    family: Family,
+    interface: &Interface,
+    protocol: u8,
+    routes: &[Route],
+) -> Result<Way, Obstacle> {
+    let name = interface.name.clone();
+    if !interface.up {
+        return Err(Obstacle::AdminDown(name));
+    }
+    let usable =
+        |address: &Address| Family::from(&address.network) == family && address.global && !address.tentative;
+    let addresses: Vec<Address> = interface.addresses.iter().copied().filter(usable).collect();
+    if addresses.is_empty() {
+        return Err(Obstacle::NoAddress(family, name));
+    }
+    let direct = Way { interface: name.clone(), via: None, onlink: false, addresses };
+    match setting {
+        Gateway::Address(gateway) => Ok(direct.by_way_of(gateway)),
+        // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
+        Gateway::None if family == Family::V4 || interface.point_to_point => Ok(direct),
+        Gateway::None => Err(Obstacle::NoGateway(family, name)),
+        Gateway::Auto => match default_route_of(&name, family, protocol, routes) {
+            Some((Some(gateway), onlink)) => {
+                let way = direct.by_way_of(gateway);
+                // The kernel may know a host route to the gateway; then it did not need the flag, and nor do we.
+                Ok(Way { onlink, ..way })
+            }
+            Some((None, _)) => Ok(direct),
+            None if interface.point_to_point => Ok(direct),
+            None => Err(Obstacle::NoGateway(family, name)),
+        },
+    }
+}
+
+impl Way {
+    fn by_way_of(self, gateway: IpAddr) -> Way {
+        let onlink = !self.holds(gateway) && !is_link_local(gateway);
+        Way { via: Some(gateway), onlink, ..self }
+    }
+}
+
+/// Gateway and on-link flag of the interface's own default route: not one of ours, any metric, the main table first.
+fn default_route_of(
+    interface: &str,
+    family: Family,
+    protocol: u8,
+    routes: &[Route],
+) -> Option<(Option<IpAddr>, bool)> {
+    routes
+        .iter()
+        .filter(|route| route.protocol != protocol && route.is_default(family))
+        .filter_map(|route| match &route.target {
+            RouteTarget::Out { interface: out, via, onlink } if out == interface => {
+                Some((route.table != MAIN_TABLE, route.metric, (*via, *onlink)))
+            }
+            _ => None,
+        })
+        .min_by_key(|(elsewhere, metric, _)| (*elsewhere, *metric))
+        .map(|(_, _, gateway)| gateway)
+}
+
+/// What an admin should look at, link by link, as sentences.
+pub fn problems(config: &Config, lines: &[Line]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (link, line) in config.links.iter().zip(lines) {
+        if let Some(obstacle) = line.obstacle() {
+            let cure = match obstacle {
+                Obstacle::NoInterface(_) => "; see `ip link` for the names there are",
+                Obstacle::GatewayInNoSubnet(_) => {
+                    "; give an interface an address there, or name the link's `interface`"
+                }
+                Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
+                Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
+                Obstacle::NoAddress(..) => "; is its DHCP or PPP client running?",
+                Obstacle::NoGateway(..) => {
+                    "; set `gateway` in the config, or let its DHCP client install one"
+                }
+            };
+            problems.push(format!("{}: {obstacle}{cure}", link.name));
+        }
+        for (setting, way) in [(link.gateway, &line.v4), (link.gateway6, &line.v6)] {
+            // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
+            if let (Gateway::Address(gateway), Ok(way)) = (setting, way)
+                && way.onlink
+                && way.addresses.iter().any(|own| own.network.prefix() < IpNetwork::from(gateway).prefix())
+            {
+                problems.push(format!(
+                    "{}: gateway {gateway} lies outside the subnets of {} ({}); if it is not really a neighbour \
+                     there, correct `gateway` or the interface's address",
+                    link.name,
+                    way.interface,
+                    way.addresses.iter().map(|own| own.network.to_string()).collect::<Vec<_>>().join(", ")
+                ));
+            }
+        }
+    }
+    problems.extend(shared_targets(config, lines).into_iter().map(|(first, second, address)| {
+        format!(
+            "{} and {} both have {address} as a target just now, and one target can serve only one link; \
+             give {} another target",
+            config.links[first].name, config.links[second].name, config.links[second].name
+        )
+    }));
+    problems
+}
+
+/// Targets that two links have in common just now (`gateway` on two lines with the same router address): first
+/// link, second link, address. The config refuses the ones that it can see.
+pub fn shared_targets(config: &Config, lines: &[Line]) -> Vec<(usize, usize, IpAddr)> {
+    let mut taken: Vec<(usize, IpAddr)> = Vec::new();
+    let mut shared = Vec::new();
+    for (index, (link, line)) in config.links.iter().zip(lines).enumerate() {
+        for address in link.targets.iter().filter_map(|target| line.resolve(*target)) {
+            match taken.iter().find(|(_, other)| *other == address) {
+                Some((first, _)) => shared.push((*first, index, address)),
+                None => taken.push((index, address)),
+            }
+        }
+    }
+    shared
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}

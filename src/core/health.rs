@@ -1,0 +1,148 @@
+//! Whether a link works: from the answers of one round to a verdict.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Link;
+use super::gateway::Line;
+
+/// What became of one echo request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub address: IpAddr,
+    /// The round-trip time, or why there is none.
+    pub result: Result<Duration, Failure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing came back in time, or only from somebody else.
+    NoAnswer,
+    /// The kernel, or a router on the way, says that there is no way there.
+    Unreachable,
+    /// The interface, its address or its gateway is missing: the reason.
+    Unusable(String),
+    /// Two links have this target just now, and it serves the other one.
+    Shared,
+    /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
+    OwnFault(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Failure::NoAnswer => f.write_str("no answer"),
+            Failure::Unreachable => f.write_str("unreachable"),
+            Failure::Unusable(why) | Failure::OwnFault(why) => f.write_str(why),
+            Failure::Shared => f.write_str("not probed, it is another link's target"),
+        }
+    }
+}
+
+/// One round of one link.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Round {
+    Good,
+    /// Too few answers; the reason as a clause: "no answer from 192.0.2.1".
+    Failed(String),
+    /// The interface cannot carry traffic; the reason.
+    Unusable(String),
+    /// A fault of our own: it says nothing of the line.
+    Void,
+    /// Not probed in this run.
+    NotDue,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Up,
+    Down,
+}
+
+/// A link's verdict and the leaky counter behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub verdict: Verdict,
+    /// 0 to `threshold`: a failed round adds one, a good round takes one away.
+    pub failed_rounds: u32,
+}
+
+impl Health {
+    /// What is assumed of a link of which nothing is known.
+    pub const UNKNOWN: Health = Health { verdict: Verdict::Up, failed_rounds: 0 };
+
+    /// The health after one more round.
+    pub fn after(self, round: &Round, threshold: u32) -> Health {
+        let failed_rounds = match round {
+            Round::Good => self.failed_rounds.min(threshold).saturating_sub(1),
+            Round::Failed(_) => (self.failed_rounds + 1).min(threshold),
+            Round::Unusable(_) => threshold,
+            Round::Void | Round::NotDue => return self,
+        };
+        let verdict = match failed_rounds {
+            0 => Verdict::Up,
+            rounds if rounds >= threshold => Verdict::Down,
+            _ => self.verdict,
+        };
+        Health { verdict, failed_rounds }
+    }
+}
+
+/// Weighs the answers of one link's targets.
+pub fn judge(link: &Link, line: &Line, answers: &[Answer]) -> Round {
+    match line.obstacle() {
+        Some(obstacle) if obstacle.is_final() => return Round::Unusable(obstacle.to_string()),
+        Some(obstacle) => return Round::Failed(obstacle.to_string()),
+        None if link.targets.is_empty() => return Round::Good,
+        None => {}
+    }
+    if answers.iter().any(|answer| matches!(answer.result, Err(Failure::OwnFault(_)))) {
+        return Round::Void;
+    }
+    let answered = answers.iter().filter(|answer| answer.result.is_ok()).count();
+    if answered >= link.quorum as usize { Round::Good } else { Round::Failed(blame(link, answers)) }
+}
+
+fn blame(link: &Link, answers: &[Answer]) -> String {
+    let silent: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| {
+            let failure = answer.result.as_ref().err()?;
+            Some(match failure {
+                Failure::NoAnswer => format!("no answer from {}", answer.address),
+                other => format!("{}: {other}", answer.address),
+            })
+        })
+        .collect();
+    if silent.is_empty() {
+        return "no target has an address to ping just now".to_owned();
+    }
+    let needed = match link.quorum {
+        1 => String::new(),
+        quorum => format!(" ({quorum} must answer)"),
+    };
+    silent.join(", ") + &needed
+}
+
+/// What `due` wants to know of a link.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    pub health: Health,
+    /// Since the link was last probed; `None`: unknown.
+    pub last_probe: Option<Duration>,
+    pub standby_interval: Duration,
+}
+
+/// Whether a waiting backup is probed in this run.
+///
+/// A healthy one is left alone for `standby_interval`, since a metered line pays for every probe. It is probed at
+/// once when a switch to it may be near (`wanted_now`), because no switch is ever decided on old news.
+pub fn is_due(link: &Waiting, wanted_now: bool) -> bool {
+    wanted_now
+        || link.health != Health::UNKNOWN
+        || link.last_probe.is_none_or(|elapsed| elapsed >= link.standby_interval)
+}

@@ -1,0 +1,108 @@
+//! The stable interface for programs. Fields are only ever added.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Moment, is_held, is_up};
+use crate::core::state::State;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: u32,
+    active: Option<&'a str>,
+    since: Option<Timestamp>,
+    reason: &'a str,
+    forced: bool,
+    hold: bool,
+    next_switch_after: Option<Timestamp>,
+    last_check: Option<Timestamp>,
+    problems: &'a [String],
+    notifications_pending: u32,
+    links: Vec<Link<'a>>,
+}
+
+#[derive(Serialize)]
+struct Link<'a> {
+    name: &'a str,
+    interface: Option<&'a str>,
+    gateway: Option<IpAddr>,
+    gateway6: Option<IpAddr>,
+    up: bool,
+    active: bool,
+    failed_rounds: u32,
+    threshold: u32,
+    last_probe: Option<Timestamp>,
+    /// Why the latest round was not good.
+    trouble: Option<&'a str>,
+    targets: Vec<Target<'a>>,
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    address: IpAddr,
+    ok: bool,
+    rtt_ms: Option<f64>,
+    error: Option<&'a str>,
+}
+
+/// The state as one line of JSON; without one, the same fields with `null` for what is not known.
+pub fn render(state: Option<&State>, now: Moment) -> String {
+    let status = match state {
+        Some(state) => known(state, now),
+        None => Status {
+            version: 1,
+            active: None,
+            since: None,
+            reason: "no run of `wanfo check` since boot",
+            forced: false,
+            hold: false,
+            next_switch_after: None,
+            last_check: None,
+            problems: &[],
+            notifications_pending: 0,
+            links: Vec::new(),
+        },
+    };
+    serde_json::to_string(&status).expect("strings, numbers and lists always make JSON")
+}
+
+fn known(state: &State, now: Moment) -> Status<'_> {
+    let wall = |at| now.wall_time(at);
+    let links = state.links.iter().map(|link| Link {
+        name: &link.name,
+        interface: link.interface.as_deref(),
+        gateway: link.gateway,
+        gateway6: link.gateway6,
+        up: is_up(link),
+        active: link.name == state.active,
+        failed_rounds: link.health.failed_rounds,
+        threshold: link.threshold,
+        last_probe: link.probed_at.map(wall),
+        trouble: link.trouble.as_deref(),
+        targets: link
+            .targets
+            .iter()
+            .map(|target| Target {
+                address: target.address,
+                ok: target.error.is_none(),
+                rtt_ms: target.rtt_ms,
+                error: target.error.as_deref(),
+            })
+            .collect(),
+    });
+    Status {
+        version: 1,
+        active: Some(&state.active),
+        since: state.switched_at.map(wall),
+        reason: &state.reason,
+        forced: state.forced,
+        hold: is_held(state, now),
+        next_switch_after: state.next_switch_after.filter(|at| *at > now.boot).map(wall),
+        last_check: Some(wall(state.checked_at)),
+        problems: &state.problems,
+        notifications_pending: 0,
+        links: links.collect(),
+    }
+}

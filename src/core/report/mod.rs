@@ -1,0 +1,75 @@
+//! `wanfo status`: what the last run knew, for people and for programs.
+
+mod json;
+mod text;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::health::Verdict;
+use super::state::{BootTime, LinkState, State};
+
+pub use json::render as json;
+pub use text::render as text;
+
+/// A last run older than this says nothing of the present: three times the beat of the slowest scheduler, cron.
+const TOO_OLD: Duration = Duration::from_secs(180);
+
+/// This moment, on both clocks: the one that measures and the one for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub boot: BootTime,
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    /// The wall-clock time of a moment of this boot, in whole seconds, by what the wall clock says now: a clock that
+    /// was stepped meanwhile does no harm.
+    fn wall_time(&self, at: BootTime) -> Timestamp {
+        let offset_ms = at.0 as i64 - self.boot.0 as i64;
+        let millisecond = self.wall.as_millisecond().saturating_add(offset_ms);
+        Timestamp::from_second(millisecond.div_euclid(1000)).unwrap_or(self.wall)
+    }
+}
+
+/// What `status --exit-code` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    OnPrimary = 0,
+    OnBackup = 1,
+    NoLinkUp = 2,
+    /// No run since boot, or the last one is too old.
+    Unknown = 3,
+}
+
+/// Judges the state in one word.
+pub fn standing(state: Option<&State>, now: Moment) -> Standing {
+    match state {
+        None => Standing::Unknown,
+        Some(state) if is_too_old(state, now) => Standing::Unknown,
+        Some(state) if state.links.iter().all(|link| link.health.verdict == Verdict::Down) => {
+            Standing::NoLinkUp
+        }
+        Some(state) if state.links.first().is_some_and(|link| link.name == state.active) => {
+            Standing::OnPrimary
+        }
+        Some(_) => Standing::OnBackup,
+    }
+}
+
+fn is_too_old(state: &State, now: Moment) -> bool {
+    now.boot.since(state.checked_at).is_none_or(|age| age > TOO_OLD)
+}
+
+fn is_held(state: &State, now: Moment) -> bool {
+    match state.hold {
+        super::state::Hold::No => false,
+        super::state::Hold::Until(until) => until > now.boot,
+        super::state::Hold::UntilFailback => true,
+    }
+}
+
+fn is_up(link: &LinkState) -> bool {
+    link.health.verdict == Verdict::Up
+}

@@ -1,0 +1,113 @@
+//! The page for people.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Moment, is_held, is_too_old, is_up};
+use crate::core::state::{BootTime, Hold, LinkState, State, TargetState};
+
+/// The state as a page of text, times as they are told: "3m 20s ago".
+pub fn render(state: Option<&State>, now: Moment) -> String {
+    match state {
+        Some(state) => page(state, now).expect("writing to a string does not fail"),
+        None => "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?\n"
+            .to_owned(),
+    }
+}
+
+fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
+    let mut page = String::new();
+    if is_too_old(state, now) {
+        writeln!(
+            page,
+            "TOO OLD: the last run was {}; is wanfo.timer running?\n",
+            ago(state.checked_at, now)
+        )?;
+    }
+    let forced = if state.forced { ", by hand" } else { "" };
+    match state.switched_at {
+        Some(at) => writeln!(
+            page,
+            "{} is active since {} ({}){forced}",
+            state.active,
+            now.wall_time(at),
+            ago(at, now)
+        )?,
+        None => writeln!(page, "{} is active{forced}", state.active)?,
+    }
+    writeln!(page, "  reason      {}", state.reason)?;
+    if let Some(switching) = &state.switching {
+        writeln!(
+            page,
+            "  unfinished  the switch from {} to {}; the next run goes on",
+            switching.from, switching.to
+        )?;
+    }
+    match (state.hold, state.next_switch_after.and_then(|at| at.since(now.boot))) {
+        (Hold::UntilFailback, _) => writeln!(page, "  held        until `wanfo failback`")?,
+        (_, Some(left)) if is_held(state, now) => writeln!(page, "  held        for {} more", told(left))?,
+        (_, Some(left)) if !left.is_zero() => {
+            writeln!(page, "  delay       no automatic return for {} more", told(left))?
+        }
+        _ => {}
+    }
+    writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
+    for link in &state.links {
+        write_link(&mut page, link, &state.active, now)?;
+    }
+    for problem in &state.problems {
+        writeln!(page, "\nproblem: {problem}")?;
+    }
+    Ok(page)
+}
+
+fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) -> std::fmt::Result {
+    let marker = if link.name == active { '*' } else { ' ' };
+    let verdict = if is_up(link) { "up" } else { "DOWN" };
+    let interface = link.interface.as_deref().unwrap_or("no interface");
+    write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
+    for gateway in [link.gateway, link.gateway6].into_iter().flatten() {
+        write!(page, " via {gateway}")?;
+    }
+    if link.health.failed_rounds > 0 {
+        write!(page, "  {} of {} failed rounds", link.health.failed_rounds, link.threshold)?;
+    }
+    writeln!(page)?;
+    if let Some(trouble) = &link.trouble {
+        writeln!(page, "    {trouble}")?;
+    }
+    let width = link.targets.iter().map(|target| address(target.address).len()).max().unwrap_or(0);
+    for target in &link.targets {
+        writeln!(page, "    {:<width$}  {}", address(target.address), answer(target))?;
+    }
+    match link.probed_at {
+        Some(at) if !link.targets.is_empty() => writeln!(page, "    probed {}", ago(at, now)),
+        _ => Ok(()),
+    }
+}
+
+fn answer(target: &TargetState) -> String {
+    match (&target.error, target.rtt_ms) {
+        (Some(error), _) => error.clone(),
+        (None, Some(rtt_ms)) => format!("{rtt_ms:.1} ms"),
+        (None, None) => "ok".to_owned(),
+    }
+}
+
+fn address(address: IpAddr) -> String {
+    address.to_string()
+}
+
+fn ago(at: BootTime, now: Moment) -> String {
+    match now.boot.since(at) {
+        Some(elapsed) if elapsed < Duration::from_secs(1) => "just now".to_owned(),
+        Some(elapsed) => format!("{} ago", told(elapsed)),
+        None => "at an unknown time".to_owned(),
+    }
+}
+
+/// A span in whole seconds: "3m 20s".
+fn told(span: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+}

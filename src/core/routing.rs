@@ -1,0 +1,478 @@
+//! What should be in the kernel, and the difference to what is there.
+//!
+//! `wanted` computes the routes and rules from config, gateways and active link; `plan` compares them with what the
+//! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
+use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
+use super::gateway::{Line, Way};
+
+/// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
+/// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
+const BACKSTOP_METRIC: u32 = 4_278_198_272;
+
+/// IP_PROTO ICMP and ICMPv6 (RFC 5237 registry). By number, for `ip` looks names up in /etc/protocols, which a small
+/// system may not have.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
+const IPV6_METRIC: u32 = 1024;
+
+/// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
+const OURSELVES: &str = "lo";
+
+/// The routes and rules of ours that should be in the kernel.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    pub routes: Vec<Route>,
+    pub rules: Vec<Rule>,
+}
+
+/// One change, made by one `ip` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    AddRoute(Route),
+    /// Same family, table, destination and metric: switches without a single lost packet.
+    ReplaceRoute(Route),
+    DeleteRoute(Route),
+    AddRule(Rule),
+    DeleteRule(Rule),
+}
+
+impl Route {
+    pub fn family(&self) -> Family {
+        Family::from(&self.destination)
+    }
+
+    pub fn is_default(&self, family: Family) -> bool {
+        self.family() == family && self.destination.prefix() == 0
+    }
+
+    /// What the kernel tells routes apart by: within one table, one destination and metric is one route.
+    fn place(&self) -> (u32, IpNetwork, u32) {
+        (self.table, self.destination, self.metric)
+    }
+
+    fn leaves_by(&self, name: &str) -> bool {
+        matches!(&self.target, RouteTarget::Out { interface, .. } if interface == name)
+    }
+}
+
+/// The routes and rules that should be there while `active` carries the traffic.
+pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> Wanted {
+    let mut builder = Builder { config, facts, wanted: Wanted::default() };
+    for index in 0..lines.len() {
+        match config.probe.pin {
+            Pin::Rule => builder.pin_by_rule(index, &lines[index]),
+            Pin::Route => builder.pin_by_route(index, &lines[index]),
+        }
+        for destination in &config.links[index].routes {
+            builder.tie(*destination, lines[index].way(Family::from(destination)).ok());
+        }
+    }
+    for family in [Family::V4, Family::V6] {
+        builder.carry_default_traffic(family, lines, active);
+    }
+    builder.wanted
+}
+
+struct Builder<'a> {
+    config: &'a Config,
+    facts: &'a Facts,
+    wanted: Wanted,
+}
+
+impl Builder<'_> {
+    /// The link's own table, and rules that send our own echo requests to its targets there, and nothing else.
+    fn pin_by_rule(&mut self, index: usize, line: &Line) {
+        let table = self.config.table_of(index);
+        let targets = self.targets(index, line);
+        for family in [Family::V4, Family::V6] {
+            let way = line.way(family).ok();
+            let targets: Vec<IpAddr> =
+                targets.iter().copied().filter(|target| Family::from(*target) == family).collect();
+            if way.is_none() && targets.is_empty() {
+                continue;
+            }
+            if let Some(way) = way {
+                self.route(table, everything(family), way.toward_gateway(), plain_metric(family));
+                for &target in targets.iter().filter(|&&target| way.holds(target) && way.via != Some(target))
+                {
+                    self.route(table, IpNetwork::from(target), way.direct(), plain_metric(family));
+                }
+            }
+            self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
+            for target in targets {
+                let to = Some(IpNetwork::from(target));
+                let protocol = match family {
+                    Family::V4 => ICMP,
+                    Family::V6 => ICMPV6,
+                };
+                self.rule(family, table, |rule| Rule {
+                    to,
+                    iif: Some(OURSELVES.to_owned()),
+                    ipproto: Some(protocol),
+                    ..rule
+                });
+                // Strict reverse-path filtering asks for the way back to the target without naming a protocol or
+                // `iif lo` (fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer
+                // of an inactive link is dropped. IPv6 has no such filter.
+                let own = way.map_or(&[][..], |way| &way.addresses).iter().filter(|_| family == Family::V4);
+                for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
+                    self.rule(family, table, |rule| Rule { from, to, ..rule });
+                }
+            }
+        }
+    }
+
+    /// AstLinux's way: a host route to each target, for everybody.
+    fn pin_by_route(&mut self, index: usize, line: &Line) {
+        for target in self.targets(index, line) {
+            self.tie(IpNetwork::from(target), line.way(Family::from(target)).ok());
+        }
+    }
+
+    /// Ties a destination to a link for all traffic, with nowhere else to go when the link has no way.
+    fn tie(&mut self, destination: IpNetwork, way: Option<&Way>) {
+        let metric = plain_metric(Family::from(&destination));
+        if let Some(way) = way {
+            let out = if way.holds(destination.network()) { way.direct() } else { way.toward_gateway() };
+            self.route(MAIN_TABLE, destination, out, metric);
+        }
+        self.route(MAIN_TABLE, destination, RouteTarget::Unreachable, BACKSTOP_METRIC);
+    }
+
+    fn carry_default_traffic(&mut self, family: Family, lines: &[Line], active: usize) {
+        let out = match lines[active].way(family) {
+            Ok(way) if active == 0 && self.default_leaves_by(way, family) => return,
+            Ok(way) => way.toward_gateway(),
+            // Its gateway is gone from sight for a moment (a DHCP client at work), or for good. What carries the
+            // traffic stays; the link's failed rounds will tell.
+            Err(_) if self.keep_override(family, lines[active].interface.as_deref()) => return,
+            Err(_) if family == Family::V6 && self.must_refuse_ipv6(lines, active) => {
+                RouteTarget::Unreachable
+            }
+            Err(_) => return,
+        };
+        for (destination, metric) in self.override_places(family) {
+            self.route(MAIN_TABLE, destination, out.clone(), metric);
+        }
+    }
+
+    /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own.
+    fn default_leaves_by(&self, way: &Way, family: Family) -> bool {
+        let defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
+        let Some(best) = defaults.iter().map(|route| route.metric).min() else { return false };
+        let best_ones = || defaults.iter().filter(|route| route.metric == best);
+        best_ones().all(|route| route.leaves_by(&way.interface))
+            && best_ones()
+                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == way.via))
+    }
+
+    fn keep_override(&mut self, family: Family, interface: Option<&str>) -> bool {
+        let Some(interface) = interface else { return false };
+        let places = self.override_places(family);
+        let kept: Vec<Route> = self
+            .ours()
+            .filter(|route| route.table == MAIN_TABLE && route.leaves_by(interface))
+            .filter(|route| places.contains(&(route.destination, route.metric)))
+            .cloned()
+            .collect();
+        let any = !kept.is_empty();
+        self.wanted.routes.extend(kept);
+        any
+    }
+
+    /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
+    /// it falls back to IPv4. Only a backup does so, and only where another link has IPv6 to go astray by.
+    fn must_refuse_ipv6(&self, lines: &[Line], active: usize) -> bool {
+        active > 0
+            && self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Unreachable
+            && lines.iter().any(|line| line.v6.is_ok())
+    }
+
+    fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
+        match (self.config.routing.override_by, family) {
+            (Override::Halves, Family::V4) => vec![(half(0), 0), (half(128), 0)],
+            (Override::Halves, Family::V6) => vec![(global_ipv6(), IPV6_METRIC)],
+            (Override::Default, family) => vec![(everything(family), 1)],
+        }
+    }
+
+    /// The link's targets that have an address just now, less those that serve another link already.
+    fn targets(&self, index: usize, line: &Line) -> Vec<IpAddr> {
+        let link = &self.config.links[index];
+        let addresses = link.targets.iter().filter_map(|target| line.resolve(*target));
+        addresses.filter(|address| !self.is_pinned(*address, index)).collect()
+    }
+
+    /// Whether an earlier link has pinned the target. Two pins of one target would send it where the first says.
+    fn is_pinned(&self, target: IpAddr, index: usize) -> bool {
+        let to = IpNetwork::from(target);
+        match self.config.probe.pin {
+            Pin::Rule => {
+                let table = self.config.table_of(index);
+                self.wanted.rules.iter().any(|rule| rule.to == Some(to) && rule.table != table)
+            }
+            Pin::Route => {
+                self.wanted.routes.iter().any(|route| route.table == MAIN_TABLE && route.destination == to)
+            }
+        }
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &Route> {
+        let protocol = self.config.routing.protocol;
+        self.facts.routes.iter().filter(move |route| route.protocol == protocol)
+    }
+
+    fn route(&mut self, table: u32, destination: IpNetwork, target: RouteTarget, metric: u32) {
+        let protocol = self.config.routing.protocol;
+        let route = Route { table, destination, target, metric, protocol, dead: false };
+        if !self.wanted.routes.iter().any(|other| other.place() == route.place()) {
+            self.wanted.routes.push(route);
+        }
+    }
+
+    fn rule(&mut self, family: Family, table: u32, narrowed: impl FnOnce(Rule) -> Rule) {
+        let any = Rule {
+            family,
+            priority: self.config.routing.rule_priority,
+            from: None,
+            to: None,
+            iif: None,
+            ipproto: None,
+            table,
+            protocol: self.config.routing.protocol,
+        };
+        let rule = narrowed(any);
+        if !self.wanted.rules.contains(&rule) {
+            self.wanted.rules.push(rule);
+        }
+    }
+}
+
+impl Way {
+    fn toward_gateway(&self) -> RouteTarget {
+        RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink }
+    }
+
+    fn direct(&self) -> RouteTarget {
+        RouteTarget::Out { interface: self.interface.clone(), via: None, onlink: false }
+    }
+}
+
+impl Config {
+    /// The routing table of link number `index`, counted from 0 here and from 1 in the table's number.
+    pub fn table_of(&self, index: usize) -> u32 {
+        self.routing.table + 1 + index as u32
+    }
+}
+
+/// Which link the kernel's own routes prefer: asked where there is no state to tell.
+pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize {
+    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let places = [builder.override_places(Family::V4), builder.override_places(Family::V6)].concat();
+    let overriding = builder
+        .ours()
+        .filter(|route| route.table == MAIN_TABLE && places.contains(&(route.destination, route.metric)));
+    let defaults = [Family::V4, Family::V6].into_iter().flat_map(|family| {
+        let mut defaults = foreign_defaults(facts, config.routing.protocol, family);
+        defaults.sort_by_key(|route| route.metric);
+        defaults
+    });
+    overriding.chain(defaults).find_map(|route| link_of(route, lines)).unwrap_or(0)
+}
+
+/// The link that a route leaves by; two links on one interface are told apart by the gateway.
+fn link_of(route: &Route, lines: &[Line]) -> Option<usize> {
+    let RouteTarget::Out { interface, via, .. } = &route.target else { return None };
+    let on_interface = |line: &Line| line.interface.as_ref() == Some(interface);
+    let same_gateway = |line: &Line| line.way(route.family()).is_ok_and(|way| way.via == *via);
+    lines
+        .iter()
+        .position(|line| on_interface(line) && same_gateway(line))
+        .or_else(|| lines.iter().position(on_interface))
+}
+
+/// Default routes that others made in the main table. One over a cable that is out counts too: the kernel goes on
+/// using it (`linkdown`).
+fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> {
+    let foreign = |route: &&Route| route.protocol != protocol && route.table == MAIN_TABLE;
+    facts.routes.iter().filter(foreign).filter(|route| route.is_default(family)).collect()
+}
+
+/// With `override: default`: default routes of others that ours, with its metric 1, cannot beat.
+pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
+    if config.routing.override_by != Override::Default {
+        return Vec::new();
+    }
+    let both = [Family::V4, Family::V6].into_iter();
+    both.flat_map(|family| foreign_defaults(facts, config.routing.protocol, family))
+        .filter(|route| route.metric <= 1)
+        .collect()
+}
+
+/// The changes that bring the kernel from `facts` to `wanted`: additions and replacements first, removals last, so
+/// that there is no moment without a route.
+pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
+    let (ours, foreign): (Vec<_>, Vec<_>) = facts.routes.iter().partition(|route| route.protocol == protocol);
+    let mut changes = Vec::new();
+    for route in &wanted.routes {
+        let in_place: Vec<_> = ours.iter().filter(|other| other.place() == route.place()).collect();
+        match in_place[..] {
+            [only] if only.target == route.target => {}
+            // Somebody else made the very same route; it serves, and it is not ours to touch.
+            [] if foreign.iter().any(|o| o.place() == route.place() && o.target == route.target) => {}
+            [] => changes.push(Change::AddRoute(route.clone())),
+            _ => changes.push(Change::ReplaceRoute(route.clone())),
+        }
+    }
+    for rule in &wanted.rules {
+        if !facts.rules.contains(rule) {
+            changes.push(Change::AddRule(rule.clone()));
+        }
+    }
+    for rule in facts.rules.iter().filter(|rule| rule.protocol == protocol) {
+        if !wanted.rules.contains(rule) {
+            changes.push(Change::DeleteRule(rule.clone()));
+        }
+    }
+    // A replaced route is gone by then; a second one in the same place (IPv6 multipath, `append`) is not.
+    for (index, route) in ours.iter().enumerate() {
+        let stays = wanted.routes.iter().any(|wanted| wanted.place() == route.place());
+        let is_extra = ours[..index].iter().any(|earlier| earlier.place() == route.place());
+        if !stays || is_extra {
+            changes.push(Change::DeleteRoute((*route).clone()));
+        }
+    }
+    changes
+}
+
+impl Change {
+    /// Whether the pin of this target of a link hangs on the change.
+    pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
+        let to = IpNetwork::from(target);
+        match self {
+            Change::AddRule(rule) | Change::DeleteRule(rule) => rule.to == Some(to),
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                route.table == table && route.family() == Family::from(target)
+                    || route.table == MAIN_TABLE && route.destination == to
+            }
+        }
+    }
+
+    /// The arguments of `ip` that make this change.
+    pub fn ip_arguments(&self) -> Vec<String> {
+        let words = match self {
+            Change::AddRoute(route) => format!("{} route add {}", family_flag(route.family()), route),
+            Change::ReplaceRoute(route) => format!("{} route replace {}", family_flag(route.family()), route),
+            Change::DeleteRoute(route) => format!("{} route del {}", family_flag(route.family()), route),
+            Change::AddRule(rule) => format!("{} rule add {}", family_flag(rule.family), rule),
+            Change::DeleteRule(rule) => format!("{} rule del {}", family_flag(rule.family), rule),
+        };
+        words.split(' ').map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "ip {}", self.ip_arguments().join(" "))
+    }
+}
+
+/// As `ip route` takes it; every part is named, so that a removal cannot hit a route of somebody else.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if matches!(self.target, RouteTarget::Unreachable) {
+            f.write_str("unreachable ")?;
+        }
+        match self.destination.prefix() {
+            0 => f.write_str("default")?,
+            _ => write!(f, "{}", self.destination)?,
+        }
+        if let RouteTarget::Out { interface, via, onlink } = &self.target {
+            match via {
+                Some(via) if Family::from(*via) != self.family() => write!(f, " via inet6 {via}")?,
+                Some(via) => write!(f, " via {via}")?,
+                None => {}
+            }
+            write!(f, " dev {interface}")?;
+            if *onlink {
+                f.write_str(" onlink")?;
+            }
+        }
+        if self.table != MAIN_TABLE {
+            write!(f, " table {}", self.table)?;
+        }
+        if self.metric != 0 {
+            write!(f, " metric {}", self.metric)?;
+        }
+        write!(f, " proto {}", self.protocol)
+    }
+}
+
+/// As `ip rule` takes it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "priority {}", self.priority)?;
+        match self.from {
+            Some(from) => write!(f, " from {from}")?,
+            None => f.write_str(" from all")?,
+        }
+        if let Some(to) = self.to {
+            write!(f, " to {to}")?;
+        }
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
+        }
+        if let Some(ipproto) = self.ipproto {
+            write!(f, " ipproto {ipproto}")?;
+        }
+        write!(f, " lookup {} protocol {}", self.table, self.protocol)
+    }
+}
+
+fn family_flag(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    }
+}
+
+fn plain_metric(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => IPV6_METRIC,
+    }
+}
+
+fn everything(family: Family) -> IpNetwork {
+    match family {
+        Family::V4 => prefix_v4(Ipv4Addr::UNSPECIFIED, 0),
+        Family::V6 => prefix_v6(Ipv6Addr::UNSPECIFIED, 0),
+    }
+}
+
+/// 0.0.0.0/1 or 128.0.0.0/1: both together cover everything and beat a default route of any metric.
+fn half(first_octet: u8) -> IpNetwork {
+    prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 1)
+}
+
+/// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
+fn global_ipv6() -> IpNetwork {
+    prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
+}
+
+fn prefix_v4(address: Ipv4Addr, length: u8) -> IpNetwork {
+    IpNetwork::V4(Ipv4Network::new_checked(address, length).expect("a length of at most 32"))
+}
+
+fn prefix_v6(address: Ipv6Addr, length: u8) -> IpNetwork {
+    IpNetwork::V6(Ipv6Network::new_checked(address, length).expect("a length of at most 128"))
+}

@@ -1,0 +1,175 @@
+//! What one run leaves to the next: the file `state.json` under `paths.run`.
+//!
+//! It is a contract between versions of wanfo and has types of its own. Times are those of CLOCK_BOOTTIME and mean
+//! nothing without the boot id; the wall clock is never stored.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::decide::Stay;
+use super::health::Health;
+
+/// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
+pub const VERSION: u32 = 1;
+
+/// Milliseconds since boot, time asleep included (CLOCK_BOOTTIME, clock_gettime(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BootTime(pub u64);
+
+impl BootTime {
+    /// The time that has passed since `earlier`; `None` where that lies ahead, which no honest file says.
+    pub fn since(self, earlier: BootTime) -> Option<Duration> {
+        self.0.checked_sub(earlier.0).map(Duration::from_millis)
+    }
+
+    pub fn plus(self, time: Duration) -> BootTime {
+        BootTime(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub version: u32,
+    /// /proc/sys/kernel/random/boot_id of the boot that the times belong to.
+    pub boot_id: String,
+    /// The name of the link that carries the default traffic.
+    pub active: String,
+    /// When the active link became so; `None`: it was so when wanfo first looked.
+    pub switched_at: Option<BootTime>,
+    pub reason: String,
+    /// Whether a person asked for the switch.
+    pub forced: bool,
+    pub hold: Hold,
+    /// A switch that was begun and not yet seen to be in the kernel.
+    pub switching: Option<Switching>,
+    /// Until then no automatic switch leaves the active link; `None`: nothing keeps it, or it is held until failback.
+    pub next_switch_after: Option<BootTime>,
+    pub checked_at: BootTime,
+    /// What an admin should look at, as sentences.
+    pub problems: Vec<String>,
+    /// In the config's order.
+    pub links: Vec<LinkState>,
+}
+
+/// What the admin said of the link that was switched to by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// Nothing: the link's delay applies.
+    No,
+    /// `--for`: takes the place of the delay.
+    Until(BootTime),
+    /// `--hold`.
+    UntilFailback,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switching {
+    pub from: String,
+    pub to: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkState {
+    pub name: String,
+    pub interface: Option<String>,
+    pub gateway: Option<IpAddr>,
+    pub gateway6: Option<IpAddr>,
+    #[serde(flatten)]
+    pub health: Health,
+    pub threshold: u32,
+    pub probed_at: Option<BootTime>,
+    /// Why the latest round was not good.
+    pub trouble: Option<String>,
+    pub targets: Vec<TargetState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetState {
+    pub address: IpAddr,
+    pub rtt_ms: Option<f64>,
+    pub error: Option<String>,
+}
+
+/// What can be made of the state file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recollection {
+    Known(Box<State>),
+    /// No file, or one from before the last boot: nothing is known, and nothing is wrong.
+    Nothing,
+    /// It cannot be used; the reason.
+    Damaged(String),
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl State {
+    /// Reads the text of a state file that was found under this boot.
+    pub fn recall(text: &str, boot_id: &str) -> Recollection {
+        let version = match serde_json::from_str::<Versioned>(text) {
+            Ok(Versioned { version }) => version,
+            Err(_) if text.trim().is_empty() => return Recollection::Damaged("it is empty".to_owned()),
+            Err(error) => return Recollection::Damaged(format!("it is no state of wanfo's: {error}")),
+        };
+        if version != VERSION {
+            return Recollection::Damaged(format!("it has version {version}, this wanfo writes {VERSION}"));
+        }
+        match serde_json::from_str::<State>(text) {
+            Ok(state) if state.boot_id != boot_id => Recollection::Nothing,
+            Ok(state) => Recollection::Known(Box::new(state)),
+            Err(error) => Recollection::Damaged(error.to_string()),
+        }
+    }
+
+    /// The state at the first run after a boot: nothing is known, no delay is running, and the kernel's own routes
+    /// have told which link is active.
+    pub fn fresh(boot_id: &str, active: &str, now: BootTime) -> State {
+        State {
+            version: VERSION,
+            boot_id: boot_id.to_owned(),
+            active: active.to_owned(),
+            switched_at: None,
+            reason: "found so at the first run".to_owned(),
+            forced: false,
+            hold: Hold::No,
+            switching: None,
+            next_switch_after: None,
+            checked_at: now,
+            problems: Vec::new(),
+            links: Vec::new(),
+        }
+    }
+
+    pub fn link(&self, name: &str) -> Option<&LinkState> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The place of the active link in the config, unless the config has lost it.
+    pub fn active_in(&self, config: &Config) -> Option<usize> {
+        config.links.iter().position(|link| link.name == self.active)
+    }
+
+    /// What keeps an automatic switch from leaving the active link, whose delay is given.
+    pub fn stay(&self, delay: Duration, now: BootTime) -> Stay {
+        let until = match self.hold {
+            Hold::UntilFailback => return Stay::UntilFailback,
+            Hold::Until(until) => until,
+            Hold::No => match self.switched_at {
+                Some(at) if at <= now => at.plus(delay),
+                // Unknown is not "just now", and a time that lies ahead is not to be believed.
+                _ => return Stay::Free,
+            },
+        };
+        match until.since(now) {
+            Some(left) if !left.is_zero() => Stay::For(left),
+            _ => Stay::Free,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The clocks, and which boot this is.
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::core::report::Moment;
+use crate::core::state::BootTime;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// This moment by CLOCK_BOOTTIME, which also counts time asleep and which nobody can step (clock_gettime(2)), and by
+/// the wall clock, which is for people only.
+pub fn now() -> Result<Moment> {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).context("reading CLOCK_BOOTTIME")?;
+    let milliseconds = time.tv_sec() as u64 * 1000 + time.tv_nsec() as u64 / 1_000_000;
+    Ok(Moment { boot: BootTime(milliseconds), wall: Timestamp::now() })
+}
+
+/// The kernel's random name for this boot (random(4)).
+pub fn boot_id() -> Result<String> {
+    let id =
+        std::fs::read_to_string(BOOT_ID).with_context(|| format!("reading {BOOT_ID}; is /proc mounted?"))?;
+    Ok(id.trim().to_owned())
+}

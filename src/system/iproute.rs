@@ -1,0 +1,72 @@
+//! The one place that changes routes and rules, by running `ip` (iproute2), one command a change.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::process::{self, Unfinished};
+use crate::core::routing::Change;
+
+/// Where distributions keep `ip`. PATH is not asked: this runs as root.
+const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
+
+/// `ip` needs a millisecond; one that needs this long will not come back.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// Makes the changes in their order. Returns what went wrong, as sentences: one that fails does not keep the others
+/// from being tried, unless they are bound to fail as well.
+///
+/// Whether it worked is for the caller to see in the kernel: `ip` may fail because the route is there already, or is
+/// gone already.
+pub fn apply(changes: &[Change]) -> Vec<String> {
+    let Some(ip) = PLACES.into_iter().map(Path::new).find(|path| path.exists()) else {
+        let [first, .., last] = PLACES;
+        return vec![format!("there is no `ip` on this machine ({first} to {last}); install iproute2")];
+    };
+    let mut failures = Vec::new();
+    for (done, change) in changes.iter().enumerate() {
+        let Err((failure, hopeless)) = make(ip, change) else { continue };
+        failures.push(failure);
+        let left = changes.len() - done - 1;
+        if hopeless && left > 0 {
+            failures.push(format!("{left} more `ip` commands were not tried; the next run tries again"));
+        }
+        if hopeless {
+            break;
+        }
+    }
+    failures
+}
+
+/// The failure as a sentence, and whether further commands would fail the same way.
+fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
+    let finished = match process::run(ip, &change.ip_arguments(), TIME_LIMIT) {
+        Ok(finished) => finished,
+        Err(Unfinished::TimeLimit) => {
+            let limit = humantime::format_duration(TIME_LIMIT);
+            return Err((format!("`{change}` did not end within {limit} and was killed"), true));
+        }
+        Err(Unfinished::Error(error)) => {
+            return Err((format!("`{change}` could not be run ({}): {error}", ip.display()), true));
+        }
+    };
+    if finished.status.success() {
+        if !finished.stderr.is_empty() {
+            log::info!("`{change}` says: {}", finished.stderr);
+        }
+        return Ok(());
+    }
+    let said = match finished.stderr.as_str() {
+        "" => "it said nothing".to_owned(),
+        text => text.lines().collect::<Vec<_>>().join("; "),
+    };
+    let no_permission = said.contains("Operation not permitted");
+    let advice = if no_permission {
+        "; changing routes needs root (CAP_NET_ADMIN)"
+    } else if said.contains("File exists") {
+        "; another program's route or rule stands in that place, and wanfo leaves it alone: move it, or see \
+         `routing` in the config"
+    } else {
+        ""
+    };
+    Err((format!("`{change}` failed ({}): {said}{advice}", finished.status), no_permission))
+}

@@ -1,0 +1,91 @@
+//! One concurrent round of echo requests, with ping-rs.
+
+use std::io;
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use ping_rs::{PingError, send_ping};
+
+use crate::core::health::{Answer, Failure};
+
+/// ping-rs wants some payload; what it is does not matter.
+const PAYLOAD: &[u8] = b"wanfo";
+
+/// A thread waits for one answer and holds two buffers of an MTU.
+const STACK_SIZE: usize = 64 * 1024;
+
+/// Pings every target once, all at the same time, and waits for the slowest answer, at most `timeout`.
+/// The answers stand in the order of the targets.
+///
+/// ping-rs binds its sockets to no interface and no address: the pins in the kernel decide by which line a request
+/// leaves, so whoever calls this has seen to them first.
+pub fn round(targets: &[IpAddr], timeout: Duration) -> Vec<Answer> {
+    thread::scope(|scope| {
+        let pings: Vec<_> = targets
+            .iter()
+            .map(|&target| {
+                let ping = move || ping(target, timeout);
+                thread::Builder::new().stack_size(STACK_SIZE).spawn_scoped(scope, ping)
+            })
+            .collect();
+        let results = pings.into_iter().map(|thread| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|_| {
+                Err(Failure::OwnFault("a ping ended in a panic; please report this".to_owned()))
+            }),
+            Err(error) => Err(Failure::OwnFault(format!(
+                "no thread could be started for a ping: {error}; raise the limit on processes (TasksMax=)"
+            ))),
+        });
+        targets.iter().zip(results).map(|(&address, result)| Answer { address, result }).collect()
+    })
+}
+
+fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, Failure> {
+    // ping-rs tells whole milliseconds only.
+    let sent = Instant::now();
+    match send_ping(&target, timeout, PAYLOAD, None) {
+        // The socket takes any reply with its identifier, whoever sends it. That is no sign of life of the target.
+        Ok(reply) if reply.address != target => Err(Failure::NoAnswer),
+        Ok(_) => Ok(sent.elapsed()),
+        Err(error) => Err(explain(error)),
+    }
+}
+
+/// Tells the line's failures from our own. What is not known for a failure of the line counts as ours: it must not
+/// switch anybody's line.
+fn explain(error: PingError) -> Failure {
+    let errno = match error {
+        PingError::TimedOut | PingError::IoPending => return Failure::NoAnswer,
+        // Something that is no echo reply came in on the socket.
+        PingError::IpError(_) => return Failure::NoAnswer,
+        PingError::OsError(number, _) => Errno::from_raw(number as i32),
+        PingError::BadParameter(what) => return Failure::OwnFault(format!("ping-rs refuses our {what}")),
+        PingError::DataSizeTooBig(limit) => {
+            return Failure::OwnFault(format!("ping-rs refuses a payload over {limit} bytes"));
+        }
+    };
+    let sentence = io::Error::from(errno).to_string();
+    match errno {
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => Failure::Unreachable,
+        Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL => Failure::Unusable(sentence),
+        Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
+            Failure::Unusable("this kernel has no IPv6, or no ICMP sockets for it".to_owned())
+        }
+        Errno::EACCES => Failure::OwnFault(
+            "no permission to open an ICMP socket: our group is outside net.ipv4.ping_group_range; \
+             run `sysctl -w net.ipv4.ping_group_range='0 2147483647'`, and install the sysctl snippet of wanfo so \
+             that it lasts"
+                .to_owned(),
+        ),
+        Errno::EPERM => Failure::OwnFault(
+            "a local firewall rule refuses our echo requests; allow ICMP echo requests in its output chain"
+                .to_owned(),
+        ),
+        Errno::EMFILE | Errno::ENFILE => {
+            Failure::OwnFault(format!("no ICMP socket could be opened: {sentence}; raise the limit (LimitNOFILE=)"))
+        }
+        _ => Failure::OwnFault(format!("an echo request could not be sent: {sentence}")),
+    }
+}

@@ -1,0 +1,124 @@
+//! The lock and the state file under `paths.run`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fs2::FileExt;
+
+use crate::core::state::{Recollection, State};
+
+const LOCK: &str = "lock";
+const STATE: &str = "state.json";
+const STATE_BEING_WRITTEN: &str = "state.json.new";
+const STATE_SET_ASIDE: &str = "state.json.bad";
+
+/// How often a command that waits for the lock tries again.
+const LOCK_BEAT: Duration = Duration::from_millis(20);
+
+/// The state directory, locked. Only its holder can write.
+///
+/// The lock is on a file of its own, which is never replaced nor deleted: a lock on a file that is replaced excludes
+/// nobody. It goes with the process, and no child inherits it (O_CLOEXEC, which std sets on every file).
+pub struct Store {
+    directory: PathBuf,
+    _lock: File,
+}
+
+/// Reads the state without the lock. It is replaced whole, so there is always one to read.
+pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
+    let path = directory.join(STATE);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(match String::from_utf8(bytes) {
+            Ok(text) => State::recall(&text, boot_id),
+            Err(_) => Recollection::Damaged("it is no text".to_owned()),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recollection::Nothing),
+        Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
+    }
+}
+
+impl Store {
+    /// Takes the lock, waiting for at most `patience`; `None`: another run holds it still.
+    pub fn lock(directory: &Path, patience: Duration) -> Result<Option<Store>> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating the directory {}; run wanfo as root", directory.display()))?;
+        let path = directory.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o644)
+            .open(&path)
+            .with_context(|| format!("opening the lock {}; run wanfo as root", path.display()))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match FileExt::try_lock_exclusive(&lock) {
+                Ok(()) => return Ok(Some(Store { directory: directory.to_owned(), _lock: lock })),
+                Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
+                Err(error) => return Err(error).with_context(|| format!("locking {}", path.display())),
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(LOCK_BEAT);
+        }
+    }
+
+    /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it.
+    pub fn recall(&self, boot_id: &str) -> Result<Recollection> {
+        let recollection = peek(&self.directory, boot_id)?;
+        if let Recollection::Damaged(reason) = &recollection {
+            let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
+            fs::rename(&path, &aside).with_context(|| {
+                format!("setting aside the state in {}, which cannot be used ({reason})", path.display())
+            })?;
+            log::warn!(
+                "the state in {} cannot be used: {reason}; starting afresh from the kernel's own routes, and \
+                 keeping the file as {}",
+                path.display(),
+                aside.display()
+            );
+        }
+        Ok(recollection)
+    }
+
+    /// Replaces the state whole: a reader sees the old one or the new one, also when we are killed in between.
+    pub fn save(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_string(state).context("putting the state into words")?;
+        let [path, new] = [STATE, STATE_BEING_WRITTEN].map(|name| self.directory.join(name));
+        let written = (|| {
+            let mut file =
+                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            file.write_all(text.as_bytes())?;
+            // No fsync: the directory is a tmpfs, and a state from before a reboot is of no use.
+            fs::rename(&new, &path)
+        })();
+        if written.is_err() {
+            // Half a file must not take up what little room there is.
+            let _ = fs::remove_file(&new);
+        }
+        written.with_context(|| {
+            format!(
+                "writing the state to {}; make room there, or see who may write: without it wanfo forgets what it \
+                 counted",
+                path.display()
+            )
+        })
+    }
+
+    /// Forgets everything.
+    pub fn forget(&self) -> Result<()> {
+        let path = self.directory.join(STATE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
