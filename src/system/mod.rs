@@ -2,13 +2,15 @@
 
 /// The time, and which boot this is.
 pub mod clock;
-/// Changes to routes and rules.
-pub mod iproute;
-/// Log lines.
-pub mod journal;
-/// One round of echo requests.
-pub mod ping;
-/// Children with a time limit.
-pub mod process;
 /// The lock and the state file.
 pub mod store;
+/// What the kernel says of interfaces, routes and rules.
+pub mod kernel;
+/// One round of echo requests.
+pub mod ping;
+/// Changes to routes and rules.
+pub mod iproute;
+/// Children with a time limit.
+pub mod process;
+/// Log lines.
+pub mod journal;

@@ -1,0 +1,270 @@
+//! What `Kernel` sees of a router that `ip` built, in a network namespace of its own.
+
+use std::process::Command;
+
+use wanfo::core::facts::{Address, Facts, Family, Interface, Route, RouteTarget, Rule};
+use wanfo::system::kernel::{Kernel, Wanted};
+
+const INSIDE: &str = "WANFO_TEST_INSIDE_NAMESPACE";
+
+/// A router with two providers (wan1, wan2), one of them without a cable (wan3), a tunnel (tun0) and a LAN.
+const ROUTER: &[&str] = &[
+    "link set lo up",
+    "link add lan type veth peer name lan-far",
+    "link add wan1 type veth peer name wan1-far",
+    "link add wan2 type veth peer name wan2-far",
+    "link add wan3 type veth peer name wan3-far",
+    "link add off type veth peer name off-far",
+    "tuntap add tun0 mode tun",
+    "link set lan up",
+    "link set lan-far up",
+    "link set wan1 addrgenmode none",
+    "link set wan2 addrgenmode none",
+    "link set wan1 up",
+    "link set wan1-far up",
+    "link set wan2 up",
+    "link set wan2-far up",
+    "link set wan3 up",
+    "link set tun0 up",
+    "addr add 192.0.2.1/24 dev lan",
+    "addr add 198.51.100.2/24 dev wan1",
+    "addr add 198.51.100.3/24 dev wan1",
+    "addr add 2001:db8:1::2/64 dev wan1 nodad",
+    "addr add fe80::2/64 dev wan1 nodad",
+    "addr add 203.0.113.2/25 dev wan2",
+    "addr add 2001:db8:2::2/64 dev wan2",
+    "addr add 203.0.113.130/30 dev wan3",
+    "addr add 192.0.2.200 peer 192.0.2.201/32 dev tun0",
+    "addr add 192.0.2.99/32 scope link dev tun0",
+    "addr add 2001:db8:9::1 peer 2001:db8:9::2/128 dev tun0",
+    // Foreign routes: of a DHCP client, of router advertisements, of an admin.
+    "route add default via 198.51.100.1 dev wan1 proto dhcp metric 100",
+    "-6 route add default via fe80::1 dev wan1 proto ra metric 512",
+    "route add default via 203.0.113.1 dev wan2 metric 200 table 7000",
+    "route add default via 203.0.113.129 dev wan3 metric 300",
+    "route add 203.0.113.160/28 via 198.51.100.99 dev wan2 onlink",
+    "route add 203.0.113.176/28 via inet6 2001:db8:1::9 dev wan1",
+    "route add 203.0.113.192/28 nexthop via 198.51.100.8 dev wan1 nexthop via 192.0.2.8 dev lan",
+    "-6 route add 2001:db8:a::/64 nexthop via 2001:db8:1::8 dev wan1 nexthop via 2001:db8:2::8 dev wan2",
+    "route add default via 192.0.2.7 dev lan metric 900",
+    "route add 203.0.113.208/28 via 192.0.2.7 dev lan",
+    "route add unreachable default metric 1000",
+    "route add default via 192.0.2.7 dev lan table 7001",
+    // Ours.
+    "route add default via 198.51.100.1 dev wan1 table 5301 proto 119",
+    "route add unreachable default metric 4278198272 table 5301 proto 119",
+    "-6 route add default via fe80::1 dev wan1 table 5301 proto 119",
+    "-6 route add unreachable default metric 4278198272 table 5301 proto 119",
+    "-6 route add unreachable 2000::/3 proto 119",
+    "route add 0.0.0.0/1 via 203.0.113.1 dev wan2 proto 119",
+    "route add 192.0.2.128/25 dev tun0 proto 119",
+    "route add blackhole 192.0.2.240/28 proto 119",
+    "rule add priority 530 iif lo ipproto icmp to 198.51.100.53 lookup 5301 protocol 119",
+    "rule add priority 530 from 198.51.100.2 to 198.51.100.53 lookup 5301 protocol 119",
+    "-6 rule add priority 530 iif lo ipproto ipv6-icmp to 2001:db8:53::1 lookup 5301 protocol 119",
+    // Foreign.
+    "rule add priority 5210 fwmark 0x80000 lookup 52",
+    "-6 rule add priority 5210 to 2001:db8:7::/48 lookup 52",
+];
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs this test again, as the only one, as root of a new network namespace; true where that is done already.
+fn inside_a_namespace(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let unshare = ["--user", "--map-root-user", "--net"];
+    match Command::new("unshare").args(unshare).arg("true").output() {
+        Ok(probe) if probe.status.success() => {}
+        refused => {
+            let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
+            assert!(!required, "{test}: no network namespace to be had: {refused:?}");
+            eprintln!("SKIPPED {test}: no network namespace to be had: {refused:?}");
+            return false;
+        }
+    }
+    let status = Command::new("unshare")
+        .args(unshare)
+        .arg("--")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test} failed inside its namespace, see above");
+    false
+}
+
+fn look(wan: &[&str], every_default: bool) -> Facts {
+    let mut kernel = Kernel::open().unwrap();
+    let interfaces = kernel.interfaces().unwrap();
+    kernel.facts(interfaces, &Wanted { protocol: 119, wan, every_default }).unwrap()
+}
+
+fn route(destination: &str, target: RouteTarget) -> Route {
+    let ipv6 = destination.contains(':');
+    Route {
+        table: 254,
+        destination: destination.parse().unwrap(),
+        target,
+        metric: if ipv6 { 1024 } else { 0 },
+        protocol: 3, // RTPROT_BOOT, what `ip` says when nothing else is asked for
+        dead: false,
+    }
+}
+
+fn via(gateway: &str, interface: &str) -> RouteTarget {
+    RouteTarget::Out { interface: interface.into(), via: Some(gateway.parse().unwrap()), onlink: false }
+}
+
+fn on_link(interface: &str) -> RouteTarget {
+    RouteTarget::Out { interface: interface.into(), via: None, onlink: false }
+}
+
+/// The kernel lists in no order worth relying on. Its own routes to subnets and link-local ones are not compared.
+fn assert_routes(seen: &Facts, expected: Vec<Route>) {
+    let lines = |routes: Vec<Route>| {
+        let mut lines: Vec<_> = routes.iter().map(|route| format!("{route:?}")).collect();
+        lines.sort();
+        lines.join("\n")
+    };
+    let seen: Vec<_> = seen.routes.iter().filter(|route| route.protocol != 2).cloned().collect();
+    assert_eq!(lines(seen), lines(expected));
+}
+
+fn our_routes() -> Vec<Route> {
+    let ours = |table, route| Route { table, protocol: 119, ..route };
+    vec![
+        ours(5301, route("0.0.0.0/0", via("198.51.100.1", "wan1"))),
+        ours(5301, Route { metric: 4278198272, ..route("0.0.0.0/0", RouteTarget::Unreachable) }),
+        ours(5301, route("::/0", via("fe80::1", "wan1"))),
+        ours(5301, Route { metric: 4278198272, ..route("::/0", RouteTarget::Unreachable) }),
+        ours(254, route("2000::/3", RouteTarget::Unreachable)),
+        ours(254, route("0.0.0.0/1", via("203.0.113.1", "wan2"))),
+        ours(254, Route { dead: true, ..route("192.0.2.128/25", on_link("tun0")) }),
+        ours(254, route("192.0.2.240/28", RouteTarget::Other)),
+    ]
+}
+
+fn routes_over_the_providers() -> Vec<Route> {
+    vec![
+        Route { protocol: 16, metric: 100, ..route("0.0.0.0/0", via("198.51.100.1", "wan1")) },
+        Route { protocol: 9, metric: 512, ..route("::/0", via("fe80::1", "wan1")) },
+        Route { table: 7000, metric: 200, ..route("0.0.0.0/0", via("203.0.113.1", "wan2")) },
+        Route { metric: 300, dead: true, ..route("0.0.0.0/0", via("203.0.113.129", "wan3")) },
+        route(
+            "203.0.113.160/28",
+            RouteTarget::Out {
+                interface: "wan2".into(),
+                via: Some("198.51.100.99".parse().unwrap()),
+                onlink: true,
+            },
+        ),
+        route("203.0.113.176/28", via("2001:db8:1::9", "wan1")),
+        // The other branch leads into the LAN.
+        route("203.0.113.192/28", via("198.51.100.8", "wan1")),
+        route("2001:db8:a::/64", via("2001:db8:1::8", "wan1")),
+        route("2001:db8:a::/64", via("2001:db8:2::8", "wan2")),
+    ]
+}
+
+#[test]
+fn the_kernel_tells_what_ip_made() {
+    if !inside_a_namespace("the_kernel_tells_what_ip_made") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+
+    let facts = look(&["wan1", "wan2", "wan3", "ppp7"], false);
+
+    let address = |network: &str| Address {
+        network: network.parse().unwrap(),
+        peer: None,
+        global: true,
+        tentative: false,
+    };
+    let wan1 = facts.interface("wan1").unwrap();
+    assert_eq!(
+        *wan1,
+        Interface {
+            name: "wan1".into(),
+            index: nix::net::if_::if_nametoindex("wan1").unwrap(),
+            up: true,
+            carrier: true,
+            point_to_point: false,
+            addresses: vec![
+                address("198.51.100.2/24"),
+                address("198.51.100.3/24"),
+                address("2001:db8:1::2/64"),
+                Address { global: false, ..address("fe80::2/64") },
+            ],
+        }
+    );
+    // Duplicate address detection takes a second or two after the address came.
+    let wan2 = facts.interface("wan2").unwrap();
+    assert_eq!(
+        wan2.addresses,
+        [address("203.0.113.2/25"), Address { tentative: true, ..address("2001:db8:2::2/64") }]
+    );
+    let state = |name| {
+        let interface = facts.interface(name).unwrap();
+        (interface.up, interface.carrier)
+    };
+    assert_eq!(state("wan3"), (true, false), "no cable: the far end is down");
+    assert_eq!(state("off"), (false, false));
+    let tun0 = facts.interface("tun0").unwrap();
+    assert!(tun0.point_to_point && tun0.up && !tun0.carrier, "{tun0:?}");
+    let far = |network: &str, peer: &str| Address { peer: Some(peer.parse().unwrap()), ..address(network) };
+    assert_eq!(
+        tun0.addresses.iter().filter(|address| address.global).copied().collect::<Vec<_>>(),
+        [
+            far("192.0.2.200/32", "192.0.2.201/32"),
+            Address {
+                tentative: tun0.addresses.iter().any(|address| address.tentative),
+                ..far("2001:db8:9::1/128", "2001:db8:9::2/128")
+            },
+        ]
+    );
+    assert!(tun0.addresses.contains(&Address { global: false, ..address("192.0.2.99/32") }));
+
+    assert_routes(&facts, [our_routes(), routes_over_the_providers()].concat());
+
+    let rule = |family, from: Option<&str>, to: &str, icmp: Option<u8>| Rule {
+        family,
+        priority: 530,
+        from: from.map(|from| from.parse().unwrap()),
+        to: Some(to.parse().unwrap()),
+        iif: icmp.map(|_| "lo".into()),
+        ipproto: icmp,
+        table: 5301,
+        protocol: 119,
+    };
+    assert_eq!(
+        facts.rules,
+        [
+            rule(Family::V4, None, "198.51.100.53/32", Some(1)),
+            rule(Family::V4, Some("198.51.100.2/32"), "198.51.100.53/32", None),
+            rule(Family::V6, None, "2001:db8:53::1/128", Some(58)),
+        ]
+    );
+
+    // Asked for every default route, those of the main table over other interfaces come on top, once each.
+    let facts = look(&["wan1", "wan2", "wan3"], true);
+    let others = vec![
+        Route { metric: 900, ..route("0.0.0.0/0", via("192.0.2.7", "lan")) },
+        Route { metric: 1000, ..route("0.0.0.0/0", RouteTarget::Unreachable) },
+    ];
+    assert_routes(&facts, [our_routes(), routes_over_the_providers(), others].concat());
+
+    // An interface that went away after it was listed has no routes; that is no error.
+    let mut kernel = Kernel::open().unwrap();
+    let interfaces = kernel.interfaces().unwrap();
+    ip("link del wan1");
+    let wanted = Wanted { protocol: 119, wan: &["wan1"], every_default: false };
+    let facts = kernel.facts(interfaces, &wanted).unwrap();
+    assert!(facts.routes.iter().all(|route| route.protocol == 119), "{:#?}", facts.routes);
+}
