@@ -1,4 +1,14 @@
 //! wanfo keeps a Linux router on the Internet when its main WAN line dies.
+//!
+//! It is a one-shot program: a timer starts `wanfo check` every few seconds, and no daemon is there to die. The way in:
+//! `commands/check.rs` tells one run as a story, `core/decide.rs` makes the choice, `core/routing.rs` says what should
+//! be in the kernel.
 
+/// The arguments.
+pub mod cli;
+/// One file per verb: what a command does, step by step.
+pub mod commands;
+/// What is decided, as pure functions.
 pub mod core;
+/// The world outside: kernel, `ip`, echo requests, files, clocks.
 pub mod system;

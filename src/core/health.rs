@@ -92,14 +92,15 @@ impl Health {
     }
 }
 
-/// Weighs the answers of one link's targets.
-pub fn judge(link: &Link, line: &Line, answers: &[Answer]) -> Round {
+/// Weighs the answers of one link's targets; `None`: it was not asked in this run.
+pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
     match line.obstacle() {
         Some(obstacle) if obstacle.is_final() => return Round::Unusable(obstacle.to_string()),
         Some(obstacle) => return Round::Failed(obstacle.to_string()),
         None if link.targets.is_empty() => return Round::Good,
         None => {}
     }
+    let Some(answers) = answers else { return Round::NotDue };
     if answers.iter().any(|answer| matches!(answer.result, Err(Failure::OwnFault(_)))) {
         return Round::Void;
     }

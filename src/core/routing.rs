@@ -307,9 +307,14 @@ fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> 
     facts.routes.iter().filter(foreign).filter(|route| route.is_default(family)).collect()
 }
 
+/// Whether default routes over interfaces that are no link's matter too.
+pub fn needs_every_default(config: &Config) -> bool {
+    config.routing.override_by == Override::Default
+}
+
 /// With `override: default`: default routes of others that ours, with its metric 1, cannot beat.
 pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    if config.routing.override_by != Override::Default {
+    if !needs_every_default(config) {
         return Vec::new();
     }
     let both = [Family::V4, Family::V6].into_iter();

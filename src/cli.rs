@@ -1,0 +1,99 @@
+//! The command line: argument types only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps a Linux router on the Internet when its main WAN line dies.
+///
+/// A timer starts `wanfo check` every few seconds. It pings the targets of every link, decides which link should carry
+/// the traffic, brings the kernel's routes to that, and exits. The other commands are the hands of the admin.
+#[derive(Debug, Parser)]
+#[command(name = "wanfo", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file
+    #[arg(short, long, global = true, env = "WANFO_CONFIG", default_value = "/etc/wanfo/wanfo.yaml", value_name = "FILE")]
+    pub config: PathBuf,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do one run: probe, decide, repair or switch the routes
+    ///
+    /// This is what the timer starts. A run that changes nothing prints nothing, unless it runs in a terminal or with -v.
+    Check(Check),
+
+    /// Show what the last run knew; needs no root and never waits
+    Status(Status),
+
+    /// Switch to a backup now; the primary stays undisturbed
+    ///
+    /// By itself this ends like any failover: after the backup's delay, when a link before it is up. A backup that goes
+    /// down is left all the same.
+    ForceFailover(ForceFailover),
+
+    /// Switch to the best link now, delay or hold notwithstanding
+    Failback,
+
+    /// Take every route and rule of wanfo's out of the kernel
+    ///
+    /// Stop wanfo.timer first, or the next check puts them back.
+    Down,
+
+    /// Check the configuration, or print it with every default filled in
+    Config(Config),
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Probe, then print what a run would do and why, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Tell every step
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct ForceFailover {
+    /// The backup to switch to, by its name; else the first one that works
+    #[arg(long, value_name = "LINK")]
+    pub to: Option<String>,
+
+    /// Stay so long (such as 30m), in place of the backup's delay
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "hold")]
+    pub stay: Option<Duration>,
+
+    /// Stay until `wanfo failback`
+    #[arg(long)]
+    pub hold: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Config {
+    /// Print the configuration with every default filled in
+    #[arg(long)]
+    pub effective: bool,
+}

@@ -1,0 +1,30 @@
+use anyhow::{Result, bail};
+
+use super::{Exit, check, force::PATIENCE};
+use crate::core::config::Config;
+use crate::core::routing::Wanted;
+use crate::system::kernel::Kernel;
+use crate::system::store::Store;
+
+/// Takes every route and rule of ours out of the kernel, and forgets the state: the box is as before.
+pub fn run(config: &Config) -> Result<Exit> {
+    let Some(store) = Store::lock(&config.paths.run, PATIENCE)? else {
+        bail!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
+    };
+    let mut kernel = Kernel::open()?;
+    let view = check::look(&mut kernel, config)?;
+    let nothing = |_: &check::View| Wanted::default();
+    let reconciled = check::reconcile(&mut kernel, config, view, nothing)?;
+    for failure in reconciled.faults() {
+        log::error!("{failure}");
+    }
+    store.forget()?;
+    if !reconciled.left.is_empty() {
+        return Ok(Exit::Failed);
+    }
+    println!(
+        "{} routes and rules taken out; the next `wanfo check` (wanfo.timer, cron) would put them back",
+        reconciled.changes.len()
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,54 @@
+//! A run with an admin's wish. It does everything that a `check` does, and the wish is a part of its decision.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Exit;
+use super::check::{self, Hands, Request, WantedHold};
+use crate::cli::ForceFailover;
+use crate::core::config::Config;
+use crate::system::store::Store;
+
+/// How long a command waits for a run that is under way. Longer than a run takes with every `ip` at its time limit.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Switches to a backup, because somebody says so.
+pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
+    let to = match &arguments.to {
+        None => None,
+        Some(name) => match config.links.iter().position(|link| link.name == *name) {
+            Some(0) => {
+                log::error!("{name} is the preferred link; `wanfo failback` switches to it");
+                return Ok(Exit::Usage);
+            }
+            None => {
+                let backups: Vec<&str> = config.links[1..].iter().map(|link| link.name.as_str()).collect();
+                log::error!("there is no link {name}; the backups are: {}", backups.join(", "));
+                return Ok(Exit::Usage);
+            }
+            backup => backup,
+        },
+    };
+    let hold = match arguments.stay {
+        Some(time) => WantedHold::For(time),
+        None if arguments.hold => WantedHold::UntilFailback,
+        None => WantedHold::No,
+    };
+    run(config, Request::Failover { to, hold })
+}
+
+/// Switches to the best link.
+pub fn failback(config: &Config) -> Result<Exit> {
+    run(config, Request::Failback)
+}
+
+fn run(config: &Config, request: Request) -> Result<Exit> {
+    match Store::lock(&config.paths.run, PATIENCE)? {
+        Some(store) => check::one_run(config, Hands::Real(store), request),
+        None => {
+            log::error!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
+            Ok(Exit::Busy)
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The verbs, one file each.
+
+/// One run.
+pub mod check;
+/// The configuration, checked and shown.
+mod config;
+/// Taking everything out again.
+mod down;
+/// A run with an admin's wish: `force-failover` and `failback`.
+mod force;
+/// What the last run knew.
+mod status;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use log::LevelFilter;
+
+use crate::cli::{Cli, Command};
+use crate::core::config::{Config, LogLevel};
+use crate::system::journal;
+
+/// How a command ended, as its exit code tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    Failed,
+    /// Bad usage or bad config.
+    Usage,
+    /// Another run holds the lock (EX_TEMPFAIL, sysexits.h).
+    Busy,
+    /// `status --exit-code`.
+    Standing(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Busy => 75,
+            Exit::Standing(code) => code,
+        })
+    }
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> Result<Exit> {
+    journal::start(LevelFilter::Info);
+    let config = match load(&cli.config) {
+        Ok(config) => config,
+        Err(problems) => {
+            log::error!("{problems}");
+            return Ok(Exit::Usage);
+        }
+    };
+    let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);
+    log::set_max_level(match config.log_level {
+        _ if verbose => LevelFilter::Debug,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    });
+    match cli.command {
+        Command::Check(check) if check.dry_run => check::dry_run(&config),
+        Command::Check(_) => check::run(&config),
+        Command::Status(arguments) => status::run(&config, &arguments),
+        Command::ForceFailover(arguments) => force::failover(&config, &arguments),
+        Command::Failback => force::failback(&config),
+        Command::Down => down::run(&config),
+        Command::Config(arguments) => config::run(&cli.config, &config, &arguments),
+    }
+}
+
+/// The configuration, or everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, String> {
+    let file = path.display();
+    let bytes = fs::read(path).map_err(|error| {
+        format!("cannot read the configuration {file}: {error}; name another file with --config")
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
+    Config::parse(&text).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+        format!("the configuration {file} has {} problem(s):\n{}", list.len(), list.join("\n"))
+    })
+}

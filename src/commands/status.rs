@@ -1,0 +1,29 @@
+use anyhow::Result;
+
+use super::Exit;
+use crate::cli::{self, Format};
+use crate::core::config::Config;
+use crate::core::report;
+use crate::core::state::Recollection;
+use crate::system::{clock, store};
+
+/// Tells what the last run knew. It takes no lock, so it never waits for a run.
+pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
+    let now = clock::now()?;
+    let state = match store::peek(&config.paths.run, &clock::boot_id()?)? {
+        Recollection::Known(state) => Some(*state),
+        Recollection::Nothing => None,
+        Recollection::Damaged(reason) => {
+            log::warn!("the state cannot be used: {reason}; the next `wanfo check` starts afresh");
+            None
+        }
+    };
+    match arguments.format {
+        Format::Text => print!("{}", report::text(state.as_ref(), now)),
+        Format::Json => println!("{}", report::json(state.as_ref(), now)),
+    }
+    Ok(match arguments.exit_code {
+        true => Exit::Standing(report::standing(state.as_ref(), now) as u8),
+        false => Exit::Done,
+    })
+}
