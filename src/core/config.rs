@@ -1,13 +1,23 @@
 //! The configuration: what the admin wants, with every default filled in.
+//!
+//! The way of a file: `tree` makes nodes of the text, `read` finds the keys, `value` understands each value,
+//! `check` compares the links with each other.
 
+mod check;
+mod read;
+mod tree;
+mod value;
+
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use serde::{Serialize, Serializer};
 
 /// The whole configuration file, checked and complete.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
     /// 2 to 8 links in order of preference; the first is the primary.
     pub links: Vec<Link>,
@@ -18,11 +28,12 @@ pub struct Config {
 }
 
 /// One WAN line.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Link {
     /// Letters, digits, '-' and '_'; unique.
     pub name: String,
     /// Missing only where `gateway` is an address: the interface whose subnet holds it is found on every run.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// Only ever an IPv4 address.
     pub gateway: Gateway,
@@ -32,34 +43,42 @@ pub struct Link {
     /// How many targets must answer for a good round.
     pub quorum: u32,
     /// The time after a switch to this link in which no automatic switch leaves it.
+    #[serde(serialize_with = "as_written")]
     pub delay: Duration,
     /// How often this link is probed while it waits, healthy, as a backup; zero is every run.
+    #[serde(serialize_with = "as_written")]
     pub standby_interval: Duration,
     /// Destinations that use this link all the time.
+    #[serde(serialize_with = "each_as_written")]
     pub routes: Vec<IpNetwork>,
 }
 
 /// Where a link's gateway comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Gateway {
     /// What the kernel knows.
     Auto,
     /// There is none: a point-to-point interface.
     None,
+    #[serde(untagged)]
     Address(IpAddr),
 }
 
 /// What is pinged to learn whether a link works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Target {
-    Address(IpAddr),
     /// The link's own gateway, whichever it is at the time.
     Gateway,
+    #[serde(untagged)]
+    Address(IpAddr),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
     /// An answer later than this is no answer.
+    #[serde(serialize_with = "as_written")]
     pub timeout: Duration,
     /// How many failed rounds bring a link down.
     pub threshold: u32,
@@ -67,7 +86,8 @@ pub struct Probe {
 }
 
 /// How a target is tied to its link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pin {
     /// By policy rules: only our own echo requests take the link's table.
     Rule,
@@ -75,19 +95,21 @@ pub enum Pin {
     Route,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Routing {
     /// The route protocol number that marks every route and rule of ours.
     pub protocol: u8,
     /// Link number i, from 1, has table `table` + i.
     pub table: u32,
     pub rule_priority: u32,
+    #[serde(rename = "override")]
     pub override_by: Override,
     pub ipv6_without_gateway: Ipv6WithoutGateway,
 }
 
 /// How a backup takes the traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Override {
     /// 0.0.0.0/1, 128.0.0.0/1 and 2000::/3, which beat a default route of any metric.
     Halves,
@@ -96,21 +118,92 @@ pub enum Override {
 }
 
 /// What happens to IPv6 while the active link has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ipv6WithoutGateway {
     Unreachable,
     Leave,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Paths {
     pub run: PathBuf,
     pub state: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     Error,
     Info,
     Debug,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Probe { timeout: Duration::from_secs(1), threshold: 3, pin: Pin::Rule }
+    }
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Routing {
+            protocol: 119,
+            table: 5300,
+            rule_priority: 530,
+            override_by: Override::Halves,
+            ipv6_without_gateway: Ipv6WithoutGateway::Unreachable,
+        }
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths { run: PathBuf::from("/run/wanfo"), state: PathBuf::from("/var/lib/wanfo") }
+    }
+}
+
+/// One thing that is wrong in the file, as a sentence that says what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The way to the value or key, as `links[1].routes[0]`; empty where the file as a whole is meant.
+    pub path: String,
+    /// Counted from 1. Behind a YAML alias, the line where the anchor stands.
+    pub line: Option<usize>,
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.path.as_str(), self.line) {
+            ("", None) => f.write_str(&self.text),
+            ("", Some(line)) => write!(f, "line {line}: {}", self.text),
+            (path, None) => write!(f, "{path}: {}", self.text),
+            (path, Some(line)) => write!(f, "{path} (line {line}): {}", self.text),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the text of a configuration file and fills in every default.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file.
+    pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+        read::config(text)
+    }
+
+    /// The configuration with every default written out; `parse` reads it back to an equal one.
+    pub fn to_yaml(&self) -> String {
+        serde_yaml::to_string(self)
+            .expect("only a path that is not UTF-8 cannot be written, and parse lets none in")
+    }
+}
+
+fn as_written<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+fn each_as_written<S: Serializer>(networks: &[IpNetwork], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(IpNetwork::to_string))
 }

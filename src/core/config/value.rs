@@ -1,0 +1,267 @@
+//! One value at a time: what a node means, or a sentence that says what would be right.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::{Component, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use super::tree::{Node, Value, quoted};
+use super::{Gateway, Target};
+use crate::core::facts::Family;
+
+/// Letters, digits, '-' and '_', at most 32 of them: it goes into file names, mail subjects and metrics.
+pub fn name(node: &Node) -> Result<String, String> {
+    let name = text(node, "primary")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(fits) {
+        return Err(format!(
+            "{} is not a name; write 1 to 32 letters, digits, '-' or '_', for example primary",
+            quoted(name)
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// A name the kernel would give an interface (dev_valid_name in net/core/dev.c).
+pub fn interface(node: &Node) -> Result<String, String> {
+    let name = text(node, "eth0")?;
+    // The kernel's isspace() looks at bytes and takes 0xA0 for a space. NUL ends its names.
+    let refused = |byte: u8| matches!(byte, 0 | b'/' | b':' | b'\t'..=b'\r' | b' ' | 0xA0);
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(refused) {
+        return Err(format!(
+            "{} cannot be the name of an interface; `ip link` shows the names, write for example eth0",
+            quoted(name)
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// A gateway of one family: `auto`, `none` or an address.
+pub fn gateway(family: Family) -> impl Fn(&Node) -> Result<Gateway, String> {
+    let (own_key, kind, example, other_key, other_kind) = match family {
+        Family::V4 => ("gateway", "IPv4", "192.0.2.1", "gateway6", "IPv6"),
+        Family::V6 => ("gateway6", "IPv6", "2001:db8::1", "gateway", "IPv4"),
+    };
+    move |node| {
+        let address = match &node.value {
+            Value::Text(text) if text == "auto" => return Ok(Gateway::Auto),
+            Value::Text(text) if text == "none" => return Ok(Gateway::None),
+            Value::Text(text) => address(text),
+            _ => Err(node.what()),
+        };
+        let address = address.map_err(|fault| {
+            format!("{fault}; write auto, none or an {kind} address, for example {example}")
+        })?;
+        if Family::from(address) != family {
+            return Err(format!(
+                "{address} is an {other_kind} address; write it under \"{other_key}\", and under \"{own_key}\" auto, none or an {kind} address"
+            ));
+        }
+        Ok(Gateway::Address(address))
+    }
+}
+
+pub fn target(node: &Node) -> Result<Target, String> {
+    const RIGHT: &str = "write an address, for example 198.51.100.53, or the word gateway";
+    let written = match &node.value {
+        Value::Text(text) if text == "gateway" => return Ok(Target::Gateway),
+        Value::Text(text) => text,
+        _ => return Err(format!("{}; {RIGHT}", node.what())),
+    };
+    let address =
+        address(written).map_err(|fault| format!("{fault}; {RIGHT} (host names are not looked up)"))?;
+    if link_local6(address) {
+        return Err(format!(
+            "{address} is a link-local address, which no ping of ours can reach: it would need the interface beside it \
+             (a scope id), and ping-rs takes none; write a global address, for example 2001:db8::53"
+        ));
+    }
+    Ok(Target::Address(address))
+}
+
+/// fe80::/10.
+pub fn link_local6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// An address or CIDR that a link may carry all the time.
+pub fn route(node: &Node) -> Result<IpNetwork, String> {
+    const RIGHT: &str = "write for example 192.168.5.1 or 192.168.5.0/24";
+    let Value::Text(text) = &node.value else {
+        return Err(format!("{}; {RIGHT}", node.what()));
+    };
+    let route = IpNetwork::from_str(text)
+        .map_err(|_| format!("{} is not an address or CIDR{}; {RIGHT}", quoted(text), zeros_hint(text)))?;
+    if route.ip() != route.network() {
+        let network =
+            IpNetwork::new(route.network(), route.prefix()).map_or(String::new(), |right| right.to_string());
+        return Err(format!(
+            "{text} names an address inside a network; write {network} for the network or {} for the one address",
+            route.ip()
+        ));
+    }
+    if route.prefix() == 0 {
+        return Err(format!(
+            "{route} is the default route, which wanfo moves from link to link by itself; write the destinations that \
+             are always meant for this link"
+        ));
+    }
+    if ["0.0.0.0/1", "128.0.0.0/1", "2000::/3"].contains(&route.to_string().as_str()) {
+        return Err(format!(
+            "{route} is one of the routes with which a backup takes all traffic; write smaller networks"
+        ));
+    }
+    Ok(route)
+}
+
+/// A length of time as humantime writes it.
+pub fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Node) -> Result<Duration, String> {
+    const RIGHT: &str = "write a number with its unit, for example 500ms, 60s or 10m";
+    move |node| {
+        let text = match &node.value {
+            Value::Text(text) => text,
+            Value::Number(number) => return Err(no_unit(number)),
+            _ => return Err(format!("{}; {RIGHT}", node.what())),
+        };
+        // humantime takes "0" without a unit; one rule for all numbers is easier to remember.
+        if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+            return Err(no_unit(text));
+        }
+        let duration = humantime::parse_duration(text)
+            .map_err(|_| format!("{} is not a duration; {RIGHT}", quoted(text)))?;
+        if !range.contains(&duration) {
+            let [least, most] = [range.start(), range.end()].map(|limit| humantime::format_duration(*limit));
+            return Err(format!("{text} is out of range; write {least} to {most}"));
+        }
+        Ok(duration)
+    }
+}
+
+fn no_unit(number: &str) -> String {
+    format!("{number} has no unit; add ms, s, m or h, for example {number}s for seconds")
+}
+
+pub fn number<T: FromStr + PartialOrd + Display>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&Node) -> Result<T, String> {
+    move |node| {
+        let (least, most) = (range.start(), range.end());
+        let Value::Number(number) = &node.value else {
+            return Err(format!("{}; write a number from {least} to {most}, without quotes", node.what()));
+        };
+        number
+            .parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| format!("{number} is not allowed; write a whole number from {least} to {most}"))
+    }
+}
+
+/// One word out of a few.
+pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node) -> Result<T, String> {
+    move |node| {
+        let chosen = match &node.value {
+            Value::Text(text) => words.iter().find(|(word, _)| word == text),
+            _ => None,
+        };
+        let all = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ");
+        chosen.map(|(_, value)| *value).ok_or_else(|| match &node.value {
+            Value::Text(text) => format!("{} is not known here; write {}", quoted(text), all()),
+            _ => format!("{}; write {}", node.what(), all()),
+        })
+    }
+}
+
+/// A route protocol number that nobody else uses.
+///
+/// 0 to 4 are the kernel's and the admin's own (rtnetlink(7)); the numbers of daemons are those of linux/rtnetlink.h,
+/// iproute2's rt_protos and, for 190 and 191, FRR.
+pub fn protocol(node: &Node) -> Result<u8, String> {
+    let protocol = number(5..=255)(node)?;
+    if matches!(protocol, 8..=18 | 42 | 99 | 186..=192) {
+        return Err(format!(
+            "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose routes wanfo \
+             would take for its own; write a free number, for example 119"
+        ));
+    }
+    Ok(protocol)
+}
+
+/// The number below the links' tables; link i has the table behind it by i.
+pub fn table(node: &Node) -> Result<u32, String> {
+    let table: u32 = number(0..=u32::MAX - 8)(node)?;
+    // 253 default, 254 main, 255 local: RT_TABLE_*, rtnetlink(7).
+    if (table + 1..=table + 8).any(|table| (253..=255).contains(&table)) {
+        return Err(format!(
+            "{table} would give links the kernel's own tables 253 to 255 (link i has table {table}+i, up to {}); write \
+             for example 5300",
+            table + 8
+        ));
+    }
+    Ok(table)
+}
+
+/// The directory of our files.
+pub fn directory(node: &Node) -> Result<PathBuf, String> {
+    let text = text(node, "/run/wanfo")?;
+    let path = PathBuf::from(text);
+    let named = path.components().any(|part| matches!(part, Component::Normal(_)));
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if !path.is_absolute() || !named || climbs || text.contains('\0') {
+        return Err(format!(
+            "{} cannot be used; write a directory of its own from \"/\" on, without \"..\", for example /run/wanfo",
+            quoted(text)
+        ));
+    }
+    Ok(path)
+}
+
+/// YAML takes `1`, `0e0` or `true` for something else than text, and how they were written is lost by then.
+fn text<'a>(node: &'a Node, example: &str) -> Result<&'a str, String> {
+    match &node.value {
+        Value::Text(text) => Ok(text),
+        Value::Number(_) | Value::Bool(_) => {
+            Err(format!("{} in YAML; put it in quotes to make it text", node.what()))
+        }
+        _ => Err(format!("{}; write for example {example}", node.what())),
+    }
+}
+
+/// An address that one host can have.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let address = IpAddr::from_str(text).map_err(|_| {
+        let hint = match text.split_once(['%', '/']) {
+            Some((before, _)) if IpAddr::from_str(before).is_ok() => format!(" (but {before} is)"),
+            _ => zeros_hint(text).to_owned(),
+        };
+        format!("{} is not an address{hint}", quoted(text))
+    })?;
+    let kind = match address {
+        IpAddr::V4(address) if address.is_broadcast() => "the broadcast address",
+        // 0.0.0.0/8, RFC 791 section 3.2.
+        IpAddr::V4(address) if address.octets()[0] == 0 => "no host's address",
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => "an IPv4 address dressed as IPv6",
+        _ if address.is_unspecified() => "no host's address",
+        _ if address.is_loopback() => "this machine itself",
+        _ if address.is_multicast() => "a multicast address",
+        _ => return Ok(address),
+    };
+    Err(format!("{address} is {kind}"))
+}
+
+/// 192.0.2.01 means 192.0.2.1 to some programs and octal to others, so Rust's parser takes it for neither.
+fn zeros_hint(text: &str) -> &'static str {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let address = text.split('/').next().unwrap_or_default();
+    let parts: Vec<&str> = address.split('.').collect();
+    let zeros = parts.iter().any(|part| part.len() > 1 && part.starts_with('0'));
+    if parts.len() == 4 && parts.iter().all(|part| digits(part)) && zeros {
+        " (leading zeros are not allowed)"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,152 @@
+//! The configuration file: what is accepted, and what is said about what is not.
+//!
+//! Each `tests/config/bad/NN-what.yaml` has its problems, one a line, in the `.problems` file beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use wanfo::core::config::{Config, Gateway, LogLevel, Override, Pin, Problem, Target};
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
+    let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no files in {}", folder.display());
+    files
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
+}
+
+fn good(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
+}
+
+#[test]
+fn every_bad_file_is_answered_with_its_problems() {
+    let mut failed = 0;
+    for file in files("bad") {
+        let found = match Config::parse(&fs::read_to_string(&file).unwrap()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => lines(&problems),
+        };
+        let expected = fs::read_to_string(file.with_extension("problems")).unwrap_or_default();
+        let expected: Vec<&str> = expected.lines().collect();
+        if found == expected {
+            continue;
+        }
+        failed += 1;
+        println!("{}:", file.display());
+        expected
+            .iter()
+            .filter(|line| !found.iter().any(|f| f == *line))
+            .for_each(|line| println!("  - {line}"));
+        found
+            .iter()
+            .filter(|line| !expected.contains(&line.as_str()))
+            .for_each(|line| println!("  + {line}"));
+        if expected.len() == found.len() && expected.iter().all(|line| found.iter().any(|f| f == line)) {
+            println!("  the order differs");
+        }
+    }
+    assert_eq!(failed, 0, "files whose problems (+ found, - expected) differ");
+}
+
+#[test]
+fn every_good_file_reads_back_from_what_is_printed_of_it() {
+    for file in files("good") {
+        let config = good(&fs::read_to_string(&file).unwrap());
+        let printed = config.to_yaml();
+        assert_eq!(good(&printed), config, "{}: printed as\n{printed}", file.display());
+        assert_eq!(good(&printed).to_yaml(), printed);
+    }
+}
+
+#[test]
+fn the_full_file_says_nothing_but_the_defaults() {
+    let mut full = good(include_str!("config/good/full.yaml"));
+    let minimal = good(include_str!("config/good/minimal.yaml"));
+    assert_eq!(full.links[1].routes, ["192.168.5.1/32".parse().unwrap()]);
+    full.links[1].routes.clear();
+    full.links[0].targets.truncate(1);
+    assert_eq!(full, minimal);
+}
+
+#[test]
+fn a_backup_is_probed_seldom_and_kept_for_long() {
+    let config = good(include_str!("config/good/minimal.yaml"));
+    let [primary, backup] = &config.links[..] else { panic!("two links are in the file") };
+    assert_eq!([primary.delay, backup.delay], [60, 600].map(Duration::from_secs));
+    assert_eq!([primary.standby_interval, backup.standby_interval], [0, 60].map(Duration::from_secs));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = good(include_str!("config/good/everything-else.yaml"));
+    let link = &config.links[0];
+    assert_eq!((link.name.as_str(), link.interface.as_deref()), ("1", Some("0e0")));
+    assert_eq!(link.gateway, Gateway::Address("192.0.2.1".parse().unwrap()));
+    assert_eq!(link.gateway6, Gateway::Address("fe80::1".parse().unwrap()));
+    let written = ["2001:db8::53", "198.51.100.53"].map(|address| Target::Address(address.parse().unwrap()));
+    assert_eq!(link.targets, [Target::Gateway, written[0], written[1]]);
+    assert_eq!(
+        (link.quorum, link.delay, link.standby_interval),
+        (3, Duration::ZERO, Duration::from_secs(90))
+    );
+    assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
+    assert_eq!(config.links[2].interface, None);
+    assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
+    assert_eq!((config.probe.timeout, config.probe.threshold), (Duration::from_millis(500), 100));
+    assert_eq!(good(include_str!("config/good/anchors-and-pin-route.yaml")).probe.pin, Pin::Route);
+    assert_eq!(
+        (config.routing.protocol, config.routing.table, config.routing.rule_priority),
+        (255, 256, 32765)
+    );
+    assert_eq!(config.routing.override_by, Override::Default);
+    assert_eq!(format!("{:?}", config.routing.ipv6_without_gateway), "Leave");
+    assert_eq!(config.paths.run, Path::new("/tmp/wanfo run"));
+    assert_eq!(config.paths.state, Path::new("/srv/wanfo"));
+    assert_eq!(config.log_level, LogLevel::Debug);
+}
+
+proptest! {
+    #[test]
+    fn names_and_durations_survive_printing(
+        name in "[a-zA-Z0-9_-]{1,32}", interface in "[!-.0-9;-~]{3,15}", millis in 0u64..604_800_000,
+    ) {
+        let mut config = good(include_str!("config/good/minimal.yaml"));
+        prop_assume!(name != config.links[1].name && interface != "eth1");
+        config.links[0].name = name;
+        config.links[0].interface = Some(interface);
+        config.links[0].delay = Duration::from_millis(millis);
+        prop_assert_eq!(good(&config.to_yaml()), config);
+    }
+
+    /// Cuts, copies and odd characters anywhere: there is an answer, and problems read as such.
+    #[test]
+    fn no_edit_of_a_file_makes_it_panic(
+        edits in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0usize..30, "[\\[\\]{}:,&*!|>%@`'\"#~?\t\n\r\u{0}\u{85}\u{feff}é0-9a. -]{0,6}"), 1..8,
+        ),
+    ) {
+        let mut text: Vec<char> = include_str!("config/good/everything-else.yaml").chars().collect();
+        for (at, cut, paste) in edits {
+            let start = at.index(text.len() + 1);
+            let end = (start + cut).min(text.len());
+            text.splice(start..end, paste.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = Config::parse(&text) {
+            prop_assert!(!problems.is_empty());
+            for problem in problems {
+                let lines = text.split(['\n', '\r', '\u{85}']).count();
+                prop_assert!(problem.line.is_some_and(|line| line <= lines + 1), "{}", problem);
+            }
+        }
+    }
+}
