@@ -13,7 +13,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "wanfo", version, max_term_width = 100)]
 pub struct Cli {
     /// The configuration file
-    #[arg(short, long, global = true, env = "WANFO_CONFIG", default_value = "/etc/wanfo/wanfo.yaml", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "WANFO_CONFIG",
+        default_value = "/etc/wanfo/wanfo.yaml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
 
     #[command(subcommand)]

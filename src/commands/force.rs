@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Exit;
-use super::check::{self, Hands, Request, WantedHold};
+use super::check::{self, Hands};
 use crate::cli::ForceFailover;
 use crate::core::config::Config;
+use crate::core::decide::Request;
+use crate::core::state::Hold;
+use crate::system::clock;
 use crate::system::store::Store;
 
 /// How long a command waits for a run that is under way. Longer than a run takes with every `ip` at its time limit.
@@ -31,9 +34,9 @@ pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
         },
     };
     let hold = match arguments.stay {
-        Some(time) => WantedHold::For(time),
-        None if arguments.hold => WantedHold::UntilFailback,
-        None => WantedHold::No,
+        Some(time) => Hold::Until(clock::now()?.boot.plus(time)),
+        None if arguments.hold => Hold::UntilFailback,
+        None => Hold::No,
     };
     run(config, Request::Failover { to, hold })
 }
@@ -45,7 +48,7 @@ pub fn failback(config: &Config) -> Result<Exit> {
 
 fn run(config: &Config, request: Request) -> Result<Exit> {
     match Store::lock(&config.paths.run, PATIENCE)? {
-        Some(store) => check::one_run(config, Hands::Real(store), request),
+        Some(store) => check::one_run(config, Hands::Free(store), request),
         None => {
             log::error!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
             Ok(Exit::Busy)

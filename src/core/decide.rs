@@ -2,6 +2,47 @@
 
 use std::time::Duration;
 
+use super::health::{Round, Verdict};
+use super::round::{Checked, Situation};
+use super::state::Hold;
+
+/// What a run is asked to do besides its duty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    Nothing,
+    /// `to`: the place of a backup in the config; `None`: the first one that works.
+    Failover {
+        to: Option<usize>,
+        hold: Hold,
+    },
+    Failback,
+}
+
+/// What comes of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing moves; why, and what holds the active link from now on.
+    Stay {
+        why: String,
+        hold: Hold,
+    },
+    Switch(Switch),
+    /// What was asked for cannot be done; why not.
+    Refuse {
+        why: String,
+        hold: Hold,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub to: usize,
+    pub reason: String,
+    /// Whether a person asked to leave the preferred link.
+    pub forced: bool,
+    pub hold: Hold,
+}
+
 /// What is known of one link at the moment of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
@@ -26,6 +67,12 @@ pub enum Stay {
     For(Duration),
     /// `force-failover --hold`.
     UntilFailback,
+}
+
+impl Stay {
+    pub fn is_free(self) -> bool {
+        self == Stay::Free
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,5 +118,94 @@ pub fn forced(links: &[Candidate], active: usize, to: Option<usize>) -> Option<u
         Some(to) => links[to].is_eligible().then_some(to),
         None if active > 0 && links[active].up => Some(active),
         None => (1..links.len()).find(|&index| links[index].is_eligible()),
+    }
+}
+
+impl Situation<'_> {
+    /// What comes of this run, by what was learnt of every link and by what was asked for.
+    pub fn decide(&self, checked: &[Checked]) -> Outcome {
+        let candidate = |link: &Checked| Candidate {
+            up: link.health.verdict == Verdict::Up,
+            good_just_now: link.round == Round::Good,
+        };
+        let links: Vec<Candidate> = checked.iter().map(candidate).collect();
+        match self.request {
+            Request::Nothing => self.decide_by_itself(&links, checked),
+            Request::Failover { to, hold } => self.decide_failover(&links, checked, to, hold),
+            Request::Failback => self.decide_failback(&links, checked),
+        }
+    }
+
+    fn decide_by_itself(&self, links: &[Candidate], checked: &[Checked]) -> Outcome {
+        let active = self.active();
+        let stay = self.state.stay(self.config.links[active].delay, self.now);
+        let name = self.name(active);
+        let why = match decide(links, active, stay) {
+            Decision::Switch { to } => {
+                let reason = match links[active].up {
+                    true => format!("{} is up", self.name(to)),
+                    false => format!("{name} is down: {}", self.trouble(active, &checked[active])),
+                };
+                return Outcome::Switch(Switch { to, reason, forced: false, hold: Hold::No });
+            }
+            Decision::Keep => format!("staying on {name}"),
+            Decision::NothingBetter => format!("staying on {name}: no other link is known to work"),
+            Decision::Wait { better } => match stay {
+                Stay::For(left) => {
+                    let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+                    format!("staying on {name} for {left} more, though {} is up", self.name(better))
+                }
+                _ => format!("{name} is held until `wanfo failback`, though {} is up", self.name(better)),
+            },
+        };
+        Outcome::Stay { why, hold: self.state.hold }
+    }
+
+    fn decide_failover(
+        &self,
+        links: &[Candidate],
+        checked: &[Checked],
+        to: Option<usize>,
+        hold: Hold,
+    ) -> Outcome {
+        let active = self.active();
+        match forced(links, active, to) {
+            Some(to) if to == active => {
+                Outcome::Stay { why: format!("{} is active already", self.name(active)), hold }
+            }
+            Some(to) => {
+                Outcome::Switch(Switch { to, reason: "forced by hand".to_owned(), forced: true, hold })
+            }
+            None => {
+                let asked = to.map_or(1..links.len(), |to| to..to + 1);
+                let why: Vec<String> = asked
+                    .map(|index| format!("{}: {}", self.name(index), self.trouble(index, &checked[index])))
+                    .collect();
+                let why = format!("not switched, because it would help nobody: {}", why.join("; "));
+                Outcome::Refuse { why, hold: self.state.hold }
+            }
+        }
+    }
+
+    fn decide_failback(&self, links: &[Candidate], checked: &[Checked]) -> Outcome {
+        let active = self.active();
+        match best(links) {
+            Some(to) if to < active => {
+                let reason = "failback by hand".to_owned();
+                Outcome::Switch(Switch { to, reason, forced: false, hold: Hold::No })
+            }
+            _ if active == 0 => {
+                Outcome::Stay { why: format!("{} is active already", self.name(0)), hold: Hold::No }
+            }
+            _ => {
+                let why: Vec<String> = (0..active)
+                    .map(|index| format!("{}: {}", self.name(index), self.trouble(index, &checked[index])))
+                    .collect();
+                Outcome::Refuse {
+                    why: format!("staying on {}: {}", self.name(active), why.join("; ")),
+                    hold: Hold::No,
+                }
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::health::Verdict;
+use super::round::{Checked, Situation};
 use super::routing::Change;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +20,13 @@ pub enum Event {
         to: String,
         reason: String,
     },
-    /// A switch that an earlier run could not see to its end.
+    /// The kernel could not be brought to it yet.
+    SwitchBegun {
+        from: String,
+        to: String,
+        reason: String,
+    },
+    /// What an earlier run had begun is done now.
     SwitchCompleted {
         from: String,
         to: String,
@@ -28,12 +36,38 @@ pub enum Event {
     Solved(String),
 }
 
+/// Links that went down or came back in this round.
+pub fn verdicts_that_changed(situation: &Situation, checked: &[Checked]) -> Vec<Event> {
+    let links = situation.config.links.iter().zip(checked).enumerate();
+    links
+        .filter_map(|(index, (link, now))| {
+            match (situation.health_before(link).verdict, now.health.verdict) {
+                (Verdict::Up, Verdict::Down) => {
+                    Some(Event::LinkDown { link: link.name.clone(), reason: situation.trouble(index, now) })
+                }
+                (Verdict::Down, Verdict::Up) => Some(Event::LinkUp { link: link.name.clone() }),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Problems that the last run did not know, and those that it did and that are gone.
+pub fn problems_that_changed(before: &[String], now: &[String]) -> Vec<Event> {
+    let appeared = now.iter().filter(|problem| !before.contains(problem));
+    let solved = before.iter().filter(|problem| !now.contains(problem));
+    appeared.cloned().map(Event::Problem).chain(solved.cloned().map(Event::Solved)).collect()
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Event::LinkDown { link, reason } => write!(f, "{link} is down: {reason}"),
             Event::LinkUp { link } => write!(f, "{link} is up again"),
             Event::Switched { from, to, reason } => write!(f, "switched from {from} to {to}: {reason}"),
+            Event::SwitchBegun { from, to, reason } => {
+                write!(f, "switching from {from} to {to}, not done yet, the next run goes on: {reason}")
+            }
             Event::SwitchCompleted { from, to } => {
                 write!(f, "completed the switch from {from} to {to} that an earlier run had begun")
             }

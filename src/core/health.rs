@@ -71,6 +71,15 @@ pub struct Health {
     pub failed_rounds: u32,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Up => "up",
+            Verdict::Down => "down",
+        })
+    }
+}
+
 impl Health {
     /// What is assumed of a link of which nothing is known.
     pub const UNKNOWN: Health = Health { verdict: Verdict::Up, failed_rounds: 0 };
@@ -127,23 +136,4 @@ fn blame(link: &Link, answers: &[Answer]) -> String {
         quorum => format!(" ({quorum} must answer)"),
     };
     silent.join(", ") + &needed
-}
-
-/// What `due` wants to know of a link.
-#[derive(Debug, Clone, Copy)]
-pub struct Waiting {
-    pub health: Health,
-    /// Since the link was last probed; `None`: unknown.
-    pub last_probe: Option<Duration>,
-    pub standby_interval: Duration,
-}
-
-/// Whether a waiting backup is probed in this run.
-///
-/// A healthy one is left alone for `standby_interval`, since a metered line pays for every probe. It is probed at
-/// once when a switch to it may be near (`wanted_now`), because no switch is ever decided on old news.
-pub fn is_due(link: &Waiting, wanted_now: bool) -> bool {
-    wanted_now
-        || link.health != Health::UNKNOWN
-        || link.last_probe.is_none_or(|elapsed| elapsed >= link.standby_interval)
 }

@@ -11,10 +11,12 @@ pub mod event;
 pub mod facts;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;
-/// From answers to verdicts.
+/// From one link's answers to its verdict.
 pub mod health;
 /// What the last run knew, for people and programs.
 pub mod report;
+/// One round over all links: whom to ask, and what the answers say.
+pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
 /// What one run leaves to the next.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::decide::Stay;
+use super::decide::{Stay, Switch};
 use super::health::Health;
 
 /// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
@@ -145,6 +145,29 @@ impl State {
             problems: Vec::new(),
             links: Vec::new(),
         }
+    }
+
+    /// Puts the intent of a switch into words, before anything is done about it.
+    pub fn begin_switch(&mut self, switch: &Switch, config: &Config, now: BootTime) {
+        let to = config.links[switch.to].name.clone();
+        let from = std::mem::replace(&mut self.active, to.clone());
+        self.switching = Some(Switching { from, to });
+        self.switched_at = Some(now);
+        self.reason = switch.reason.clone();
+        self.forced = switch.forced;
+        self.hold = switch.hold;
+    }
+
+    /// Takes in what a run has learnt.
+    pub fn remember(&mut self, config: &Config, links: Vec<LinkState>, problems: Vec<String>, now: BootTime) {
+        self.links = links;
+        self.problems = problems;
+        self.checked_at = now;
+        let delay = self.active_in(config).map_or(Duration::ZERO, |active| config.links[active].delay);
+        self.next_switch_after = match self.stay(delay, now) {
+            Stay::For(left) => Some(now.plus(left)),
+            Stay::Free | Stay::UntilFailback => None,
+        };
     }
 
     pub fn link(&self, name: &str) -> Option<&LinkState> {

@@ -2,15 +2,15 @@
 
 /// The time, and which boot this is.
 pub mod clock;
-/// The lock and the state file.
-pub mod store;
+/// Changes to routes and rules.
+pub mod iproute;
+/// Log lines.
+pub mod journal;
 /// What the kernel says of interfaces, routes and rules.
 pub mod kernel;
 /// One round of echo requests.
 pub mod ping;
-/// Changes to routes and rules.
-pub mod iproute;
 /// Children with a time limit.
 pub mod process;
-/// Log lines.
-pub mod journal;
+/// The lock and the state file.
+pub mod store;

@@ -47,9 +47,12 @@ fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
     match (state.hold, state.next_switch_after.and_then(|at| at.since(now.boot))) {
         (Hold::UntilFailback, _) => writeln!(page, "  held        until `wanfo failback`")?,
         (_, Some(left)) if is_held(state, now) => writeln!(page, "  held        for {} more", told(left))?,
-        (_, Some(left)) if !left.is_zero() => {
-            writeln!(page, "  delay       no automatic return for {} more", told(left))?
-        }
+        (_, Some(left)) if !left.is_zero() => writeln!(
+            page,
+            "  delay       no automatic switch for {} more, unless {} goes down",
+            told(left),
+            state.active
+        )?,
         _ => {}
     }
     writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
