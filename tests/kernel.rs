@@ -7,7 +7,7 @@ use wanfo::system::kernel::{Kernel, Wanted};
 
 const INSIDE: &str = "WANFO_TEST_INSIDE_NAMESPACE";
 
-/// A router with two providers (wan1, wan2), one of them without a cable (wan3), a tunnel (tun0) and a LAN.
+/// A router with two providers (wan1, wan2), a third without a cable (wan3), a tunnel (tun0) and a LAN.
 const ROUTER: &[&str] = &[
     "link set lo up",
     "link add lan type veth peer name lan-far",
@@ -125,7 +125,7 @@ fn on_link(interface: &str) -> RouteTarget {
     RouteTarget::Out { interface: interface.into(), via: None, onlink: false }
 }
 
-/// The kernel lists in no order worth relying on. Its own routes to subnets and link-local ones are not compared.
+/// The kernel lists in no order worth relying on. Routes that it made itself (RTPROT_KERNEL) are left out.
 fn assert_routes(seen: &Facts, expected: Vec<Route>) {
     let lines = |routes: Vec<Route>| {
         let mut lines: Vec<_> = routes.iter().map(|route| format!("{route:?}")).collect();
