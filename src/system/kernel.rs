@@ -477,3 +477,53 @@ fn network(address: IpAddr, prefix_length: u8) -> Result<IpNetwork, DecodeError>
     IpNetwork::new(address, prefix_length)
         .map_err(|error| format!("{address}/{prefix_length} is no network: {error}").into())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads `payload` as each kind of message; what comes out does not matter, only that something does.
+    fn read_every_way(payload: &[u8]) {
+        let _ = read_interface(payload);
+        let _ = read_address(payload);
+        let _ = read_rule(payload);
+        let interface = Interface {
+            name: "wan1".into(),
+            index: 7,
+            up: true,
+            carrier: true,
+            point_to_point: false,
+            addresses: Vec::new(),
+        };
+        let _ = read_route(payload, &[&interface], |_| true, &mut Vec::new());
+    }
+
+    proptest! {
+        /// A header of any of the four kinds, then attributes with a right outer form and any content.
+        #[test]
+        fn an_odd_message_never_panics(
+            v6 in any::<bool>(),
+            header in proptest::collection::vec(any::<u8>(), 15),
+            attributes in proptest::collection::vec(
+                (0..40u16, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
+            cut in 0..300usize,
+        ) {
+            // The header is 8 bytes long for addresses, 12 for routes and rules, 16 for interfaces.
+            for header_bytes in [8, 12, 16] {
+                let mut payload = vec![if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8];
+                payload.extend(&header[..header_bytes - 1]);
+                for (kind, value) in &attributes {
+                    payload.extend((value.len() as u16 + 4).to_ne_bytes());
+                    payload.extend(kind.to_ne_bytes());
+                    payload.extend(value);
+                    payload.resize(payload.len().next_multiple_of(4), 0);
+                }
+                read_every_way(&payload);
+                payload.truncate(cut);
+                read_every_way(&payload);
+            }
+        }
+    }
+}
