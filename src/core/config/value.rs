@@ -66,14 +66,14 @@ pub fn gateway(family: Family) -> impl Fn(&Node) -> Result<Gateway, String> {
 }
 
 pub fn target(node: &Node) -> Result<Target, String> {
-    const RIGHT: &str = "write an address, for example 198.51.100.53, or the word gateway";
+    const RIGHT: &str =
+        "write an address (host names are not looked up), for example 198.51.100.53, or the word gateway";
     let written = match &node.value {
         Value::Text(text) if text == "gateway" => return Ok(Target::Gateway),
         Value::Text(text) => text,
         _ => return Err(format!("{}; {RIGHT}", node.what())),
     };
-    let address =
-        address(written).map_err(|fault| format!("{fault}; {RIGHT} (host names are not looked up)"))?;
+    let address = address(written).map_err(|fault| format!("{fault}; {RIGHT}"))?;
     if link_local6(address) {
         return Err(format!(
             "{address} is a link-local address, which no ping of ours can reach: it would need the interface beside it \
@@ -168,10 +168,15 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node) -> R
             Value::Text(text) => words.iter().find(|(word, _)| word == text),
             _ => None,
         };
-        let all = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ");
+        let names = || {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            names
+                .split_last()
+                .map_or(String::new(), |(last, others)| format!("{} or {last}", others.join(", ")))
+        };
         chosen.map(|(_, value)| *value).ok_or_else(|| match &node.value {
-            Value::Text(text) => format!("{} is not known here; write {}", quoted(text), all()),
-            _ => format!("{}; write {}", node.what(), all()),
+            Value::Text(text) => format!("{} is not known here; write {}", quoted(text), names()),
+            _ => format!("{}; write {}", node.what(), names()),
         })
     }
 }
