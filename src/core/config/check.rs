@@ -89,8 +89,8 @@ fn lines(links: &[Draft], faults: &mut Faults) {
             match (interface, earlier_interface) {
                 (Some(a), Some(b)) if a.value == b.value && !(both_named && gateway != earlier_gateway) => {
                     let text = format!(
-                        "{} is also the interface of {other}; give each link an interface of its own, or write a \
-                         different address under \"gateway\" of both",
+                        "{} is also the interface of {other}; give each link an interface of its own, or \
+                         write a different address under \"gateway\" of both",
                         a.value
                     );
                     faults.add(&a.place, text);
@@ -116,7 +116,8 @@ fn gateway_targets(links: &[Draft], faults: &mut Faults) {
             let fault = match (link.gateway, link.gateway6) {
                 (Ok(Gateway::None), Gateway::None) => "this link has no gateway to ping",
                 (Ok(Gateway::None), Gateway::Address(address)) if value::link_local6(address) => {
-                    "the gateway is a link-local address, and ping-rs cannot be told the interface (scope id) it needs"
+                    "the gateway is a link-local address, and ping-rs cannot be told the interface (scope \
+                     id) it needs"
                 }
                 _ => continue,
             };
@@ -168,8 +169,8 @@ fn routes_on_pins(links: &[Draft], faults: &mut Faults) {
                 });
             if let Some((_, target)) = clash {
                 let text = format!(
-                    "{} is also {}, and with \"pin: route\" both need the same host route by different links; take \
-                     another target, or \"pin: rule\"",
+                    "{} is also {}, and with \"pin: route\" both need the same host route by different \
+                     links; take another target, or \"pin: rule\"",
                     route.value.ip(),
                     target.place.path
                 );

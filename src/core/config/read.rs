@@ -1,4 +1,5 @@
-//! From the tree to the configuration: which keys there are, what they take, and what stands in for a missing one.
+//! From the tree to the configuration: which keys there are, what they take, and what stands in for a
+//! missing one.
 
 use std::time::Duration;
 
@@ -76,8 +77,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
     if let (Ok(None), Ok(None | Some(Placed { value: Gateway::Auto | Gateway::None, .. }))) =
         (&interface, &gateway)
     {
-        let text = "this key is missing; write for example interface: eth0 (it may be left out only where \"gateway\" \
-                    is an address)";
+        let text = "this key is missing; write for example interface: eth0 (it may be left out only where \
+                    \"gateway\" is an address)";
         faults.add(&link.place.child("interface"), text.into());
     }
     let targets = link.read_list("targets", value::target, faults);
@@ -188,7 +189,8 @@ impl Faults {
 
     /// In the order of the text, with lines.
     fn into_problems(mut self, text: &str) -> Vec<Problem> {
-        // Each line costs a walk through the text. Nobody reads past the first hundred problems before mending some.
+        // Each line costs a walk through the text. Nobody reads past the first hundred problems before
+        // mending some.
         const MOST_LINES: usize = 100;
         self.0.sort_by_key(|(node, ..)| *node);
         let line = |i, node| if i < MOST_LINES { tree::line_of(text, node) } else { None };
