@@ -108,8 +108,8 @@ pub fn route(node: &Node) -> Result<IpNetwork, String> {
     }
     if route.prefix() == 0 {
         return Err(format!(
-            "{route} is the default route, which wanfo moves from link to link by itself; write the destinations \
-             that are always meant for this link"
+            "{route} is the default route, which wanfo moves from link to link by itself; write the \
+             destinations that are always meant for this link"
         ));
     }
     if ["0.0.0.0/1", "128.0.0.0/1", "2000::/3"].contains(&route.to_string().as_str()) {
@@ -191,8 +191,8 @@ pub fn protocol(node: &Node) -> Result<u8, String> {
     let protocol = number(5..=255)(node)?;
     if matches!(protocol, 8..=18 | 42 | 99 | 186..=192) {
         return Err(format!(
-            "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose routes \
-             wanfo would take for its own; write a free number, for example 119"
+            "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose \
+             routes wanfo would take for its own; write a free number, for example 119"
         ));
     }
     Ok(protocol)
@@ -204,8 +204,8 @@ pub fn table(node: &Node) -> Result<u32, String> {
     // 253 default, 254 main, 255 local: RT_TABLE_*, rtnetlink(7).
     if (table + 1..=table + 8).any(|table| (253..=255).contains(&table)) {
         return Err(format!(
-            "{table} would give links the kernel's own tables 253 to 255 (link i has table {table}+i, up to {}); \
-             write for example 5300",
+            "{table} would give links the kernel's own tables 253 to 255 (link i has table {table}+i, up \
+             to {}); write for example 5300",
             table + 8
         ));
     }
