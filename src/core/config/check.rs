@@ -89,11 +89,12 @@ fn lines(links: &[Draft], faults: &mut Faults) {
             match (interface, earlier_interface) {
                 (Some(a), Some(b)) if a.value == b.value && !(both_named && gateway != earlier_gateway) => {
                     let text = format!(
-                        "{} is also the interface of {other}; give each link an interface of its own, or both a \
-                         \"gateway\" with an address, not the same",
+                        "{} is also the interface of {other}; give each link an interface of its own, or \
+                         write a different address under \"gateway\" of both",
                         a.value
                     );
                     faults.add(&a.place, text);
+                    break;
                 }
                 (Some(_), Some(_)) => {}
                 // Which line is meant would be found out by the gateway alone, and that is the same.
@@ -101,6 +102,7 @@ fn lines(links: &[Draft], faults: &mut Faults) {
                     let text =
                         format!("the gateway is also that of {other}; write the \"interface\" of both links");
                     faults.add(&link.place, text);
+                    break;
                 }
                 _ => {}
             }
@@ -114,7 +116,8 @@ fn gateway_targets(links: &[Draft], faults: &mut Faults) {
             let fault = match (link.gateway, link.gateway6) {
                 (Ok(Gateway::None), Gateway::None) => "this link has no gateway to ping",
                 (Ok(Gateway::None), Gateway::Address(address)) if value::link_local6(address) => {
-                    "the gateway is a link-local address, and ping-rs cannot be told the interface (scope id) it needs"
+                    "the gateway is a link-local address, and ping-rs cannot be told the interface (scope \
+                     id) it needs"
                 }
                 _ => continue,
             };
@@ -135,8 +138,9 @@ fn targets(links: &[Draft], faults: &mut Faults) {
                 None => (gateway_word.replace(path), "gateway".into()),
             };
             if let Some(first) = first {
-                let text =
-                    format!("{what} is also {first}, and a target is tied to one link; keep one of the two");
+                let text = format!(
+                    "{what} is also {first}; a target stands once, for one link: keep one of the two"
+                );
                 faults.add(&target.place, text);
             }
         }
@@ -165,8 +169,8 @@ fn routes_on_pins(links: &[Draft], faults: &mut Faults) {
                 });
             if let Some((_, target)) = clash {
                 let text = format!(
-                    "{} is also {}, and with \"pin: route\" both need the same host route by different links; take \
-                     another target, or \"pin: rule\"",
+                    "{} is also {}, and with \"pin: route\" both need the same host route by different \
+                     links; take another target, or \"pin: rule\"",
                     route.value.ip(),
                     target.place.path
                 );

@@ -1,11 +1,13 @@
-//! From the tree to the configuration: which keys there are, what they take, and what stands in for a missing one.
+//! From the tree to the configuration: which keys there are, what they take, and what stands in for a
+//! missing one.
 
 use std::time::Duration;
 
-use super::Gateway;
 use super::check::{self, Draft};
 use super::tree::{self, Node, Value};
-use super::{Config, Ipv6WithoutGateway, LogLevel, Override, Paths, Pin, Probe, Problem, Routing, value};
+use super::{
+    Config, Gateway, Ipv6WithoutGateway, LogLevel, Override, Paths, Pin, Probe, Problem, Routing, value,
+};
 use crate::core::facts::Family;
 
 /// Nobody waits longer than this for a failback or for a first look at a backup; more is a slip of the unit.
@@ -13,6 +15,11 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
     let root = tree::parse(text).map_err(|problem| vec![problem])?;
+    if let Value::Null = root.value {
+        let text =
+            "the file is empty; write at least \"links:\" and two links, each with a name and an interface";
+        return Err(vec![Problem { path: String::new(), line: None, text: text.into() }]);
+    }
     let mut faults = Faults::default();
     match whole_file(&root, &mut faults) {
         Some(config) if faults.0.is_empty() => Ok(config),
@@ -22,10 +29,6 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
     let place = Place { node: root.number, path: String::new() };
-    if let Value::Null = root.value {
-        faults.add(&place, "the file is empty; it needs at least \"links\", a list of two".into());
-        return None;
-    }
     let file = Fields::of(root, place, &["links", "probe", "routing", "paths", "log_level"], faults)?;
     let links = links(&file, faults);
     let probe = probe(&file, faults);
@@ -39,20 +42,16 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
 }
 
 fn links(file: &Fields, faults: &mut Faults) -> Vec<Draft> {
+    let place = file.place_of("links");
+    if file.node("links").is_none() {
+        faults.add(&place, "this key is missing; write a list of 2 to 8 links".into());
+    }
     let Some(nodes) = file.list("links", faults) else {
-        if file.node("links").is_none() {
-            faults
-                .add(&file.place.child("links"), "this key is missing; write a list of 2 to 8 links".into());
-        }
         return Vec::new();
     };
     if !(2..=8).contains(&nodes.len()) {
-        faults.add(
-            &file.place_of("links"),
-            format!("the number of links is {}; write 2 to 8 of them", nodes.len()),
-        );
+        faults.add(&place, format!("the number of links is {}; write 2 to 8 of them", nodes.len()));
     }
-    let place = file.place_of("links");
     nodes.iter().enumerate().filter_map(|(i, node)| link(node, place.item(i, node), i == 0, faults)).collect()
 }
 
@@ -78,8 +77,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
     if let (Ok(None), Ok(None | Some(Placed { value: Gateway::Auto | Gateway::None, .. }))) =
         (&interface, &gateway)
     {
-        let text = "this key is missing; write for example interface: eth0 (it may be left out only where \"gateway\" \
-                    is an address)";
+        let text = "this key is missing; write for example interface: eth0 (it may be left out only where \
+                    \"gateway\" is an address)";
         faults.add(&link.place.child("interface"), text.into());
     }
     let targets = link.read_list("targets", value::target, faults);
@@ -89,10 +88,11 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         Some(_) => None,
     };
     // The metered lines are the backups, so they are probed seldom and kept for long.
-    let (delay, standby_interval) = match first {
+    let (delay, standby) = match first {
         true => (Duration::from_secs(60), Duration::ZERO),
         false => (Duration::from_secs(600), Duration::from_secs(60)),
     };
+    let up_to_a_week = value::duration(Duration::ZERO..=WEEK);
     Some(Draft {
         name: name.ok().flatten(),
         interface,
@@ -100,13 +100,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         gateway6: link.read_or("gateway6", Gateway::Auto, value::gateway(Family::V6), faults),
         targets,
         quorum: link.read_or("quorum", 1, |node| quorum(node, target_count), faults),
-        delay: link.read_or("delay", delay, value::duration(Duration::ZERO..=WEEK), faults),
-        standby_interval: link.read_or(
-            "standby_interval",
-            standby_interval,
-            value::duration(Duration::ZERO..=WEEK),
-            faults,
-        ),
+        delay: link.read_or("delay", delay, &up_to_a_week, faults),
+        standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
         routes: link.read_list("routes", value::route, faults),
         place: link.place,
     })
@@ -136,16 +131,12 @@ fn probe(file: &Fields, faults: &mut Faults) -> Probe {
     let Some(probe) = file.section("probe", &["timeout", "threshold", "pin"], faults) else {
         return default;
     };
-    let timeouts = Duration::from_millis(10)..=Duration::from_secs(60);
+    let timeouts = value::duration(Duration::from_millis(10)..=Duration::from_secs(60));
+    let pins = value::word(&[("rule", Pin::Rule), ("route", Pin::Route)]);
     Probe {
-        timeout: probe.read_or("timeout", default.timeout, value::duration(timeouts), faults),
+        timeout: probe.read_or("timeout", default.timeout, timeouts, faults),
         threshold: probe.read_or("threshold", default.threshold, value::number(1..=100), faults),
-        pin: probe.read_or(
-            "pin",
-            default.pin,
-            value::word(&[("rule", Pin::Rule), ("route", Pin::Route)]),
-            faults,
-        ),
+        pin: probe.read_or("pin", default.pin, pins, faults),
     }
 }
 
@@ -198,7 +189,8 @@ impl Faults {
 
     /// In the order of the text, with lines.
     fn into_problems(mut self, text: &str) -> Vec<Problem> {
-        // Each line costs a walk through the text. Nobody reads past the first hundred problems before mending some.
+        // Each line costs a walk through the text. Nobody reads past the first hundred problems before
+        // mending some.
         const MOST_LINES: usize = 100;
         self.0.sort_by_key(|(node, ..)| *node);
         let line = |i, node| if i < MOST_LINES { tree::line_of(text, node) } else { None };
@@ -218,6 +210,8 @@ impl Place {
     /// The place of a key that is not there: the mapping that lacks it gives the line.
     pub fn child(&self, key: &str) -> Place {
         let dot = if self.path.is_empty() { "" } else { "." };
+        let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        let key = if plain { key.to_owned() } else { tree::quoted(key) };
         Place { node: self.node, path: format!("{}{dot}{key}", self.path) }
     }
 
@@ -247,9 +241,8 @@ impl<'a> Fields<'a> {
     /// Reports whatever is not a known key standing there once.
     fn of(node: &'a Node, place: Place, known: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
         let Value::Map(entries) = &node.value else {
-            let example = known[0];
-            faults
-                .add(&place, format!("{}; write a mapping here, with keys like \"{example}:\"", node.what()));
+            let removed = if let Value::Null = node.value { ", or remove it" } else { "" };
+            faults.add(&place, format!("{}; write keys like \"{}:\" here{removed}", node.what(), known[0]));
             return None;
         };
         let mut pairs: Vec<(&str, &Node)> = Vec::new();
@@ -313,6 +306,12 @@ impl<'a> Fields<'a> {
         meaning: impl Fn(&Node) -> Result<T, String>,
         faults: &mut Faults,
     ) -> T {
+        let meaning = |node: &Node| {
+            meaning(node).map_err(|fault| match &node.value {
+                Value::Null => format!("{fault}, or leave this key out"),
+                _ => fault,
+            })
+        };
         self.read(key, meaning, faults).ok().flatten().map_or(default, |placed| placed.value)
     }
 
@@ -324,7 +323,7 @@ impl<'a> Fields<'a> {
         }
         let right = match &node.value {
             Value::Text(text) => format!("write a list: [{text}]"),
-            _ => "write a list, or [] for an empty one".into(),
+            _ => "write a list, each item on a line that begins with \"- \"".into(),
         };
         faults.add(&self.place_of(key), format!("{}; {right}", node.what()));
         None

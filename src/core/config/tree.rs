@@ -1,4 +1,5 @@
-//! The text as a tree of nodes that keeps what `serde_yaml::Value` loses: duplicate keys, and the line of a node.
+//! The text as a tree of nodes that keeps what `serde_yaml::Value` loses: duplicate keys, and the line of a
+//! node.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,7 +10,8 @@ use serde::de::{
 
 use super::Problem;
 
-/// A short text full of aliases can stand for billions of nodes; no honest configuration comes near this many.
+/// A short text full of aliases can stand for billions of nodes; no honest configuration comes near this
+/// many.
 const MOST_NODES: usize = 100_000;
 
 #[derive(Debug)]
@@ -72,7 +74,8 @@ pub fn parse(text: &str) -> Result<Node, Problem> {
 
 /// The line of a node of the tree that `parse` makes of the same text.
 ///
-/// serde_yaml tells a position only with an error, so the text is walked again up to this node, which then fails.
+/// serde_yaml tells a position only with an error, so the text is walked again up to this node, which then
+/// fails.
 pub fn line_of(text: &str, number: usize) -> Option<usize> {
     let error = walk(text, Some(number)).err()?;
     error.location().map(|location| location.line())
@@ -85,10 +88,14 @@ fn explain(text: &str, line: Option<usize>, error: &str) -> String {
             .into();
     }
     if error.contains("recursion limit") {
-        return "lists and mappings are nested too deep here; nothing in this file needs more than four levels".into();
+        return "lists and mappings are nested too deep here; nothing in this file needs more than four \
+                levels"
+            .into();
     }
     if error.contains("repetition limit") || error.contains(TOO_MANY) {
-        return "this file has too many values, or its aliases repeat too much; write it shorter, without aliases".into();
+        return "this file has too many values, or its aliases repeat too much; write it shorter, without \
+                aliases"
+            .into();
     }
     let indentation = |line: &str| line.chars().take_while(|c| c.is_whitespace()).collect::<String>();
     let here = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();

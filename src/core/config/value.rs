@@ -58,7 +58,8 @@ pub fn gateway(family: Family) -> impl Fn(&Node) -> Result<Gateway, String> {
         })?;
         if Family::from(address) != family {
             return Err(format!(
-                "{address} is an {other_kind} address; write it under \"{other_key}\", and under \"{own_key}\" auto, none or an {kind} address"
+                "{address} is an {other_kind} address; write it under \"{other_key}\", and under \
+                 \"{own_key}\" auto, none or an {kind} address"
             ));
         }
         Ok(Gateway::Address(address))
@@ -66,18 +67,18 @@ pub fn gateway(family: Family) -> impl Fn(&Node) -> Result<Gateway, String> {
 }
 
 pub fn target(node: &Node) -> Result<Target, String> {
-    const RIGHT: &str = "write an address, for example 198.51.100.53, or the word gateway";
+    const RIGHT: &str =
+        "write an address (host names are not looked up), for example 198.51.100.53, or the word gateway";
     let written = match &node.value {
         Value::Text(text) if text == "gateway" => return Ok(Target::Gateway),
         Value::Text(text) => text,
         _ => return Err(format!("{}; {RIGHT}", node.what())),
     };
-    let address =
-        address(written).map_err(|fault| format!("{fault}; {RIGHT} (host names are not looked up)"))?;
+    let address = address(written).map_err(|fault| format!("{fault}; {RIGHT}"))?;
     if link_local6(address) {
         return Err(format!(
-            "{address} is a link-local address, which no ping of ours can reach: it would need the interface beside it \
-             (a scope id), and ping-rs takes none; write a global address, for example 2001:db8::53"
+            "{address} is a link-local address, which no ping of ours can reach: it would need the interface \
+             beside it (a scope id), and ping-rs takes none; write a global address, for example 2001:db8::53"
         ));
     }
     Ok(Target::Address(address))
@@ -100,14 +101,15 @@ pub fn route(node: &Node) -> Result<IpNetwork, String> {
         let network =
             IpNetwork::new(route.network(), route.prefix()).map_or(String::new(), |right| right.to_string());
         return Err(format!(
-            "{text} names an address inside a network; write {network} for the network or {} for the one address",
+            "{text} names an address inside a network; write {network} for the network or {} for the \
+             one address",
             route.ip()
         ));
     }
     if route.prefix() == 0 {
         return Err(format!(
-            "{route} is the default route, which wanfo moves from link to link by itself; write the destinations that \
-             are always meant for this link"
+            "{route} is the default route, which wanfo moves from link to link by itself; write the \
+             destinations that are always meant for this link"
         ));
     }
     if ["0.0.0.0/1", "128.0.0.0/1", "2000::/3"].contains(&route.to_string().as_str()) {
@@ -168,24 +170,29 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node) -> R
             Value::Text(text) => words.iter().find(|(word, _)| word == text),
             _ => None,
         };
-        let all = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ");
+        let names = || {
+            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            names
+                .split_last()
+                .map_or(String::new(), |(last, others)| format!("{} or {last}", others.join(", ")))
+        };
         chosen.map(|(_, value)| *value).ok_or_else(|| match &node.value {
-            Value::Text(text) => format!("{} is not known here; write {}", quoted(text), all()),
-            _ => format!("{}; write {}", node.what(), all()),
+            Value::Text(text) => format!("{} is not known here; write {}", quoted(text), names()),
+            _ => format!("{}; write {}", node.what(), names()),
         })
     }
 }
 
 /// A route protocol number that nobody else uses.
 ///
-/// 0 to 4 are the kernel's and the admin's own (rtnetlink(7)); the numbers of daemons are those of linux/rtnetlink.h,
-/// iproute2's rt_protos and, for 190 and 191, FRR.
+/// 0 to 4 are the kernel's and the admin's own (rtnetlink(7)); the numbers of daemons are those of
+/// linux/rtnetlink.h, iproute2's rt_protos and, for 190 and 191, FRR.
 pub fn protocol(node: &Node) -> Result<u8, String> {
     let protocol = number(5..=255)(node)?;
     if matches!(protocol, 8..=18 | 42 | 99 | 186..=192) {
         return Err(format!(
-            "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose routes wanfo \
-             would take for its own; write a free number, for example 119"
+            "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose \
+             routes wanfo would take for its own; write a free number, for example 119"
         ));
     }
     Ok(protocol)
@@ -197,8 +204,8 @@ pub fn table(node: &Node) -> Result<u32, String> {
     // 253 default, 254 main, 255 local: RT_TABLE_*, rtnetlink(7).
     if (table + 1..=table + 8).any(|table| (253..=255).contains(&table)) {
         return Err(format!(
-            "{table} would give links the kernel's own tables 253 to 255 (link i has table {table}+i, up to {}); write \
-             for example 5300",
+            "{table} would give links the kernel's own tables 253 to 255 (link i has table {table}+i, up \
+             to {}); write for example 5300",
             table + 8
         ));
     }
@@ -213,7 +220,8 @@ pub fn directory(node: &Node) -> Result<PathBuf, String> {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     if !path.is_absolute() || !named || climbs || text.contains('\0') {
         return Err(format!(
-            "{} cannot be used; write a directory of its own from \"/\" on, without \"..\", for example /run/wanfo",
+            "{} cannot be used; write a directory of its own from \"/\" on, without \"..\", for example \
+             /run/wanfo",
             quoted(text)
         ));
     }
