@@ -176,7 +176,7 @@ impl Lab {
         for (namespace, device, host) in [(&router, "lan", 1), (&client, "eth0", 2)] {
             namespace.ip(&format!("link set {device} up"));
             namespace.ip(&format!("address add 192.0.2.{}/28 dev {device}", 240 + host));
-            namespace.ip(&format!("address add 2001:db8:f::{host}/64 dev {device} nodad"));
+            namespace.ip(&format!("address add 2001:db8:f::{host}/64 dev {device}"));
         }
         client.ip("route add default via 192.0.2.241");
         client.ip("route add default via 2001:db8:f::1");
@@ -184,11 +184,11 @@ impl Lab {
         for line in 1..=lines {
             for number in 1..=TARGETS {
                 internet.ip(&format!("address add {}/32 dev lo", target(line, number)));
-                internet.ip(&format!("address add {}/128 dev lo nodad", target6(line, number)));
+                internet.ip(&format!("address add {}/128 dev lo", target6(line, number)));
             }
         }
         internet.ip(&format!("address add {SERVICE}/32 dev lo"));
-        internet.ip(&format!("address add {SERVICE6}/128 dev lo nodad"));
+        internet.ip(&format!("address add {SERVICE6}/128 dev lo"));
 
         let providers = (1..=lines).map(|line| provider(line, &router, &internet)).collect();
         let service = Service::start(&internet, &[SERVICE.into(), SERVICE6.into()], lines);
@@ -335,6 +335,9 @@ fn host(name: &str) -> Namespace {
     for which in ["all", "default"] {
         host.sysctl(&format!("net.ipv4.conf.{which}.rp_filter"), "0");
         host.sysctl(&format!("net.ipv4.conf.{which}.ignore_routes_with_linkdown"), "0");
+        // Duplicate address detection takes a second or two, in which a router with a tentative link-local address
+        // forwards no IPv6 at all: it has no address to ask for its neighbour from.
+        host.sysctl(&format!("net.ipv6.conf.{which}.accept_dad"), "0");
     }
     host
 }
@@ -353,7 +356,7 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
     router.ip(&format!("link set wan{line} up"));
     provider.ip("link set customer up");
     router.ip(&format!("address add {}/28 dev wan{line}", router_address(line)));
-    router.ip(&format!("address add {}/64 dev wan{line} nodad", router_address6(line)));
+    router.ip(&format!("address add {}/64 dev wan{line}", router_address6(line)));
     near_side(&provider, line);
     let metric = 100 * line;
     router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway(line)));
@@ -363,7 +366,7 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
     internet.ip(&format!("link set line{line} up"));
     provider.ip("link set internet up");
     internet.ip(&format!("address add {}/30 dev line{line}", transit(line, 2)));
-    internet.ip(&format!("address add {}/64 dev line{line} nodad", transit6(line, 2)));
+    internet.ip(&format!("address add {}/64 dev line{line}", transit6(line, 2)));
     far_side(&provider, line);
     let (via, via6) = (transit(line, 1), transit6(line, 1));
     internet.ip(&format!("route add {}/28 via {via} dev line{line}", wan(line, 0)));
@@ -377,7 +380,7 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
 /// What `link set down` on the provider's end takes away: its routes, and its IPv6 addresses.
 fn near_side(provider: &Namespace, line: Line) {
     provider.ip(&format!("address replace {}/28 dev customer", gateway(line)));
-    provider.ip(&format!("address replace {}/64 dev customer nodad", gateway6(line)));
+    provider.ip(&format!("address replace {}/64 dev customer", gateway6(line)));
     provider.ip(&format!("route replace {LAN} via {}", router_address(line)));
     provider.ip(&format!("route replace {LAN6} via {}", router_address6(line)));
 }
@@ -385,7 +388,7 @@ fn near_side(provider: &Namespace, line: Line) {
 /// The same on the side of the Internet.
 fn far_side(provider: &Namespace, line: Line) {
     provider.ip(&format!("address replace {}/30 dev internet", transit(line, 1)));
-    provider.ip(&format!("address replace {}/64 dev internet nodad", transit6(line, 1)));
+    provider.ip(&format!("address replace {}/64 dev internet", transit6(line, 1)));
     provider.ip(&format!("route replace default via {}", transit(line, 2)));
     provider.ip(&format!("route replace default via {}", transit6(line, 2)));
 }
