@@ -51,10 +51,8 @@ fn demo() -> Result<()> {
     let story = Story { start: Instant::now(), colour: colour_wanted() };
     let lab = Lab::new(2, binary);
     lab.configure(&config());
-    story.say("The lab is built. The router has two lines: fibre on wan1, lte on wan2. A LAN user asks a");
-    story.more(
-        "service on the Internet every 50 ms, over IPv4 and over IPv6. wanfo check runs twice a second.",
-    );
+    story.say("The lab is built. The router has two lines: fibre on wan1, lte on wan2. A LAN user asks");
+    story.more("the Internet something every 50 ms, over IPv4 and IPv6. wanfo check runs twice a second.");
 
     let day = Day { meter: lab.meter(SERVICE), meter6: lab.meter(SERVICE6), lab: &lab, story: &story };
     day.check()?;
@@ -79,11 +77,11 @@ fn demo() -> Result<()> {
     }?;
 
     story.heading("What the LAN user noticed");
-    println!("  {:<44}{:>14}{:>17}{:>17}", "", "switched", "silent on IPv4", "silent on IPv6");
-    for event in &events {
-        let [after, silent, silent6] =
-            [event.after, event.silent, event.silent6].map(|time| format!("{:.1} s", time.as_secs_f64()));
-        println!("  {:<44}{:>14}{silent:>17}{silent6:>17}", event.what, format!("after {after}"));
+    println!("{:<47}{:>17}{:>17}{:>17}", "", "switched after", "silent on IPv4", "silent on IPv6");
+    for Event { what, at, after, silent, silent6 } in events {
+        let [at, after, silent, silent6] =
+            [at, after, silent, silent6].map(|time| format!("{:.1} s", time.as_secs_f64()));
+        println!("{at:>8}  {what:<37}{after:>17}{silent:>17}{silent6:>17}");
     }
     drop(day);
     drop(lab);
@@ -187,6 +185,8 @@ struct Day<'a> {
 /// One line of the final table.
 struct Event {
     what: &'static str,
+    /// Since the start of the story.
+    at: Duration,
     /// From the event to the switch, as `wanfo status` told it.
     after: Duration,
     /// The longest time in which the LAN user heard nothing.
@@ -208,12 +208,11 @@ impl Day<'_> {
         println!();
         thread::sleep(CALM);
 
-        story.bad("CUT: fibre dies behind the provider's first hop. Carrier and gateway are fine, all else is silent.");
+        story
+            .bad("CUT: fibre dies behind the provider's first hop. Its gateway answers, all else is silent.");
         let cut = self.switch("fibre dies silently: over to lte", "lte", 2, || lab.cut_silently(1))?;
         thread::sleep(CALM);
-        story.say(
-            "REPAIR: fibre works again. wanfo goes back once the counter is at 0 and lte's 3 s are over.",
-        );
+        story.say("REPAIR: fibre works again. wanfo goes back once its counter is 0 and lte's 3 s are over.");
         let repair = self.switch("fibre is repaired: back to fibre", "fibre", 1, || lab.repair(1))?;
         thread::sleep(CALM);
         story.bad("CABLE PULLED: wan1 has no carrier. There is nothing to confirm.");
@@ -226,11 +225,12 @@ impl Day<'_> {
 
     /// Does something to the line, and waits until both wanfo and the LAN user are on the line `to`.
     fn switch(&self, what: &'static str, to: &str, line: Line, act: impl FnOnce()) -> Result<Event> {
+        let failed_rounds = |status: &Value| status["links"][0]["failed_rounds"].as_u64();
+        let counted = Cell::new(failed_rounds(&self.wait("a status", |_| true)?));
         let start = Instant::now();
         act();
-        let counted = Cell::new(None);
         let status = self.wait(&format!("a switch to {to}"), |status| {
-            let count = status["links"][0]["failed_rounds"].as_u64();
+            let count = failed_rounds(status);
             if let Some(count) = count.filter(|_| count != counted.replace(count)) {
                 self.story.say(&format!(
                     "  failed rounds of fibre: {count} of {}",
@@ -240,8 +240,11 @@ impl Day<'_> {
             status["active"] == to
         })?;
         let after = start.elapsed();
-        let reason = status["reason"].as_str().unwrap_or("no reason given");
-        self.story.good(&format!("SWITCHED to {to} after {:.1} s: {reason}.", after.as_secs_f64()));
+        self.story.good(&format!(
+            "SWITCHED to {to} after {:.1} s. The reason that wanfo gives:",
+            after.as_secs_f64()
+        ));
+        self.story.more(status["reason"].as_str().unwrap_or("none"));
         self.wait(&format!("answers to the LAN user over {to}"), |_| self.answered_over(line))?;
         thread::sleep(CALM);
         let now = Instant::now();
@@ -252,7 +255,7 @@ impl Day<'_> {
             silent.as_secs_f64(),
             silent6.as_secs_f64()
         ));
-        Ok(Event { what, after, silent, silent6 })
+        Ok(Event { what, at: start - self.story.start, after, silent, silent6 })
     }
 
     fn both_lines_work(&self) -> Result<()> {

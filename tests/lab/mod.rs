@@ -115,21 +115,17 @@ fn refused(what: &str, error: std::io::Error) -> anyhow::Error {
         let value = fs::read_to_string(format!("/proc/sys/{}", key.replace('.', "/")));
         value.is_ok_and(|value| value.trim() == *forbids)
     });
-    let (reason, cure) = match culprit {
+    let advice = match culprit {
         // AppArmor lets the namespace be made and takes the rights inside it: the error comes at a later step.
-        Some((key, forbids, allows)) if !geteuid().is_root() || key.starts_with("user.") => (
-            format!("{key} is {forbids}"),
-            format!("run this as root, or allow it with `sysctl -w {key}={allows}`"),
+        Some((key, forbids, allows)) if !geteuid().is_root() || key.starts_with("user.") => format!(
+            "most likely because {key} is {forbids}; run this as root, or allow it with `sysctl -w {key}={allows}`"
         ),
-        _ => (
-            "this is a container without the right to it; none of kernel.unprivileged_userns_clone, \
-             kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces forbids it"
-                .to_owned(),
-            "run this on the machine itself, as root if need be, or in a container started with --privileged"
-                .to_owned(),
-        ),
+        _ => "none of kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and \
+              user.max_user_namespaces forbids it, so this is most likely a container without the right to it; run \
+              this on the machine itself, as root if need be, or in a container started with --privileged"
+            .to_owned(),
     };
-    anyhow!("the lab cannot be built: {what} was refused ({error}), most likely because {reason}; {cure}")
+    anyhow!("the lab cannot be built: the kernel refused {what} ({error}); {advice}")
 }
 
 /// A line's number, from 1: line 1 is `wan1` on the router.
