@@ -271,8 +271,8 @@ impl Day<'_> {
         let start = Instant::now();
         loop {
             let text = self.status_in("json")?;
-            let status =
-                serde_json::from_str(&text).with_context(|| format!("wanfo status is not JSON: {text}"))?;
+            let status = serde_json::from_str(&text)
+                .with_context(|| format!("`wanfo status --format json` printed no JSON but {text:?}"))?;
             if condition(&status) {
                 return Ok(status);
             }
