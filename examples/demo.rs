@@ -1,7 +1,7 @@
-//! `cargo run --release --example demo`: a router with two providers on one machine, and its bad day, in 45 s.
+//! `cargo run --release --example demo`: a router with two providers has a bad day, told in less than 45 s.
 //!
-//! The real `wanfo` runs in a lab of network namespaces (see tests/lab/mod.rs), so the machine's own network is
-//! never touched, and no root is needed where users may make user namespaces.
+//! The real `wanfo` runs in a lab of network namespaces (see tests/lab/mod.rs), so the machine's own network
+//! is never touched, and no root is needed where users may make user namespaces.
 
 #[path = "../tests/lab/mod.rs"]
 mod lab;
@@ -93,7 +93,7 @@ fn demo() -> Result<()> {
     Ok(())
 }
 
-/// The program next to this one, in target/release for target/release/examples/demo, built anew if cargo runs us.
+/// The program next to this one (target/release/wanfo for target/release/examples/demo), built under cargo.
 fn built_wanfo() -> Result<PathBuf> {
     let demo = env::current_exe().context("cannot tell where the demo's own program lies")?;
     let profile = demo.ancestors().nth(2).context("the demo does not lie in cargo's target directory")?;
@@ -278,7 +278,7 @@ impl Day<'_> {
             }
             if start.elapsed() > PATIENCE {
                 bail!(
-                    "{awaited} should have been seen within {PATIENCE:?} and was not; the last status was {status}"
+                    "{awaited} was expected within {PATIENCE:?} and not seen; the last status was {status}"
                 );
             }
             thread::sleep(Duration::from_millis(50));

@@ -1,9 +1,9 @@
 //! A router with its providers, its LAN and an Internet, all in network namespaces of this process.
 //!
-//! Needs Linux, Rust and iproute2, and no root where the system lets users make user namespaces. Nothing has a
-//! name on the machine: namespaces live as long as this process's file descriptors, files lie on a tmpfs that
-//! only this process sees, children die with their parent. So two runs cannot collide, and nothing is left
-//! behind, even after `kill -9`.
+//! Needs Linux, Rust and iproute2, and no root where the system lets users make user namespaces. Nothing has
+//! a name on the machine: namespaces live as long as this process's file descriptors, files lie on a tmpfs
+//! that only this process sees, children die with their parent. So two runs cannot collide, and nothing is
+//! left behind, even after `kill -9`.
 //!
 //! ```text
 //!   client --- lan [router] wan1 --- customer [provider 1] internet --- line1 [internet]
@@ -12,15 +12,15 @@
 //!
 //! | what | IPv4 | IPv6 |
 //! |---|---|---|
-//! | line i: provider (the gateway) and router | .1 and .2 of 192.0.2.16(i-1)/28 | 2001:db8:i::1 and ::2, /64 |
-//! | between provider i and the Internet | .1 and .2 of 192.0.2.(128+4(i-1))/30 | 2001:db8:i:f::1 and ::2, /64 |
+//! | line i: provider (gateway), router | .1 and .2 of 192.0.2.16(i-1)/28 | 2001:db8:i::1 and ::2, /64 |
+//! | provider i, Internet | .1 and .2 of 192.0.2.(128+4(i-1))/30 | 2001:db8:i:f::1 and ::2, /64 |
 //! | LAN: router and client | 192.0.2.241 and .242, /28 | 2001:db8:f::1 and ::2, /64 |
 //! | targets 1 to 3 of line i | 198.51.100.i1 to .i3 | 2001:db8:ffff::i1 to ::i3 |
 //! | the service | 203.0.113.80 | 2001:db8:ffff::80 |
 //!
-//! Every address of the Internet can be reached over every line, and what comes from the router's own addresses
-//! is answered over the line it came from. LAN addresses are routed, not translated, so only the service answers
-//! them over the right line (see `Service`); everything else answers the LAN over line 1.
+//! Every address of the Internet can be reached over every line, and what comes from the router's own
+//! addresses is answered over the line it came from. LAN addresses are routed, not translated, so only the
+//! service answers them over the right line (see `Service`); everything else answers the LAN over line 1.
 
 // Each test program and the demo compile the lab for themselves, and none uses all of it.
 #![allow(dead_code, unused_imports)]
@@ -54,8 +54,8 @@ const TARGETS: u8 = 3;
 /// The metric of routes that swallow packets once the real route is gone.
 const BACKSTOP: u32 = 4_278_198_272;
 
-/// Moves this process into namespaces of its own, in which it is root; the first thing in main, since a process
-/// with threads may not enter a user namespace (unshare(2)).
+/// Moves this process into namespaces of its own, in which it is root; the first thing in main, since a
+/// process with threads may not enter a user namespace (unshare(2)).
 ///
 /// # Errors
 /// One sentence: what was refused, why that is likely, and what to do.
@@ -92,8 +92,8 @@ pub fn enter() -> Result<()> {
     Ok(())
 }
 
-/// `enter` for the main of a test: where the lab is refused, ends the program with one loud line and exit code 0,
-/// or 1 where the environment has `WANFO_REQUIRE_LAB=1`.
+/// `enter` for the main of a test: where the lab is refused, ends the program with one loud line and exit
+/// code 0, or 1 where the environment has `WANFO_REQUIRE_LAB=1`.
 pub fn enter_or_skip() {
     let Err(error) = enter() else { return };
     if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
@@ -116,13 +116,13 @@ fn refused(what: &str, error: std::io::Error) -> anyhow::Error {
         value.is_ok_and(|value| value.trim() == *forbids)
     });
     let advice = match culprit {
-        // AppArmor lets the namespace be made and takes the rights inside it: the error comes at a later step.
+        // AppArmor lets the namespace be made but takes the rights in it: the error comes at a later step.
         Some((key, forbids, allows)) if !geteuid().is_root() || key.starts_with("user.") => format!(
-            "most likely because {key} is {forbids}; run this as root, or allow it with `sysctl -w {key}={allows}`"
+            "most likely because {key} is {forbids}; run this as root, or first `sysctl -w {key}={allows}`"
         ),
         _ => "none of kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and \
-              user.max_user_namespaces forbids it, so this is most likely a container without the right to it; run \
-              this on the machine itself, as root if need be, or in a container started with --privileged"
+              user.max_user_namespaces forbids it, so this is most likely a container without the right; \
+              run this on the machine itself, as root if need be, or in a container started with --privileged"
             .to_owned(),
     };
     anyhow!("the lab cannot be built: the kernel refused {what} ({error}); {advice}")
@@ -156,8 +156,8 @@ pub struct Run {
 impl Lab {
     /// A lab with this many lines, 2 to 8, all whole, in which `wanfo` runs the program at `binary`.
     ///
-    /// The router has a default route by way of each line, in both families, with metric 100 for line 1, 200 for
-    /// line 2 and so on, as a DHCP client would set them.
+    /// The router has a default route by way of each line, in both families, with metric 100 for line 1, 200
+    /// for line 2 and so on, as a DHCP client would set them.
     pub fn new(lines: usize, binary: impl Into<PathBuf>) -> Lab {
         assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
         let router = host("router");
@@ -198,9 +198,9 @@ impl Lab {
         &self.providers[line - 1]
     }
 
-    /// The line dies somewhere behind the provider's first hop: the gateway still answers, all else is silence.
+    /// The line dies somewhere behind the provider's first hop: its gateway answers, all else is silence.
     pub fn cut_silently(&self, line: Line) {
-        // Both directions: the Internet's end has no carrier now, and the provider's backstop swallows the rest.
+        // Both ways: the Internet's end loses its carrier, and the provider's backstop swallows the rest.
         self.provider(line).ip("link set internet down");
     }
 
@@ -221,7 +221,7 @@ impl Lab {
         near_side(self.provider(line), line);
     }
 
-    /// One address of the Internet falls silent on one line; every other address, and every other line, goes on.
+    /// One address of the Internet falls silent on one line; other addresses and other lines go on.
     pub fn silence(&self, line: Line, address: impl Into<IpAddr>) {
         self.provider(line).ip(&format!("route add blackhole {}", address.into()));
     }
@@ -231,8 +231,7 @@ impl Lab {
         self.provider(line).ip(&format!("route del blackhole {}", address.into()));
     }
 
-    /// Has the router hide the LAN behind its own addresses, in both families, as most do. Needs nft, hence the
-    /// tests that use it do.
+    /// Has the router hide the LAN behind its own addresses, in both families. Needs the program `nft`.
     pub fn masquerade(&self) {
         let rules = "table inet lab { chain out { type nat hook postrouting priority srcnat; \
                      oifname \"wan*\" masquerade; }; }";
@@ -252,7 +251,7 @@ impl Lab {
         self.directory.path().join(name)
     }
 
-    /// Writes the config for `wanfo`; `paths` is added, so that state and run files lie in the lab's directory.
+    /// Writes the config for `wanfo`, and adds `paths`: run and state files lie in the lab's directory.
     pub fn configure(&self, yaml: &str) {
         let (run, state) = (self.path("run"), self.path("state"));
         let text = format!("{yaml}\npaths: {{run: {}, state: {}}}\n", run.display(), state.display());
@@ -325,14 +324,14 @@ fn transit6(line: Line, host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, line as u16, 0xf, 0, 0, 0, host)
 }
 
-/// A namespace whose settings do not depend on the machine's: a new one takes over IPv4 settings of the machine.
+/// A namespace with settings of its own: a new one starts with the machine's IPv4 settings.
 fn host(name: &str) -> Namespace {
     let host = Namespace::new(name);
     for which in ["all", "default"] {
         host.sysctl(&format!("net.ipv4.conf.{which}.rp_filter"), "0");
         host.sysctl(&format!("net.ipv4.conf.{which}.ignore_routes_with_linkdown"), "0");
-        // Duplicate address detection takes a second or two, in which a router with a tentative link-local address
-        // forwards no IPv6 at all: it has no address to ask for its neighbour from.
+        // Duplicate address detection takes a second or two, in which a router with a tentative link-local
+        // address forwards no IPv6 at all: it has no address to ask for its neighbour from.
         host.sysctl(&format!("net.ipv6.conf.{which}.accept_dad"), "0");
     }
     host

@@ -49,7 +49,7 @@ impl Namespace {
         command.env("PATH", search_path());
         die_with_parent(&mut command);
         let handle = Arc::clone(&self.handle);
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; setns is a bare system call.
+        // SAFETY: between fork and exec calls must be async-signal-safe; setns is a bare system call.
         unsafe { command.pre_exec(move || Ok(setns(&*handle, CloneFlags::CLONE_NEWNET)?)) };
         command
     }

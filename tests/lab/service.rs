@@ -22,8 +22,8 @@ const ANSWER_LENGTH: usize = 5;
 
 /// A UDP service that sends every datagram back over the line it came in on, with that line's number added.
 ///
-/// One socket per line, bound to its device: so the answer to a LAN address needs neither NAT nor luck to come
-/// back the way the question went.
+/// One socket per line, bound to its device: so the answer to a LAN address needs neither NAT nor luck to
+/// come back the way the question went.
 pub struct Service {
     stop: Arc<AtomicBool>,
 }
