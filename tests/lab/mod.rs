@@ -1,0 +1,389 @@
+//! A router with its providers, its LAN and an Internet, all in network namespaces of this process.
+//!
+//! Needs Linux, Rust and iproute2, and no root where the system lets users make user namespaces. Nothing has
+//! a name on the machine: namespaces live as long as this process's file descriptors, files lie on a tmpfs
+//! that only this process sees, children die with their parent. So two runs cannot collide, and nothing is
+//! left behind, even after `kill -9`.
+//!
+//! ```text
+//!   client --- lan [router] wan1 --- customer [provider 1] internet --- line1 [internet]
+//!                           wan2 --- customer [provider 2] internet --- line2
+//! ```
+//!
+//! | what | IPv4 | IPv6 |
+//! |---|---|---|
+//! | line i: provider (gateway), router | .1 and .2 of 192.0.2.16(i-1)/28 | 2001:db8:i::1 and ::2, /64 |
+//! | provider i, Internet | .1 and .2 of 192.0.2.(128+4(i-1))/30 | 2001:db8:i:f::1 and ::2, /64 |
+//! | LAN: router and client | 192.0.2.241 and .242, /28 | 2001:db8:f::1 and ::2, /64 |
+//! | targets 1 to 3 of line i | 198.51.100.i1 to .i3 | 2001:db8:ffff::i1 to ::i3 |
+//! | the service | 203.0.113.80 | 2001:db8:ffff::80 |
+//!
+//! Every address of the Internet can be reached over every line, and what comes from the router's own
+//! addresses is answered over the line it came from. LAN addresses are routed, not translated, so only the
+//! service answers them over the right line (see `Service`); everything else answers the LAN over line 1.
+
+// Each test program and the demo compile the lab for themselves, and none uses all of it.
+#![allow(dead_code, unused_imports)]
+
+mod namespace;
+mod service;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::{Command, exit};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+use tempfile::TempDir;
+
+pub use namespace::{Namespace, die_with_parent};
+pub use service::{Answer, Meter, Service};
+
+/// Where LAN users find the service.
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
+pub const SERVICE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x80);
+
+const LAN: &str = "192.0.2.240/28";
+const LAN6: &str = "2001:db8:f::/64";
+/// How many targets each line has.
+const TARGETS: u8 = 3;
+/// The metric of routes that swallow packets once the real route is gone.
+const BACKSTOP: u32 = 4_278_198_272;
+
+/// Moves this process into namespaces of its own, in which it is root; the first thing in main, since a
+/// process with threads may not enter a user namespace (unshare(2)).
+///
+/// # Errors
+/// One sentence: what was refused, why that is likely, and what to do.
+pub fn enter() -> Result<()> {
+    // The value that PATH has for children is the one that finds `ip` here.
+    if Command::new("ip").env("PATH", namespace::search_path()).arg("-V").output().is_err() {
+        bail!("the lab needs the program `ip`, and it is not on this machine: install the package iproute2");
+    }
+    let (user, group) = (geteuid(), getegid());
+    if user.is_root() {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .map_err(|error| refused("new network and mount namespaces", error.into()))?;
+    } else {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .map_err(|error| refused("new user, network and mount namespaces", error.into()))?;
+        // In this order: gid_map takes nothing from a user before setgroups is denied (user_namespaces(7)).
+        let maps = [
+            ("setgroups", "deny".into()),
+            ("uid_map", format!("0 {user} 1")),
+            ("gid_map", format!("0 {group} 1")),
+        ];
+        for (file, text) in maps {
+            let path = format!("/proc/self/{file}");
+            fs::write(&path, text).map_err(|error| refused(&format!("writing {path}"), error))?;
+        }
+    }
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+        .map_err(|error| refused("making the mounts private", error.into()))?;
+    // Hides what the machine's DHCP clients know, and takes the lab's files along when the process is gone.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
+        .map_err(|error| refused("mounting a tmpfs on /run", error.into()))?;
+    Ok(())
+}
+
+/// `enter` for the main of a test: where the lab is refused, ends the program with one loud line and exit
+/// code 0, or 1 where the environment has `WANFO_REQUIRE_LAB=1`.
+pub fn enter_or_skip() {
+    let Err(error) = enter() else { return };
+    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+        eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the lab tests, but {error}");
+        exit(1);
+    }
+    eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: {error} !!!");
+    exit(0);
+}
+
+fn refused(what: &str, error: std::io::Error) -> anyhow::Error {
+    let switches = [
+        ("kernel.unprivileged_userns_clone", "0", "1"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+        ("user.max_user_namespaces", "0", "10000"),
+        ("user.max_net_namespaces", "0", "10000"),
+    ];
+    let culprit = switches.iter().find(|(key, forbids, _)| {
+        let value = fs::read_to_string(format!("/proc/sys/{}", key.replace('.', "/")));
+        value.is_ok_and(|value| value.trim() == *forbids)
+    });
+    let advice = match culprit {
+        // AppArmor lets the namespace be made but takes the rights in it: the error comes at a later step.
+        Some((key, forbids, allows)) if !geteuid().is_root() || key.starts_with("user.") => format!(
+            "most likely because {key} is {forbids}; run this as root, or first `sysctl -w {key}={allows}`"
+        ),
+        _ => "none of kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns and \
+              user.max_user_namespaces forbids it, so this is most likely a container without the right; \
+              run this on the machine itself, as root if need be, or in a container started with --privileged"
+            .to_owned(),
+    };
+    anyhow!("the lab cannot be built: the kernel refused {what} ({error}); {advice}")
+}
+
+/// A line's number, from 1: line 1 is `wan1` on the router.
+pub type Line = usize;
+
+/// The whole lab: a router, its lines, its LAN and the Internet. Gone when dropped.
+pub struct Lab {
+    pub router: Namespace,
+    /// The one host of the LAN.
+    pub client: Namespace,
+    pub internet: Namespace,
+    providers: Vec<Namespace>,
+    /// Only kept alive: it answers until the lab is dropped.
+    _service: Service,
+    directory: TempDir,
+    binary: PathBuf,
+}
+
+/// What one run of wanfo left.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; -1 where a signal ended it.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Lab {
+    /// A lab with this many lines, 2 to 8, all whole, in which `wanfo` runs the program at `binary`.
+    ///
+    /// The router has a default route by way of each line, in both families, with metric 100 for line 1, 200
+    /// for line 2 and so on, as a DHCP client would set them.
+    pub fn new(lines: usize, binary: impl Into<PathBuf>) -> Lab {
+        assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
+        let router = host("router");
+        let internet = host("internet");
+        let client = host("client");
+        router.sysctl("net.ipv4.ip_forward", "1");
+        router.sysctl("net.ipv6.conf.all.forwarding", "1");
+        // In a user namespace only mapped groups may be written; the lab's processes have group 0 either way.
+        router.sysctl("net.ipv4.ping_group_range", "0 0");
+
+        router.ip(&format!("link add lan type veth peer name eth0 netns {}", client.path()));
+        for (namespace, device, host) in [(&router, "lan", 1), (&client, "eth0", 2)] {
+            namespace.ip(&format!("link set {device} up"));
+            namespace.ip(&format!("address add 192.0.2.{}/28 dev {device}", 240 + host));
+            namespace.ip(&format!("address add 2001:db8:f::{host}/64 dev {device}"));
+        }
+        client.ip("route add default via 192.0.2.241");
+        client.ip("route add default via 2001:db8:f::1");
+
+        for line in 1..=lines {
+            for number in 1..=TARGETS {
+                internet.ip(&format!("address add {}/32 dev lo", target(line, number)));
+                internet.ip(&format!("address add {}/128 dev lo", target6(line, number)));
+            }
+        }
+        internet.ip(&format!("address add {SERVICE}/32 dev lo"));
+        internet.ip(&format!("address add {SERVICE6}/128 dev lo"));
+
+        let providers = (1..=lines).map(|line| provider(line, &router, &internet)).collect();
+        let service = Service::start(&internet, &[SERVICE.into(), SERVICE6.into()], lines);
+        // On the tmpfs that `enter` mounted.
+        let directory = tempfile::tempdir_in("/run").expect("a directory on the lab's own tmpfs");
+        Lab { router, client, internet, providers, _service: service, directory, binary: binary.into() }
+    }
+
+    /// The namespace of a line's provider.
+    pub fn provider(&self, line: Line) -> &Namespace {
+        &self.providers[line - 1]
+    }
+
+    /// The line dies somewhere behind the provider's first hop: its gateway answers, all else is silence.
+    pub fn cut_silently(&self, line: Line) {
+        // Both ways: the Internet's end loses its carrier, and the provider's backstop swallows the rest.
+        self.provider(line).ip("link set internet down");
+    }
+
+    /// Undoes `cut_silently`.
+    pub fn repair(&self, line: Line) {
+        self.provider(line).ip("link set internet up");
+        far_side(self.provider(line), line);
+    }
+
+    /// The router's `wanI` loses its carrier.
+    pub fn pull_cable(&self, line: Line) {
+        self.provider(line).ip("link set customer down");
+    }
+
+    /// Undoes `pull_cable`.
+    pub fn plug_in(&self, line: Line) {
+        self.provider(line).ip("link set customer up");
+        near_side(self.provider(line), line);
+    }
+
+    /// One address of the Internet falls silent on one line; other addresses and other lines go on.
+    pub fn silence(&self, line: Line, address: impl Into<IpAddr>) {
+        self.provider(line).ip(&format!("route add blackhole {}", address.into()));
+    }
+
+    /// Undoes `silence`.
+    pub fn end_silence(&self, line: Line, address: impl Into<IpAddr>) {
+        self.provider(line).ip(&format!("route del blackhole {}", address.into()));
+    }
+
+    /// Has the router hide the LAN behind its own addresses, in both families. Needs the program `nft`.
+    pub fn masquerade(&self) {
+        let rules = "table inet lab { chain out { type nat hook postrouting priority srcnat; \
+                     oifname \"wan*\" masquerade; }; }";
+        let output = self.router.command("nft").arg(rules).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("router: `nft` (package nftables) did not start: {error}"));
+        assert!(output.status.success(), "router: nft failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts the LAN client's meter of the service at `SERVICE` or `SERVICE6`.
+    pub fn meter(&self, service: impl Into<IpAddr>) -> Meter {
+        Meter::start(&self.client, service.into())
+    }
+
+    /// A path in the lab's own directory, for configs, scripts and what they leave.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the config for `wanfo`, and adds `paths`: run and state files lie in the lab's directory.
+    pub fn configure(&self, yaml: &str) {
+        let (run, state) = (self.path("run"), self.path("state"));
+        let text = format!("{yaml}\npaths: {{run: {}, state: {}}}\n", run.display(), state.display());
+        fs::write(self.path("wanfo.yaml"), text).expect("the lab's directory takes a file");
+    }
+
+    /// Runs `wanfo` on the router with these arguments and the config of `configure`, to its end.
+    pub fn wanfo<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Run {
+        let output = self.wanfo_command(arguments).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("{} did not start: {error}", self.binary.display()));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        Run { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The same not yet started, for a test that wants to kill it, or several at once.
+    pub fn wanfo_command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = self.router.command(&self.binary);
+        command.args(arguments).env("WANFO_CONFIG", self.path("wanfo.yaml"));
+        command
+    }
+}
+
+/// A line's gateway: the provider's address on it.
+pub fn gateway(line: Line) -> Ipv4Addr {
+    wan(line, 1)
+}
+
+/// A line's IPv6 gateway.
+pub fn gateway6(line: Line) -> Ipv6Addr {
+    wan6(line, 1)
+}
+
+/// The router's own address on a line.
+pub fn router_address(line: Line) -> Ipv4Addr {
+    wan(line, 2)
+}
+
+/// The router's own IPv6 address on a line.
+pub fn router_address6(line: Line) -> Ipv6Addr {
+    wan6(line, 2)
+}
+
+/// Target 1, 2 or 3 of a line.
+pub fn target(line: Line, number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, 10 * line as u8 + number)
+}
+
+/// IPv6 target 1, 2 or 3 of a line.
+pub fn target6(line: Line, number: u8) -> Ipv6Addr {
+    // Written like the IPv4 one: line 2, target 1 is ::21.
+    Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x10 * line as u16 + u16::from(number))
+}
+
+fn wan(line: Line, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, 16 * (line as u8 - 1) + host)
+}
+
+fn wan6(line: Line, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, line as u16, 0, 0, 0, 0, host)
+}
+
+/// Between provider (1) and Internet (2).
+fn transit(line: Line, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, 128 + 4 * (line as u8 - 1) + host)
+}
+
+fn transit6(line: Line, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, line as u16, 0xf, 0, 0, 0, host)
+}
+
+/// A namespace with settings of its own: a new one starts with the machine's IPv4 settings.
+fn host(name: &str) -> Namespace {
+    let host = Namespace::new(name);
+    for which in ["all", "default"] {
+        host.sysctl(&format!("net.ipv4.conf.{which}.rp_filter"), "0");
+        host.sysctl(&format!("net.ipv4.conf.{which}.ignore_routes_with_linkdown"), "0");
+        // Duplicate address detection takes a second or two, in which a router with a tentative link-local
+        // address forwards no IPv6 at all: it has no address to ask for its neighbour from.
+        host.sysctl(&format!("net.ipv6.conf.{which}.accept_dad"), "0");
+    }
+    host
+}
+
+/// Makes a line: its provider, joined to the router and to the Internet, and the routes of all three.
+fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
+    let provider = host(&format!("provider {line}"));
+    provider.sysctl("net.ipv4.ip_forward", "1");
+    provider.sysctl("net.ipv6.conf.all.forwarding", "1");
+    // All customers, then the world: without these a cut line would send ICMP errors, or packets in circles.
+    for prefix in ["192.0.2.0/24", "0.0.0.0/0", "2001:db8::/44", "::/0"] {
+        provider.ip(&format!("route add blackhole {prefix} metric {BACKSTOP}"));
+    }
+
+    router.ip(&format!("link add wan{line} type veth peer name customer netns {}", provider.path()));
+    router.ip(&format!("link set wan{line} up"));
+    provider.ip("link set customer up");
+    router.ip(&format!("address add {}/28 dev wan{line}", router_address(line)));
+    router.ip(&format!("address add {}/64 dev wan{line}", router_address6(line)));
+    near_side(&provider, line);
+    let metric = 100 * line;
+    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway(line)));
+    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway6(line)));
+
+    internet.ip(&format!("link add line{line} type veth peer name internet netns {}", provider.path()));
+    internet.ip(&format!("link set line{line} up"));
+    provider.ip("link set internet up");
+    internet.ip(&format!("address add {}/30 dev line{line}", transit(line, 2)));
+    internet.ip(&format!("address add {}/64 dev line{line}", transit6(line, 2)));
+    far_side(&provider, line);
+    let (via, via6) = (transit(line, 1), transit6(line, 1));
+    internet.ip(&format!("route add {}/28 via {via} dev line{line}", wan(line, 0)));
+    internet.ip(&format!("route add {}/64 via {via6} dev line{line}", wan6(line, 0)));
+    // One way back to the LAN per line, for the service's sockets, each of which sees only its own device's.
+    internet.ip(&format!("route add {LAN} via {via} dev line{line} metric {metric}"));
+    internet.ip(&format!("route add {LAN6} via {via6} dev line{line} metric {metric}"));
+    provider
+}
+
+/// What `link set down` on the provider's end takes away: its routes, and its IPv6 addresses.
+fn near_side(provider: &Namespace, line: Line) {
+    provider.ip(&format!("address replace {}/28 dev customer", gateway(line)));
+    provider.ip(&format!("address replace {}/64 dev customer", gateway6(line)));
+    provider.ip(&format!("route replace {LAN} via {}", router_address(line)));
+    provider.ip(&format!("route replace {LAN6} via {}", router_address6(line)));
+}
+
+/// The same on the side of the Internet.
+fn far_side(provider: &Namespace, line: Line) {
+    provider.ip(&format!("address replace {}/30 dev internet", transit(line, 1)));
+    provider.ip(&format!("address replace {}/64 dev internet", transit6(line, 1)));
+    provider.ip(&format!("route replace default via {}", transit(line, 2)));
+    provider.ip(&format!("route replace default via {}", transit6(line, 2)));
+}

@@ -1,0 +1,125 @@
+//! The lab does what its users take for granted.
+
+mod lab;
+
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Line, Meter, SERVICE, SERVICE6};
+use libtest_mimic::{Arguments, Trial};
+
+const NO_PROGRAM: &str = "/nonexistent";
+
+fn main() {
+    lab::enter_or_skip();
+    let trials: [(&str, fn()); 4] = [
+        ("a_silent_cut_is_silence_until_the_repair", a_silent_cut_is_silence_until_the_repair),
+        (
+            "a_pulled_cable_is_no_carrier_until_it_is_plugged_in",
+            a_pulled_cable_is_no_carrier_until_it_is_plugged_in,
+        ),
+        ("one_address_falls_silent_on_one_line_only", one_address_falls_silent_on_one_line_only),
+        ("each_of_eight_lines_carries_the_service", each_of_eight_lines_carries_the_service),
+    ];
+    let trials = trials.map(|(name, trial)| {
+        Trial::test(name, move || {
+            trial();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+}
+
+fn a_silent_cut_is_silence_until_the_repair() {
+    let lab = Lab::new(2, NO_PROGRAM);
+    for service in [IpAddr::from(SERVICE), SERVICE6.into()] {
+        let meter = lab.meter(service);
+        assert_answers_over(1, &meter);
+
+        lab.cut_silently(1);
+        assert_silent(&meter);
+        assert!(lab.router.ip("link show wan1").contains("LOWER_UP"));
+        assert!(answers(&lab, gateway_like(1, service)));
+
+        lab.repair(1);
+        assert_answers_over(1, &meter);
+    }
+}
+
+fn a_pulled_cable_is_no_carrier_until_it_is_plugged_in() {
+    let lab = Lab::new(2, NO_PROGRAM);
+    let routes =
+        lab.router.ip("-6 address show") + &lab.router.ip("route show") + &lab.router.ip("-6 route show");
+    let (meter, meter6) = (lab.meter(SERVICE), lab.meter(SERVICE6));
+
+    lab.pull_cable(1);
+    assert!(lab.router.ip("link show wan1").contains("NO-CARRIER"));
+    assert_silent(&meter);
+    assert_silent(&meter6);
+
+    lab.plug_in(1);
+    assert_answers_over(1, &meter);
+    assert_answers_over(1, &meter6);
+    let after =
+        lab.router.ip("-6 address show") + &lab.router.ip("route show") + &lab.router.ip("-6 route show");
+    assert_eq!(routes, after);
+}
+
+fn one_address_falls_silent_on_one_line_only() {
+    let lab = Lab::new(2, NO_PROGRAM);
+    let mute: [IpAddr; 2] = [lab::target(1, 1).into(), lab::target6(1, 1).into()];
+    let others: [IpAddr; 2] = [lab::target(1, 2).into(), lab::target6(1, 2).into()];
+    for (mute, other) in mute.into_iter().zip(others) {
+        assert!(answers(&lab, mute));
+        lab.silence(1, mute);
+        assert!(!answers(&lab, mute));
+        assert!(answers(&lab, other));
+        lab.router.ip(&format!("route add {mute} via {} dev wan2", gateway_like(2, mute)));
+        assert!(answers(&lab, mute));
+        lab.router.ip(&format!("route del {mute}"));
+        lab.end_silence(1, mute);
+        assert!(answers(&lab, mute));
+    }
+}
+
+fn each_of_eight_lines_carries_the_service() {
+    let lab = Lab::new(8, NO_PROGRAM);
+    let (meter, meter6) = (lab.meter(SERVICE), lab.meter(SERVICE6));
+    for line in 1..=8 {
+        for service in [IpAddr::from(SERVICE), SERVICE6.into()] {
+            lab.router
+                .ip(&format!("route replace {service} via {} dev wan{line}", gateway_like(line, service)));
+        }
+        assert_answers_over(line, &meter);
+        assert_answers_over(line, &meter6);
+    }
+}
+
+/// The line's gateway in the family of `address`.
+fn gateway_like(line: Line, address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { lab::gateway(line).into() } else { lab::gateway6(line).into() }
+}
+
+/// One ping from the router.
+fn answers(lab: &Lab, address: IpAddr) -> bool {
+    let patience = Duration::from_millis(500);
+    lab.router.run(|| ping_rs::send_ping(&address, patience, &[0; 8], None)).is_ok()
+}
+
+fn assert_answers_over(line: Line, meter: &Meter) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while meter.last_answer().is_none_or(|answer| answer.line != line || answer.at.elapsed() > LATE) {
+        assert!(Instant::now() < deadline, "no answer over line {line}, last was {:?}", meter.last_answer());
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// An answer older than this means that the next ones are missing.
+const LATE: Duration = Duration::from_millis(100);
+
+fn assert_silent(meter: &Meter) {
+    let from = Instant::now();
+    sleep(Duration::from_millis(500));
+    assert!(meter.longest_silence(from, Instant::now()) > Duration::from_millis(400));
+}
