@@ -1,6 +1,6 @@
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::{Exit, check, force::PATIENCE};
+use super::{Exit, check, force};
 use crate::core::config::Config;
 use crate::core::routing::Wanted;
 use crate::system::kernel::Kernel;
@@ -8,8 +8,8 @@ use crate::system::store::Store;
 
 /// Takes every route and rule of ours out of the kernel, and forgets the state: the box is as before.
 pub fn run(config: &Config) -> Result<Exit> {
-    let Some(store) = Store::lock(&config.paths.run, PATIENCE)? else {
-        bail!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
+    let Some(store) = Store::lock(&config.paths.run, force::PATIENCE)? else {
+        return Ok(force::locked_out());
     };
     let mut kernel = Kernel::open()?;
     let view = check::look(&mut kernel, config)?;

@@ -49,9 +49,12 @@ pub fn failback(config: &Config) -> Result<Exit> {
 fn run(config: &Config, request: Request) -> Result<Exit> {
     match Store::lock(&config.paths.run, PATIENCE)? {
         Some(store) => check::one_run(config, Hands::Free(store), request),
-        None => {
-            log::error!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
-            Ok(Exit::Busy)
-        }
+        None => Ok(locked_out()),
     }
+}
+
+/// Says that the lock was not to be had.
+pub fn locked_out() -> Exit {
+    log::error!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
+    Exit::Busy
 }

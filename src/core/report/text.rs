@@ -70,8 +70,10 @@ fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) ->
     let verdict = if is_up(link) { "up" } else { "DOWN" };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
-    for gateway in [link.gateway, link.gateway6].into_iter().flatten() {
-        write!(page, " via {gateway}")?;
+    match (link.gateway, link.gateway6) {
+        (Some(gateway), Some(gateway6)) => write!(page, " via {gateway} and {gateway6}")?,
+        (Some(gateway), None) | (None, Some(gateway)) => write!(page, " via {gateway}")?,
+        (None, None) => {}
     }
     if link.health.failed_rounds > 0 {
         write!(page, "  {} of {} failed rounds", link.health.failed_rounds, link.threshold)?;
@@ -80,9 +82,9 @@ fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) ->
     if let Some(trouble) = &link.trouble {
         writeln!(page, "    {trouble}")?;
     }
-    let width = link.targets.iter().map(|target| address(target.address).len()).max().unwrap_or(0);
+    let width = link.targets.iter().map(|target| target.address.to_string().len()).max().unwrap_or(0);
     for target in &link.targets {
-        writeln!(page, "    {:<width$}  {}", address(target.address), answer(target))?;
+        writeln!(page, "    {:<width$}  {}", target.address.to_string(), answer(target))?;
     }
     match link.probed_at {
         Some(at) if !link.targets.is_empty() => writeln!(page, "    probed {}", ago(at, now)),
@@ -96,10 +98,6 @@ fn answer(target: &TargetState) -> String {
         (None, Some(rtt_ms)) => format!("{rtt_ms:.1} ms"),
         (None, None) => "ok".to_owned(),
     }
-}
-
-fn address(address: IpAddr) -> String {
-    address.to_string()
 }
 
 fn ago(at: BootTime, now: Moment) -> String {
