@@ -1,7 +1,6 @@
 //! The page for people.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Moment, is_held, is_too_old, is_up};
