@@ -67,13 +67,13 @@ impl Route {
 /// The routes and rules that should be there while `active` carries the traffic.
 pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> Wanted {
     let mut builder = Builder { config, facts, wanted: Wanted::default() };
-    for index in 0..lines.len() {
+    for (index, line) in lines.iter().enumerate() {
         match config.probe.pin {
-            Pin::Rule => builder.pin_by_rule(index, &lines[index]),
-            Pin::Route => builder.pin_by_route(index, &lines[index]),
+            Pin::Rule => builder.pin_by_rule(index, line),
+            Pin::Route => builder.pin_by_route(index, line),
         }
         for destination in &config.links[index].routes {
-            builder.tie(*destination, lines[index].way(Family::from(destination)).ok());
+            builder.tie(*destination, line.way(Family::from(destination)).ok());
         }
     }
     for family in [Family::V4, Family::V6] {
