@@ -23,8 +23,68 @@ pub struct Config {
     pub links: Vec<Link>,
     pub probe: Probe,
     pub routing: Routing,
+    /// Run after every switch.
+    pub action_script: Option<PathBuf>,
+    /// Asked before a failback.
+    pub exit_script: Option<PathBuf>,
+    /// The time limit of either script.
+    pub script_timeout: Duration,
+    /// After a verified switch delete the flows that still use the old link's address.
+    pub flush_conntrack: bool,
+    pub notify: Option<Notify>,
     pub paths: Paths,
     pub log_level: LogLevel,
+}
+
+/// Who is told by mail, of what, and how it gets there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notify {
+    pub to: Vec<String>,
+    pub from: String,
+    pub events: Vec<NotifyEvent>,
+    #[serde(flatten)]
+    pub relay: Relay,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyEvent {
+    /// Every change of the active link.
+    Switch,
+    /// A waiting backup went down or came back.
+    Standby,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relay {
+    Smtp(Smtp),
+    /// A program that takes a mail on its standard input, as sendmail(8) does.
+    Sendmail(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Smtp {
+    pub host: String,
+    pub port: u16,
+    pub tls: Tls,
+    /// None: no AUTH.
+    pub username: Option<String>,
+    /// A file with the password; never the password itself.
+    pub password_file: Option<PathBuf>,
+    /// The name of a systemd credential with the password ($CREDENTIALS_DIRECTORY, systemd.exec(5)).
+    pub password_credential: Option<String>,
+    /// A PEM file with the certificate of a private authority, trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    None,
+    Starttls,
+    /// From the first byte on ("SMTPS").
+    Tls,
 }
 
 /// One WAN line.

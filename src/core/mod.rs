@@ -13,6 +13,10 @@ pub mod facts;
 pub mod gateway;
 /// From one link's answers to its verdict.
 pub mod health;
+/// What is remembered over reboots.
+pub mod history;
+/// What people are told by mail.
+pub mod message;
 /// What the last run knew, for people and programs.
 pub mod report;
 /// One round over all links: whom to ask, and what the answers say.

@@ -38,7 +38,18 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
     let log_level = file.read_or("log_level", LogLevel::Info, value::word(levels), faults);
     check::links(&links, probe.pin, faults);
     let links = links.into_iter().map(Draft::into_link).collect::<Option<_>>()?;
-    Some(Config { links, probe, routing, paths, log_level })
+    Some(Config {
+        links,
+        probe,
+        routing,
+        action_script: None,
+        exit_script: None,
+        script_timeout: Duration::from_secs(60),
+        flush_conntrack: false,
+        notify: None,
+        paths,
+        log_level,
+    })
 }
 
 fn links(file: &Fields, faults: &mut Faults) -> Vec<Draft> {
