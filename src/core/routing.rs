@@ -142,7 +142,7 @@ impl Builder<'_> {
     fn tie(&mut self, destination: IpNetwork, way: Option<&Way>) {
         let metric = plain_metric(Family::from(&destination));
         if let Some(way) = way {
-            let out = if way.holds(destination.network()) { way.direct() } else { way.toward_gateway() };
+            let out = if way.holds_all(destination) { way.direct() } else { way.toward_gateway() };
             self.route(MAIN_TABLE, destination, out, metric);
         }
         self.route(MAIN_TABLE, destination, RouteTarget::Unreachable, BACKSTOP_METRIC);
