@@ -116,6 +116,12 @@ impl Way {
     pub fn holds(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.reaches(address))
     }
+
+    /// Whether the whole network is: one that is wider than the subnet around its first address is not.
+    pub fn holds_all(&self, network: IpNetwork) -> bool {
+        let mut held = self.addresses.iter().flat_map(|own| [Some(own.network), own.peer]).flatten();
+        held.any(|held| held.prefix() <= network.prefix() && held.contains(network.network()))
+    }
 }
 
 /// Finds every link's interface and gateways in what the kernel says just now.

@@ -142,7 +142,7 @@ impl Builder<'_> {
     fn tie(&mut self, destination: IpNetwork, way: Option<&Way>) {
         let metric = plain_metric(Family::from(&destination));
         if let Some(way) = way {
-            let out = if way.holds(destination.network()) { way.direct() } else { way.toward_gateway() };
+            let out = if way.holds_all(destination) { way.direct() } else { way.toward_gateway() };
             self.route(MAIN_TABLE, destination, out, metric);
         }
         self.route(MAIN_TABLE, destination, RouteTarget::Unreachable, BACKSTOP_METRIC);
@@ -348,11 +348,15 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
             changes.push(Change::DeleteRule(rule.clone()));
         }
     }
-    // A replaced route is gone by then; a second one in the same place (IPv6 multipath, `append`) is not.
-    for (index, route) in ours.iter().enumerate() {
-        let stays = wanted.routes.iter().any(|wanted| wanted.place() == route.place());
-        let is_extra = ours[..index].iter().any(|earlier| earlier.place() == route.place());
-        if !stays || is_extra {
+    // Of several in one place (multipath, `append`) the replacement takes away one or all of them, as the kernel
+    // likes; what it leaves goes, and where it left nothing the removal fails and does no harm.
+    for route in &ours {
+        let is_extra = ours.iter().filter(|other| other.place() == route.place()).count() > 1;
+        let goes = match wanted.routes.iter().find(|wanted| wanted.place() == route.place()) {
+            Some(wanted) => is_extra && wanted.target != route.target,
+            None => true,
+        };
+        if goes {
             changes.push(Change::DeleteRoute((*route).clone()));
         }
     }

@@ -1,0 +1,412 @@
+//! Stories of failovers, one in each `tests/scenarios/NAME.yaml`: a configuration, what the lines are like from when
+//! on, what somebody does, and which switches must come of it. A new story needs no Rust.
+//!
+//! A story runs `wanfo check` at 0s and every `beat` from then on, up to and including `until`. Its keys:
+//!
+//! - `timeline`: what happens, in force from the run at that time on. `{at: 10s, primary: silent}` with the name of a
+//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `unusable` (no carrier), `gone` (no interface), `no-gateway` or
+//!   `void` (a fault of our own); `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
+//!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
+//!   (somebody edits it) and `config: TEXT`.
+//! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
+//! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
+//! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
+//! - `runs`: a closer look at single runs: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
+//!   `failed_rounds` (by link), `down` (links), `next_switch_in`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use wanfo::core::config::Config;
+use wanfo::core::decide::{Outcome, Request};
+use wanfo::core::event::Event;
+use wanfo::core::health::Verdict;
+use wanfo::core::state::Hold;
+
+use model_router::{Condition, Router, Run};
+
+#[path = "fixtures/model_kernel.rs"]
+mod model_kernel;
+#[path = "fixtures/model_router.rs"]
+mod model_router;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    story: String,
+    beat: Time,
+    until: Time,
+    config: String,
+    timeline: Vec<Happening>,
+    switches: Vec<Switched>,
+    #[serde(default)]
+    refused: Vec<Refused>,
+    events: Option<Vec<Said>>,
+    #[serde(default)]
+    runs: Vec<Look>,
+}
+
+#[derive(Deserialize)]
+struct Happening {
+    at: Time,
+    run: Option<Command>,
+    to: Option<String>,
+    #[serde(rename = "for")]
+    time: Option<Time>,
+    #[serde(default)]
+    hold: bool,
+    #[serde(default)]
+    reboot: bool,
+    #[serde(default)]
+    lose_state: bool,
+    #[serde(default)]
+    state_file: BTreeMap<String, serde_json::Value>,
+    config: Option<String>,
+    #[serde(flatten)]
+    links: BTreeMap<String, Line>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Command {
+    ForceFailover,
+    Failback,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Word {
+    Good,
+    Silent,
+    Unusable,
+    Gone,
+    NoGateway,
+    Void,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Word(Word),
+    Partly { silent: Vec<IpAddr> },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Switched {
+    at: Time,
+    to: String,
+    reason: String,
+    #[serde(default)]
+    forced: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    at: Time,
+    why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    at: Time,
+    says: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Look {
+    at: Time,
+    active: Option<String>,
+    why: Option<String>,
+    pinged: Option<Vec<String>>,
+    #[serde(default)]
+    failed_rounds: BTreeMap<String, u32>,
+    down: Option<Vec<String>>,
+    next_switch_in: Option<Time>,
+}
+
+/// Since the beginning of the story.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Time(Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Time).map_err(serde::de::Error::custom)
+    }
+}
+
+fn told(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+impl From<&Line> for Condition {
+    fn from(line: &Line) -> Self {
+        match line {
+            Line::Word(Word::Good) => Condition::Good,
+            Line::Word(Word::Silent) => Condition::Silent,
+            Line::Word(Word::Unusable) => Condition::Unusable,
+            Line::Word(Word::Gone) => Condition::Gone,
+            Line::Word(Word::NoGateway) => Condition::NoGateway,
+            Line::Word(Word::Void) => Condition::Void,
+            Line::Partly { silent } => Condition::SilentTargets(silent.clone()),
+        }
+    }
+}
+
+fn parse(config: &str) -> Config {
+    Config::parse(config).unwrap_or_else(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("the config of the story: {}", problems.join("\n"))
+    })
+}
+
+impl Happening {
+    fn request(&self, router: &Router) -> Option<Request> {
+        let hold = match self.time {
+            Some(Time(time)) => Hold::Until(router.now.plus(time)),
+            None if self.hold => Hold::UntilFailback,
+            None => Hold::No,
+        };
+        let place = |name: &String| {
+            let mut links = router.config.links.iter();
+            links.position(|link| link.name == *name).expect("`to` names a link")
+        };
+        self.run.map(|command| match command {
+            Command::ForceFailover => Request::Failover { to: self.to.as_ref().map(place), hold },
+            Command::Failback => Request::Failback,
+        })
+    }
+
+    fn befall(&self, router: &mut Router) {
+        if self.reboot {
+            router.reboot();
+        }
+        if self.lose_state {
+            router.memory = None;
+        }
+        if !self.state_file.is_empty() {
+            let text = router.memory.as_deref().expect("there was a run before");
+            let mut state: serde_json::Value = serde_json::from_str(text).unwrap();
+            for (key, value) in &self.state_file {
+                state[key] = value.clone();
+            }
+            router.memory = Some(state.to_string());
+        }
+        if let Some(config) = &self.config {
+            router.config = parse(config);
+        }
+        for (name, line) in &self.links {
+            let link = router.config.links.iter().find(|link| link.name == *name);
+            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
+            let interface = link.interface.clone().expect("in a story, every link names its interface");
+            router.set(&interface, line.into());
+        }
+    }
+}
+
+/// Plays the story; every run with its time in it.
+fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
+    let mut router = Router::new(parse(&scenario.config));
+    let (Time(beat), Time(until)) = (scenario.beat, scenario.until);
+    let mut times: Vec<Duration> = (0..).map(|n| beat * n).take_while(|at| *at <= until).collect();
+    times.extend(scenario.timeline.iter().filter(|happening| happening.run.is_some()).map(|h| h.at.0));
+    times.sort();
+    times.dedup();
+    let mut left = scenario.timeline.iter().peekable();
+    let mut runs = Vec::new();
+    let mut last = Duration::ZERO;
+    for at in times {
+        router.wait(at - last);
+        last = at;
+        let mut request = Request::Nothing;
+        while let Some(happening) = left.next_if(|happening| happening.at.0 <= at) {
+            happening.befall(&mut router);
+            request = happening.request(&router).unwrap_or(request);
+        }
+        let run = router.run(request);
+        let switched = matches!(run.outcome, Outcome::Switch(_));
+        assert_eq!(run.before.active != run.after.active, switched, "the active link, in the run at {at:?}");
+        carries_its_traffic(&router, &run);
+        runs.push((at, run));
+    }
+    assert!(left.next().is_none(), "the timeline must be in order, and end by `until`");
+    runs
+}
+
+/// The rest of the world is reached by the active link.
+fn carries_its_traffic(router: &Router, run: &Run) {
+    let active = router.config.links.iter().find(|link| link.name == run.after.active).unwrap();
+    let interface = active.interface.as_deref().unwrap();
+    let has_a_way = router
+        .kernel
+        .routes
+        .iter()
+        .any(|route| route.protocol == 16 && route.to_string().contains(interface));
+    for somebody in ["100.64.0.1", "203.0.113.250"] {
+        let way = router.kernel.way_out(somebody.parse().unwrap());
+        assert!(!has_a_way || way == Some(interface), "{somebody} is reached by {way:?}, not {interface}");
+    }
+}
+
+/// Run by run; what repeats itself is told once.
+fn log(runs: &[(Duration, Run)]) -> String {
+    let mut log = String::new();
+    let mut last = String::new();
+    for (at, run) in runs {
+        let told_of = tell(run);
+        if told_of == last {
+            continue;
+        }
+        writeln!(log, "{:>7}  {told_of}", told(*at)).unwrap();
+        last = told_of;
+    }
+    log + "         ... and so on\n"
+}
+
+fn tell(run: &Run) -> String {
+    let links = run.after.links.iter().zip(&run.checked).map(|(link, checked)| {
+        let star = if link.name == run.after.active { "*" } else { "" };
+        let (verdict, failed) = (link.health.verdict, link.health.failed_rounds);
+        format!("{star}{} {verdict} {failed}/{} {:?}", link.name, link.threshold, checked.round)
+    });
+    let mut lines = vec![links.collect::<Vec<_>>().join(" | ")];
+    if run.request != Request::Nothing {
+        lines.push(format!("by hand: {:?}", run.request));
+    }
+    match &run.outcome {
+        Outcome::Stay { why, .. } => lines.push(why.clone()),
+        Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
+        Outcome::Switch(_) => {}
+    }
+    lines.extend(run.events.iter().map(|event| format!("> {event}")));
+    lines.join("\n         ")
+}
+
+fn compare(what: &str, expected: &[String], found: &[String], complaints: &mut String) {
+    if expected == found {
+        return;
+    }
+    writeln!(complaints, "{what} (- expected, + came out):").unwrap();
+    for line in expected.iter().filter(|line| !found.contains(line)) {
+        writeln!(complaints, "  - {line}").unwrap();
+    }
+    for line in found.iter().filter(|line| !expected.contains(line)) {
+        writeln!(complaints, "  + {line}").unwrap();
+    }
+    if expected.len() == found.len() && expected.iter().all(|line| found.contains(line)) {
+        writeln!(complaints, "  the same lines in another order").unwrap();
+    }
+}
+
+/// What the story says other than what came out; empty where it is true.
+fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
+    let mut complaints = String::new();
+    let by_hand = |forced: bool| if forced { " (by hand)" } else { "" };
+    let line = |at: Duration, text: &str| format!("{}: {text}", told(at));
+
+    let expected = scenario.switches.iter();
+    let expected = expected.map(|s| line(s.at.0, &format!("{}: {}{}", s.to, s.reason, by_hand(s.forced))));
+    let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
+        Outcome::Switch(switch) => {
+            let (to, forced) = (&run.after.active, by_hand(run.after.forced));
+            Some(line(*at, &format!("{to}: {}{forced}", switch.reason)))
+        }
+        _ => None,
+    });
+    compare("switches", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+
+    let expected = scenario.refused.iter().map(|refused| line(refused.at.0, &refused.why));
+    let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
+        Outcome::Refuse { why, .. } => Some(line(*at, why)),
+        _ => None,
+    });
+    compare("refused", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+
+    if let Some(events) = &scenario.events {
+        let expected = events.iter().map(|event| line(event.at.0, &event.says));
+        let is_said = |event: &&Event| !matches!(event, Event::Switched { .. } | Event::Reconciled(_));
+        let found = runs.iter().flat_map(|(at, run)| {
+            run.events.iter().filter(is_said).map(|event| line(*at, &event.to_string()))
+        });
+        compare("events", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+    }
+    for look in &scenario.runs {
+        match runs.iter().find(|(at, _)| *at == look.at.0) {
+            Some((at, run)) => look.compare(&format!("in the run at {}", told(*at)), run, &mut complaints),
+            None => writeln!(complaints, "there is no run at {}", told(look.at.0)).unwrap(),
+        }
+    }
+    complaints
+}
+
+impl Look {
+    fn compare(&self, when: &str, run: &Run, complaints: &mut String) {
+        let mut same = |what: &str, expected: &[String], found: &[String]| {
+            compare(&format!("{what} {when}"), expected, found, complaints);
+        };
+        if let Some(active) = &self.active {
+            same("active", std::slice::from_ref(active), std::slice::from_ref(&run.after.active));
+        }
+        if let Some(expected) = &self.why {
+            let found = match &run.outcome {
+                Outcome::Stay { why, .. } => why.clone(),
+                other => format!("{other:?}"),
+            };
+            same("why it stays", std::slice::from_ref(expected), &[found]);
+        }
+        if let Some(pinged) = &self.pinged {
+            same("pinged", pinged, &run.pinged);
+        }
+        for (name, failed) in &self.failed_rounds {
+            let found = run.after.link(name).map(|link| link.health.failed_rounds.to_string());
+            same(&format!("failed rounds of {name}"), &[failed.to_string()], &[found.unwrap_or_default()]);
+        }
+        if let Some(down) = &self.down {
+            let is_down = run.after.links.iter().filter(|link| link.health.verdict == Verdict::Down);
+            same("down", down, &is_down.map(|link| link.name.clone()).collect::<Vec<_>>());
+        }
+        if let Some(Time(time)) = self.next_switch_in {
+            let found = run.after.next_switch_after.and_then(|at| at.since(run.at));
+            same("next switch in", &[told(time)], &[found.map(told).unwrap_or_default()]);
+        }
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no files in {}", folder.display());
+    files
+}
+
+#[test]
+fn every_story_comes_out_as_it_is_told() {
+    let mut failed = Vec::new();
+    for file in files() {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let scenario: Scenario =
+            serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        // A panic speaks for itself, but not of which story it was.
+        println!("{name}: {}", scenario.story);
+        let runs = play(&scenario);
+        let complaints = complaints(&scenario, &runs);
+        if !complaints.is_empty() {
+            println!("{complaints}run by run:\n{}", log(&runs));
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "stories that came out differently: {}", failed.join(", "));
+}
