@@ -336,7 +336,7 @@ fn ways(kernel: &ModelKernel) -> [Option<String>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn a_switch_of_its_own_waits_for_the_delay_unless_the_active_link_is_down(
@@ -452,6 +452,11 @@ proptest! {
             None => prop_assert!(run.after.links.iter().all(|link| link.health.verdict == Verdict::Down)),
         }
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
 
     #[test]
     fn the_plan_brings_any_kernel_to_what_is_wanted_and_leaves_others_routes_alone(
