@@ -185,7 +185,9 @@ impl Builder<'_> {
             .cloned()
             .collect();
         let any = !kept.is_empty();
-        self.wanted.routes.extend(kept);
+        for Route { table, destination, target, metric, .. } in kept {
+            self.route(table, destination, target, metric);
+        }
         any
     }
 

@@ -1,0 +1,540 @@
+//! What should be in the kernel, and the `ip` commands that bring it there, case by case; further down, what is made
+//! of the state file of yesterday.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use wanfo::core::config::Config;
+use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::gateway;
+use wanfo::core::health::Verdict;
+use wanfo::core::routing::{self, Wanted};
+use wanfo::core::state::{BootTime, Hold, Recollection, State, Switching};
+
+use model_kernel::ModelKernel;
+
+#[path = "fixtures/model_kernel.rs"]
+mod model_kernel;
+
+const OURS: u8 = 119;
+/// RTPROT_DHCP.
+const DHCP: u8 = 16;
+/// RTPROT_RA.
+const RA: u8 = 9;
+
+fn config(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn address(network: &str) -> Address {
+    let network: IpNetwork = network.parse().unwrap();
+    let link_local = matches!(network.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
+    Address { network, peer: None, global: !link_local, tentative: false }
+}
+
+fn interface(name: &str, addresses: &[&str]) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        index: 7,
+        up: true,
+        carrier: true,
+        point_to_point: name.starts_with("ppp"),
+        addresses: addresses.iter().map(|network| address(network)).collect(),
+    }
+}
+
+fn route(destination: &str, via: Option<&str>, interface: &str, metric: u32, protocol: u8) -> Route {
+    let via = via.map(|via| via.parse().unwrap());
+    Route {
+        table: MAIN_TABLE,
+        destination: destination.parse().unwrap(),
+        target: RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
+        metric,
+        protocol,
+        dead: false,
+    }
+}
+
+/// Two lines with a DHCP client each: eth0 at 198.51.100.0/24, eth1 at 203.0.113.0/25.
+fn two_lines() -> Facts {
+    Facts {
+        interfaces: vec![interface("eth0", &["198.51.100.2/24"]), interface("eth1", &["203.0.113.2/25"])],
+        routes: vec![
+            route("0.0.0.0/0", Some("198.51.100.1"), "eth0", 100, DHCP),
+            route("0.0.0.0/0", Some("203.0.113.1"), "eth1", 200, DHCP),
+        ],
+        rules: Vec::new(),
+    }
+}
+
+const NO_TARGETS: &str = "links: [{name: a, interface: eth0}, {name: b, interface: eth1}]";
+
+fn commands(config: &Config, facts: &Facts, active: usize) -> Vec<String> {
+    let lines = gateway::survey(config, facts);
+    let wanted = routing::wanted(config, &lines, active, facts);
+    let plan = routing::plan(facts, &wanted, config.routing.protocol);
+    plan.iter().map(|change| change.to_string()).collect()
+}
+
+/// The commands, less those for the links' own tables, which are the same in every story.
+fn in_main(config: &Config, facts: &Facts, active: usize) -> Vec<String> {
+    let commands = commands(config, facts, active).into_iter();
+    commands.filter(|command| !command.contains(" table 530") && !command.contains(" rule ")).collect()
+}
+
+/// The facts after all commands were run.
+fn brought_in_line(config: &Config, mut facts: Facts, active: usize) -> Facts {
+    let lines = gateway::survey(config, &facts);
+    let wanted = routing::wanted(config, &lines, active, &facts);
+    let mut kernel = ModelKernel { routes: facts.routes.clone(), rules: facts.rules.clone() };
+    for change in routing::plan(&facts, &wanted, config.routing.protocol) {
+        kernel.make(&change).unwrap_or_else(|error| panic!("{change}: {error}"));
+    }
+    (facts.routes, facts.rules) = (kernel.routes, kernel.rules);
+    assert_eq!(commands(config, &facts, active), [""; 0], "a second plan");
+    facts
+}
+
+#[test]
+fn a_target_is_tied_to_its_link_by_two_rules_and_a_table_with_a_backstop() {
+    let config =
+        config("links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}]");
+    assert_eq!(
+        commands(&config, &two_lines(), 0),
+        [
+            "ip -4 route add default via 198.51.100.1 dev eth0 table 5301 proto 119",
+            "ip -4 route add unreachable default table 5301 metric 4278198272 proto 119",
+            "ip -4 route add default via 203.0.113.1 dev eth1 table 5302 proto 119",
+            "ip -4 route add unreachable default table 5302 metric 4278198272 proto 119",
+            "ip -4 rule add priority 530 from all to 192.0.2.53/32 iif lo ipproto 1 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 198.51.100.2/32 to 192.0.2.53/32 lookup 5301 protocol 119",
+        ]
+    );
+}
+
+#[test]
+fn an_echo_request_leaves_by_its_link_and_the_rest_of_the_world_by_the_active_one() {
+    let config =
+        config("links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}]");
+    let facts = brought_in_line(&config, two_lines(), 1);
+    let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
+    let target = "192.0.2.53".parse().unwrap();
+    assert_eq!((kernel.way_of_ping(target), kernel.way_out(target)), (Some("eth0"), Some("eth1")));
+    // The link has lost its route, and nothing goes astray.
+    let mut kernel = kernel;
+    kernel.routes.retain(|route| route.table != 5301 || route.metric > 0);
+    assert_eq!(kernel.way_of_ping(target), None);
+}
+
+#[test]
+fn without_policy_routing_a_target_is_tied_by_a_host_route_with_a_backstop() {
+    let config = config(
+        "{links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}], probe: {pin: route}}",
+    );
+    assert_eq!(
+        commands(&config, &two_lines(), 0),
+        [
+            "ip -4 route add 192.0.2.53/32 via 198.51.100.1 dev eth0 proto 119",
+            "ip -4 route add unreachable 192.0.2.53/32 metric 4278198272 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn a_target_in_the_link_s_own_subnet_is_reached_without_its_gateway() {
+    let text = "links: [{name: a, interface: eth0, targets: [198.51.100.9]}, {name: b, interface: eth1}]";
+    let by_rule = commands(&config(text), &two_lines(), 0);
+    assert!(by_rule.contains(&"ip -4 route add 198.51.100.9/32 dev eth0 table 5301 proto 119".to_owned()));
+    let by_route = commands(&config(&format!("{{{text}, probe: {{pin: route}}}}")), &two_lines(), 0);
+    assert_eq!(by_route[0], "ip -4 route add 198.51.100.9/32 dev eth0 proto 119");
+}
+
+#[test]
+fn a_backup_takes_the_traffic_by_two_halves_and_gives_it_back() {
+    let config = config(NO_TARGETS);
+    assert_eq!(
+        in_main(&config, &two_lines(), 1),
+        [
+            "ip -4 route add 0.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+            "ip -4 route add 128.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+        ]
+    );
+    let failed_over = brought_in_line(&config, two_lines(), 1);
+    assert_eq!(
+        in_main(&config, &failed_over, 0),
+        [
+            "ip -4 route del 0.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+            "ip -4 route del 128.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn from_backup_to_backup_the_halves_are_replaced() {
+    let config =
+        config("links: [{name: a, interface: eth0}, {name: b, interface: eth1}, {name: c, interface: ppp0}]");
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("ppp0", &["192.0.2.10/32"]));
+    let facts = brought_in_line(&config, facts, 1);
+    assert_eq!(
+        in_main(&config, &facts, 2),
+        [
+            "ip -4 route replace 0.0.0.0/1 dev ppp0 proto 119",
+            "ip -4 route replace 128.0.0.0/1 dev ppp0 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn the_same_gateway_on_both_lines_is_told_apart_by_the_interface() {
+    let config = config(NO_TARGETS);
+    let facts = Facts {
+        interfaces: vec![interface("eth0", &["192.0.2.10/24"]), interface("eth1", &["192.0.2.11/24"])],
+        routes: vec![
+            route("0.0.0.0/0", Some("192.0.2.1"), "eth0", 100, DHCP),
+            route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
+        ],
+        rules: Vec::new(),
+    };
+    assert_eq!(in_main(&config, &facts, 0), [""; 0]);
+    assert_eq!(
+        in_main(&config, &facts, 1),
+        [
+            "ip -4 route add 0.0.0.0/1 via 192.0.2.1 dev eth1 proto 119",
+            "ip -4 route add 128.0.0.0/1 via 192.0.2.1 dev eth1 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn a_gateway_out_of_every_subnet_is_said_to_be_a_neighbour() {
+    let config =
+        config("links: [{name: a, interface: eth0}, {name: b, interface: eth1, gateway: 192.0.2.77}]");
+    assert_eq!(
+        in_main(&config, &two_lines(), 1),
+        [
+            "ip -4 route add 0.0.0.0/1 via 192.0.2.77 dev eth1 onlink proto 119",
+            "ip -4 route add 128.0.0.0/1 via 192.0.2.77 dev eth1 onlink proto 119",
+        ]
+    );
+}
+
+/// eth0 has IPv6 too, by a router advertisement.
+fn with_ipv6_on_eth0() -> Facts {
+    let mut facts = two_lines();
+    facts.interfaces[0].addresses.extend([address("2001:db8:1::2/64"), address("fe80::2/64")]);
+    facts.routes.push(route("::/0", Some("fe80::1"), "eth0", 1024, RA));
+    facts
+}
+
+fn with_ipv6_on_both() -> Facts {
+    let mut facts = with_ipv6_on_eth0();
+    facts.interfaces[1].addresses.extend([address("2001:db8:2::2/64"), address("fe80::2/64")]);
+    facts.routes.push(route("::/0", Some("fe80::1"), "eth1", 1024, RA));
+    facts
+}
+
+#[test]
+fn ipv6_goes_by_a_link_local_gateway() {
+    let config = config(
+        "links: [{name: a, interface: eth0, gateway6: fe80::1}, \
+         {name: b, interface: eth1, gateway6: fe80::1, targets: ['2001:db8:53::1']}]",
+    );
+    let commands = commands(&config, &with_ipv6_on_both(), 1);
+    for expected in [
+        "ip -6 route add default via fe80::1 dev eth1 table 5302 metric 1024 proto 119",
+        "ip -6 route add unreachable default table 5302 metric 4278198272 proto 119",
+        "ip -6 rule add priority 530 from all to 2001:db8:53::1/128 iif lo ipproto 58 lookup 5302 protocol 119",
+        "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1024 proto 119",
+    ] {
+        assert!(
+            commands.iter().any(|command| command == expected),
+            "{expected}\nin\n{}",
+            commands.join("\n")
+        );
+    }
+    // IPv6 has no reverse-path filter.
+    assert!(!commands.iter().any(|command| command.contains("from 2001")));
+}
+
+#[test]
+fn ipv6_is_refused_while_the_backup_has_none() {
+    let with = |more: &str| config(&format!("{{{NO_TARGETS}, routing: {{{more}}}}}"));
+    let refused = |config: &Config, facts: &Facts, active: usize| {
+        in_main(config, facts, active).into_iter().filter(|c| c.contains("-6")).collect::<Vec<_>>()
+    };
+    let facts = with_ipv6_on_eth0();
+    assert_eq!(refused(&with(""), &facts, 1), ["ip -6 route add unreachable 2000::/3 metric 1024 proto 119"]);
+    assert_eq!(
+        refused(&with("override: default"), &facts, 1),
+        ["ip -6 route add unreachable default metric 1 proto 119"]
+    );
+    assert_eq!(refused(&with("ipv6_without_gateway: leave"), &facts, 1), [""; 0]);
+    assert_eq!(refused(&with(""), &facts, 0), [""; 0], "while the primary is active");
+    assert_eq!(refused(&with(""), &two_lines(), 1), [""; 0], "where no link has IPv6 to go astray by");
+}
+
+#[test]
+fn override_default_is_one_route_with_metric_1() {
+    let config = config(&format!("{{{NO_TARGETS}, routing: {{override: default}}}}"));
+    let mut facts = two_lines();
+    let expected = ["ip -4 route add default via 203.0.113.1 dev eth1 metric 1 proto 119"];
+    assert_eq!(in_main(&config, &facts, 1), expected);
+    assert!(routing::unbeatable_defaults(&config, &facts).is_empty());
+    facts.routes[0].metric = 0;
+    assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[0]]);
+}
+
+#[test]
+fn another_override_is_in_place_before_the_first_one_goes() {
+    let by_default = config(&format!("{{{NO_TARGETS}, routing: {{override: default}}}}"));
+    let facts = brought_in_line(&config(NO_TARGETS), two_lines(), 1);
+    assert_eq!(
+        in_main(&by_default, &facts, 1),
+        [
+            "ip -4 route add default via 203.0.113.1 dev eth1 metric 1 proto 119",
+            "ip -4 route del 0.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+            "ip -4 route del 128.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn a_destination_uses_its_link_all_the_time_or_nobody_s() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, routes: [192.0.2.0/24, '2001:db8:7::/48']}]",
+    );
+    let mut expected = vec![
+        "ip -4 route add 192.0.2.0/24 via 203.0.113.1 dev eth1 proto 119",
+        "ip -4 route add unreachable 192.0.2.0/24 metric 4278198272 proto 119",
+        // eth1 has no IPv6.
+        "ip -6 route add unreachable 2001:db8:7::/48 metric 4278198272 proto 119",
+    ];
+    assert_eq!(in_main(&config, &two_lines(), 0), expected);
+    let mut facts = two_lines();
+    facts.routes.remove(1);
+    expected.remove(0);
+    assert_eq!(in_main(&config, &facts, 0), expected, "with the gateway gone");
+}
+
+#[test]
+fn a_destination_inside_the_subnet_needs_no_gateway_and_a_wider_one_does() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, routes: [203.0.113.0/26, 203.0.113.0/24]}]",
+    );
+    assert_eq!(
+        in_main(&config, &two_lines(), 0),
+        [
+            "ip -4 route add 203.0.113.0/26 dev eth1 proto 119",
+            "ip -4 route add unreachable 203.0.113.0/26 metric 4278198272 proto 119",
+            "ip -4 route add 203.0.113.0/24 via 203.0.113.1 dev eth1 proto 119",
+            "ip -4 route add unreachable 203.0.113.0/24 metric 4278198272 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn the_gateway_as_a_target_is_tied_like_any_other() {
+    let config = config(
+        "links: [{name: a, interface: eth0, targets: [gateway]}, {name: b, interface: eth1, targets: [gateway]}]",
+    );
+    let commands = commands(&config, &two_lines(), 0);
+    let rules: Vec<&String> = commands.iter().filter(|command| command.contains(" rule ")).collect();
+    assert_eq!(
+        rules,
+        [
+            "ip -4 rule add priority 530 from all to 198.51.100.1/32 iif lo ipproto 1 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 198.51.100.2/32 to 198.51.100.1/32 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from all to 203.0.113.1/32 iif lo ipproto 1 lookup 5302 protocol 119",
+            "ip -4 rule add priority 530 from 203.0.113.2/32 to 203.0.113.1/32 lookup 5302 protocol 119",
+        ]
+    );
+}
+
+#[test]
+fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
+    let text = "links: [{name: a, interface: eth0, targets: [gateway]}, {name: b, interface: eth1, targets: [gateway]}]";
+    let facts = Facts {
+        interfaces: vec![interface("eth0", &["192.0.2.10/24"]), interface("eth1", &["192.0.2.11/24"])],
+        routes: vec![
+            route("0.0.0.0/0", Some("192.0.2.1"), "eth0", 100, DHCP),
+            route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
+        ],
+        rules: Vec::new(),
+    };
+    let by_rule = config(text);
+    let commands_by_rule = commands(&by_rule, &facts, 0);
+    let rules = commands_by_rule.iter().filter(|command| command.contains(" rule "));
+    assert!(rules.clone().count() == 2 && rules.clone().all(|rule| rule.contains("lookup 5301")));
+    let by_route = commands(&config(&format!("{{{text}, probe: {{pin: route}}}}")), &facts, 0);
+    assert_eq!(by_route[0], "ip -4 route add 192.0.2.1/32 dev eth0 proto 119");
+    assert_eq!(by_route.len(), 2, "{by_route:?}");
+    let lines = gateway::survey(&by_rule, &facts);
+    assert_eq!(gateway::shared_targets(&by_rule, &lines), [(0, 1, "192.0.2.1".parse().unwrap())]);
+}
+
+#[test]
+fn a_primary_whose_default_route_is_best_needs_no_help() {
+    assert_eq!(in_main(&config(NO_TARGETS), &two_lines(), 0), [""; 0]);
+}
+
+#[test]
+fn a_primary_without_a_default_route_or_beaten_by_the_backup_s_is_helped() {
+    let config =
+        config("links: [{name: a, interface: eth0, gateway: 198.51.100.1}, {name: b, interface: eth1}]");
+    let help = [
+        "ip -4 route add 0.0.0.0/1 via 198.51.100.1 dev eth0 proto 119",
+        "ip -4 route add 128.0.0.0/1 via 198.51.100.1 dev eth0 proto 119",
+    ];
+    let mut flushed = two_lines();
+    flushed.routes.remove(0);
+    assert_eq!(in_main(&config, &flushed, 0), help);
+    let mut beaten = two_lines();
+    beaten.routes[1].metric = 50;
+    assert_eq!(in_main(&config, &beaten, 0), help);
+    let mut level = two_lines();
+    level.routes[1].metric = 100;
+    assert_eq!(in_main(&config, &level, 0), help, "on a par, nobody knows which one the kernel takes");
+}
+
+#[test]
+fn the_very_route_that_somebody_else_made_serves_and_another_in_its_place_is_not_touched() {
+    let config = config(NO_TARGETS);
+    let mut facts = two_lines();
+    facts.routes.push(route("0.0.0.0/1", Some("203.0.113.1"), "eth1", 0, 4));
+    facts.routes.push(route("128.0.0.0/1", Some("192.0.2.9"), "tun0", 0, 4));
+    let add = "ip -4 route add 128.0.0.0/1 via 203.0.113.1 dev eth1 proto 119";
+    assert_eq!(
+        in_main(&config, &facts, 1),
+        [add],
+        "an addition, which the kernel refuses, never a replacement"
+    );
+}
+
+#[test]
+fn an_active_link_keeps_its_override_while_its_gateway_is_out_of_sight() {
+    let config = config(NO_TARGETS);
+    let mut facts = brought_in_line(&config, two_lines(), 1);
+    facts.routes.retain(|route| !(route.protocol == DHCP && route.metric == 200));
+    assert_eq!(in_main(&config, &facts, 1), [""; 0]);
+    // Another link has become active: what is left of the old one goes.
+    assert_eq!(in_main(&config, &facts, 0).len(), 2);
+}
+
+#[test]
+fn a_new_gateway_is_taken_up_in_one_run() {
+    let config = config(NO_TARGETS);
+    let mut facts = brought_in_line(&config, two_lines(), 1);
+    let renewed = route("0.0.0.0/0", Some("203.0.113.126"), "eth1", 200, DHCP);
+    *facts.routes.iter_mut().find(|route| route.metric == 200).unwrap() = renewed;
+    assert_eq!(
+        commands(&config, &facts, 1),
+        [
+            "ip -4 route replace default via 203.0.113.126 dev eth1 table 5302 proto 119",
+            "ip -4 route replace 0.0.0.0/1 via 203.0.113.126 dev eth1 proto 119",
+            "ip -4 route replace 128.0.0.0/1 via 203.0.113.126 dev eth1 proto 119",
+        ]
+    );
+}
+
+#[test]
+fn of_two_routes_in_one_place_the_right_one_is_left() {
+    let config = config(NO_TARGETS);
+    for wrong_first in [true, false] {
+        let mut facts = brought_in_line(&config, two_lines(), 1);
+        let place = facts.routes.iter().position(|route| route.destination.prefix() == 1).unwrap();
+        let wrong = route("0.0.0.0/1", Some("203.0.113.99"), "eth1", 0, OURS);
+        facts.routes.insert(if wrong_first { place } else { place + 1 }, wrong);
+        let commands = in_main(&config, &facts, 1);
+        assert_eq!(
+            commands,
+            [
+                "ip -4 route replace 0.0.0.0/1 via 203.0.113.1 dev eth1 proto 119",
+                "ip -4 route del 0.0.0.0/1 via 203.0.113.99 dev eth1 proto 119",
+            ]
+        );
+    }
+}
+
+#[test]
+fn down_takes_out_everything_of_ours_and_nothing_else() {
+    let config = config(
+        "links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1, routes: [192.0.2.0/25]}]",
+    );
+    let mut facts = brought_in_line(&config, two_lines(), 1);
+    let plan = routing::plan(&facts, &Wanted::default(), OURS);
+    let mut kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
+    plan.iter().for_each(|change| kernel.make(change).unwrap());
+    (facts.routes, facts.rules) = (kernel.routes, kernel.rules);
+    assert_eq!(facts, two_lines());
+}
+
+#[test]
+fn the_kernel_s_routes_tell_which_link_is_active() {
+    let config = config(NO_TARGETS);
+    let active = |facts: &Facts| routing::active_by_kernel(&config, &gateway::survey(&config, facts), facts);
+    assert_eq!(active(&two_lines()), 0);
+    assert_eq!(active(&brought_in_line(&config, two_lines(), 1)), 1, "our override comes first");
+    let mut turned = two_lines();
+    turned.routes[1].metric = 50;
+    assert_eq!(active(&turned), 1, "else the default route with the lowest metric");
+    let mut lan = two_lines();
+    lan.routes.push(route("0.0.0.0/0", Some("192.0.2.9"), "lan", 1, 3));
+    assert_eq!(active(&lan), 0, "a default route over no link's interface tells nothing");
+    assert_eq!(active(&Facts::default()), 0);
+}
+
+const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
+const YESTERDAY: &str = include_str!("fixtures/state-v1.json");
+
+fn damage(text: &str) -> String {
+    match State::recall(text, BOOT) {
+        Recollection::Damaged(reason) => reason,
+        other => panic!("{text:?} was taken for {other:?}"),
+    }
+}
+
+#[test]
+fn the_state_file_of_the_first_version_is_read() {
+    let Recollection::Known(state) = State::recall(YESTERDAY, BOOT) else { panic!("it was not read") };
+    assert_eq!(state.active, "secondary");
+    assert_eq!(state.switched_at, Some(BootTime(734_012)));
+    assert_eq!(state.hold, Hold::Until(BootTime(1_034_012)));
+    let switching = Switching { from: "primary".to_owned(), to: "secondary".to_owned() };
+    assert_eq!(state.switching, Some(switching));
+    let primary = state.link("primary").unwrap();
+    assert_eq!((primary.health.verdict, primary.health.failed_rounds), (Verdict::Down, 3));
+    assert_eq!(primary.gateway6, Some("fe80::1".parse().unwrap()));
+    assert_eq!(primary.targets[1].rtt_ms, Some(12.345));
+    assert_eq!(state.link("secondary").unwrap().interface, None);
+    assert_eq!(serde_json::to_string(&state).unwrap(), YESTERDAY.trim(), "what is written now");
+}
+
+#[test]
+fn a_state_file_with_fields_of_a_later_version_is_read() {
+    let later = YESTERDAY.replacen("\"forced\"", "\"colour\":\"blue\",\"forced\"", 1);
+    assert!(matches!(State::recall(&later, BOOT), Recollection::Known(_)));
+}
+
+#[test]
+fn a_state_file_of_another_boot_is_nothing() {
+    assert_eq!(State::recall(YESTERDAY, "another"), Recollection::Nothing);
+}
+
+#[test]
+fn a_state_file_that_cannot_be_used_is_set_aside_with_the_reason() {
+    assert_eq!(damage(""), "it is empty");
+    assert_eq!(damage("\n\n"), "it is empty");
+    assert_eq!(
+        damage(&YESTERDAY.replacen("\"version\":1", "\"version\":2", 1)),
+        "it has version 2, this wanfo writes 1"
+    );
+    assert!(damage(&YESTERDAY[..YESTERDAY.len() / 2]).starts_with("it is no state of wanfo's: EOF"));
+    for foreign in
+        ["{}", "[]", "null", "7", "\u{0}\u{0}\u{0}", "{\"version\":\"1\"}", "{\"version\":-1}", "hold: no"]
+    {
+        assert!(damage(foreign).starts_with("it is no state of wanfo's: "), "{foreign}");
+    }
+    assert!(damage("{\"version\":1}").starts_with("missing field"));
+    assert!(damage(&YESTERDAY.replacen("\"down\"", "\"sideways\"", 1)).contains("sideways"));
+}

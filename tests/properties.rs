@@ -1,0 +1,599 @@
+//! What holds for any configuration, any weather on the lines and any kernel.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+use wanfo::core::config::Config;
+use wanfo::core::decide::{Outcome, Request};
+use wanfo::core::event::Event;
+use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
+use wanfo::core::gateway;
+use wanfo::core::health::{Round, Verdict};
+use wanfo::core::report::{self, Moment};
+use wanfo::core::routing::{self, Change};
+use wanfo::core::state::{BootTime, Hold, Recollection, State};
+
+use model_kernel::ModelKernel;
+use model_router::{Condition, Router, Run};
+
+#[path = "fixtures/model_kernel.rs"]
+mod model_kernel;
+#[path = "fixtures/model_router.rs"]
+mod model_router;
+
+// The weather.
+
+/// Links on eth0, eth1, ... with 198.51.100.(10i+1), (10i+2) as targets.
+fn router_config() -> impl Strategy<Value = String> {
+    let link =
+        (0usize..=2, select(vec!["0s", "2s", "10s", "60s"]), select(vec!["0s", "5s", "60s"]), any::<bool>());
+    let links = prop::collection::vec(link, 2..=8);
+    (links, 1u32..=4, select(vec!["rule", "route"]), select(vec!["halves", "default"])).prop_map(
+        |(links, threshold, pin, by)| {
+            let links = links.into_iter().enumerate().map(|(i, (targets, delay, standby, all))| {
+                let addresses: Vec<_> = (1..=targets).map(|t| format!("198.51.100.{}", 10 * i + t)).collect();
+                let quorum = if all { targets.max(1) } else { 1 };
+                format!(
+                    "  - {{name: l{i}, interface: eth{i}, targets: [{}], quorum: {quorum}, delay: {delay}, \
+                     standby_interval: {standby}}}\n",
+                    addresses.join(", ")
+                )
+            });
+            let links: String = links.collect();
+            format!(
+                "links:\n{links}probe: {{threshold: {threshold}, pin: {pin}}}\nrouting: {{override: {by}}}\n"
+            )
+        },
+    )
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    /// What a line is like from now on.
+    Weather(usize, Condition),
+    Forced {
+        to: Option<usize>,
+        hold: Option<u64>,
+    },
+    Failback,
+    Reboot,
+    StateLost,
+    Nothing,
+}
+
+/// What happens, and the time after which the next run follows.
+fn happenings() -> impl Strategy<Value = Vec<(Happening, u64)>> {
+    let condition = prop_oneof![
+        4 => Just(Condition::Good),
+        4 => Just(Condition::Silent),
+        1 => (0u8..80).prop_map(|host| Condition::SilentTargets(vec![IpAddr::from([198, 51, 100, host])])),
+        1 => Just(Condition::Unusable),
+        1 => Just(Condition::Gone),
+        1 => Just(Condition::NoGateway),
+        1 => Just(Condition::Void),
+    ];
+    let happening = prop_oneof![
+        10 => (0usize..8, condition).prop_map(|(line, condition)| Happening::Weather(line, condition)),
+        10 => Just(Happening::Nothing),
+        1 => (prop::option::of(0usize..8), prop::option::of(0u64..60_000))
+            .prop_map(|(to, hold)| Happening::Forced { to, hold }),
+        1 => Just(Happening::Failback),
+        1 => Just(Happening::Reboot),
+        1 => Just(Happening::StateLost),
+    ];
+    prop::collection::vec((happening, prop_oneof![Just(2_000u64), 1u64..20_000]), 1..80)
+}
+
+fn router(config: &str) -> Router {
+    Router::new(Config::parse(config).unwrap_or_else(|problems| panic!("{problems:?}\n{config}")))
+}
+
+fn live_through(router: &mut Router, happenings: &[(Happening, u64)]) -> Vec<Run> {
+    let count = router.config.links.len();
+    let happenings = happenings.iter().map(|(happening, beat)| {
+        router.wait(Duration::from_millis(*beat));
+        let mut request = Request::Nothing;
+        match happening {
+            Happening::Weather(line, condition) => {
+                router.set(&format!("eth{}", line % count), condition.clone())
+            }
+            Happening::Forced { to, hold } => {
+                // Never the preferred link: `force-failover` has no such thing.
+                let to = to.map(|to| 1 + to % (count - 1));
+                let until = |ms: u64| Hold::Until(router.now.plus(Duration::from_millis(ms)));
+                request = Request::Failover { to, hold: hold.map_or(Hold::UntilFailback, until) };
+            }
+            Happening::Failback => request = Request::Failback,
+            Happening::Reboot => router.reboot(),
+            Happening::StateLost => router.memory = None,
+            Happening::Nothing => {}
+        }
+        router.run(request)
+    });
+    happenings.collect()
+}
+
+fn active(run: &Run, state: &State) -> usize {
+    run.after.links.iter().position(|link| link.name == state.active).unwrap()
+}
+
+/// What the config and the state said before the run: until when the active link was to be kept.
+fn kept_until(config: &Config, run: &Run) -> Option<BootTime> {
+    match run.before.hold {
+        Hold::UntilFailback => Some(BootTime(u64::MAX)),
+        Hold::Until(until) => Some(until),
+        Hold::No => run.before.switched_at.map(|at| at.plus(config.links[active(run, &run.before)].delay)),
+    }
+}
+
+/// Failed less good rounds, over any stretch that ends now.
+fn most_net_failures(rounds: &[Round]) -> i64 {
+    let mut net = 0;
+    let mut most = 0;
+    for round in rounds.iter().rev() {
+        match round {
+            Round::Failed(_) => net += 1,
+            Round::Good => net -= 1,
+            _ => {}
+        }
+        most = most.max(net);
+    }
+    most
+}
+
+// The kernel.
+
+/// Tables, targets and destinations from a small stock, so that things collide.
+fn kernel_config() -> impl Strategy<Value = String> {
+    let gateways = vec!["auto", "none", "192.0.2.{i}1", "203.0.113.9{i}"];
+    let gateways6 = vec!["auto", "none", "fe80::1", "2001:db8:{i}::1"];
+    let targets = subsequence(
+        vec!["gateway", "198.51.100.{i}", "192.0.2.{i}3", "2001:db8:53::{i}", "2001:db8:{i}::5"],
+        0..=3,
+    );
+    let routes = subsequence(vec!["10.{i}.0.0/16", "192.0.2.{i}2/32", "2001:db8:a{i}::/48"], 0..=2);
+    let link = (select(gateways), select(gateways6), targets, routes);
+    let routing = (select(vec!["rule", "route"]), select(vec!["halves", "default"]), any::<bool>());
+    (prop::collection::vec(link, 2..=4), routing).prop_map(|(links, (pin, by, refuse))| {
+        let links = links.into_iter().enumerate().map(|(i, (gateway, gateway6, targets, routes))| {
+            // With no gateway at all there is none to ping.
+            let targets = targets.into_iter().filter(|t| *t != "gateway" || gateway != "none");
+            let targets: Vec<_> = targets.map(|target| format!("'{target}'")).collect();
+            let routes: Vec<_> = routes.into_iter().map(|route| format!("'{route}'")).collect();
+            format!(
+                "  - {{name: l{i}, interface: eth{i}, gateway: '{gateway}', gateway6: '{gateway6}', targets: [{}], \
+                 routes: [{}]}}\n",
+                targets.join(", "),
+                routes.join(", ")
+            )
+            .replace("{i}", &(i + 1).to_string())
+        });
+        let links: String = links.collect();
+        let without = if refuse { "unreachable" } else { "leave" };
+        format!(
+            "links:\n{links}probe: {{pin: {pin}}}\nrouting: {{override: {by}, ipv6_without_gateway: {without}}}\n"
+        )
+    })
+}
+
+fn network(address: IpAddr, prefix: u8) -> Address {
+    let global = !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    Address { network: IpNetwork::new(address, prefix).unwrap(), peer: None, global, tentative: false }
+}
+
+fn interfaces() -> impl Strategy<Value = Vec<Interface>> {
+    let one = (prop::bool::weighted(0.9), any::<bool>(), prop::bool::weighted(0.2), any::<[bool; 3]>());
+    prop::collection::vec(one, 4).prop_map(|all| {
+        let interfaces = all.into_iter().zip(1u8..).map(|((up, carrier, point_to_point, has), i)| {
+            let own = [
+                network(Ipv4Addr::new(192, 0, 2, 10 * i + 4).into(), 29),
+                network(Ipv4Addr::new(203, 0, 113, 8 * i).into(), 32),
+                network(Ipv6Addr::new(0x2001, 0xdb8, i.into(), 0, 0, 0, 0, 2).into(), 64),
+            ];
+            let addresses =
+                own.into_iter().zip(has).filter(|(_, has)| *has).map(|(address, _)| address).collect();
+            let (name, index) = (format!("eth{}", i - 1), u32::from(i));
+            Interface { name, index, up, carrier, point_to_point, addresses }
+        });
+        interfaces.collect()
+    })
+}
+
+/// Somebody else's default routes, destinations and odd things, over links and over a LAN.
+fn foreign_route() -> impl Strategy<Value = Route> {
+    let destinations = vec![
+        "0.0.0.0/0",
+        "0.0.0.0/0",
+        "0.0.0.0/0",
+        "::/0",
+        "::/0",
+        "0.0.0.0/1",
+        "128.0.0.0/1",
+        "2000::/3",
+        "10.1.0.0/16",
+        "192.0.2.8/29",
+        "198.51.100.1/32",
+        "2001:db8:1::/64",
+    ];
+    let out = (select(vec!["eth0", "eth1", "eth2", "lan"]), prop::option::of(1u8..4));
+    let metric = select(vec![0u32, 1, 100, 200, 1024]);
+    (select(destinations), out, metric, select(vec![254u32, 254, 254, 5301, 7000]), 0u8..20).prop_map(
+        |(destination, (interface, via), metric, table, kind)| {
+            let destination: IpNetwork = destination.parse().unwrap();
+            let via = via.map(|host| match destination.is_ipv4() {
+                true => IpAddr::from([192, 0, 2, 10 * host + 1]),
+                false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
+            });
+            let target = match kind {
+                0 => RouteTarget::Other,
+                _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
+            };
+            let metric = if destination.is_ipv6() { metric.max(1) } else { metric };
+            Route { table, destination, target, metric, protocol: 16, dead: false }
+        },
+    )
+}
+
+/// No two routes in one place, as `ip route add` leaves them.
+fn without_collisions(routes: Vec<Route>) -> Vec<Route> {
+    let mut kernel = ModelKernel::default();
+    for route in routes {
+        let _ = kernel.make(&Change::AddRoute(route));
+    }
+    kernel.routes
+}
+
+fn view(interfaces: &[Interface], kernel: &ModelKernel) -> Facts {
+    Facts { interfaces: interfaces.to_vec(), routes: kernel.routes.clone(), rules: kernel.rules.clone() }
+}
+
+fn plan(config: &Config, facts: &Facts, active: usize) -> Vec<Change> {
+    let wanted = routing::wanted(config, &gateway::survey(config, facts), active, facts);
+    routing::plan(facts, &wanted, config.routing.protocol)
+}
+
+/// What somebody, or an older wanfo, has made of our routes and rules.
+#[derive(Debug, Clone)]
+enum Disorder {
+    Lost(Index),
+    WrongGateway(Index, u8),
+    WrongTable(Index),
+    /// A second one in the same place, behind or before the right one.
+    Twice(Index, u8, bool),
+    Stray(Route),
+    LostRule(Index),
+    StrayRule(Index, u32),
+}
+
+fn disorder() -> impl Strategy<Value = Disorder> {
+    prop_oneof![
+        any::<Index>().prop_map(Disorder::Lost),
+        (any::<Index>(), 1u8..200).prop_map(|(at, host)| Disorder::WrongGateway(at, host)),
+        any::<Index>().prop_map(Disorder::WrongTable),
+        (any::<Index>(), 1u8..200, any::<bool>())
+            .prop_map(|(at, host, before)| Disorder::Twice(at, host, before)),
+        foreign_route().prop_map(|route| Disorder::Stray(Route { protocol: 119, ..route })),
+        any::<Index>().prop_map(Disorder::LostRule),
+        (any::<Index>(), 5300u32..5306).prop_map(|(at, table)| Disorder::StrayRule(at, table)),
+    ]
+}
+
+impl Disorder {
+    fn befall(self, kernel: &mut ModelKernel) {
+        let ours: Vec<usize> =
+            (0..kernel.routes.len()).filter(|i| kernel.routes[*i].protocol == 119).collect();
+        let one = |at: Index| (!ours.is_empty()).then(|| ours[at.index(ours.len())]);
+        let by = |route: &Route, host: u8| {
+            let via = match route.destination.is_ipv4() {
+                true => IpAddr::from([192, 0, 2, host]),
+                false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
+            };
+            let target = RouteTarget::Out { interface: "eth1".to_owned(), via: Some(via), onlink: false };
+            Route { target, ..route.clone() }
+        };
+        match self {
+            Disorder::Lost(at) => {
+                one(at).map(|at| kernel.routes.remove(at));
+            }
+            Disorder::WrongGateway(at, host) => {
+                one(at).map(|at| kernel.routes[at] = by(&kernel.routes[at], host));
+            }
+            Disorder::WrongTable(at) => {
+                let moved = one(at).map(|at| Route { table: 5303, ..kernel.routes[at].clone() });
+                moved.map(|route| kernel.make(&Change::AddRoute(route)));
+            }
+            Disorder::Twice(at, host, before) => {
+                let Some(at) = one(at) else { return };
+                let second = by(&kernel.routes[at], host);
+                if !kernel.routes.contains(&second) {
+                    kernel.routes.insert(if before { at } else { at + 1 }, second);
+                }
+            }
+            Disorder::Stray(route) => {
+                let _ = kernel.make(&Change::AddRoute(route));
+            }
+            Disorder::LostRule(at) if !kernel.rules.is_empty() => {
+                kernel.rules.remove(at.index(kernel.rules.len()));
+            }
+            Disorder::StrayRule(at, table) if !kernel.rules.is_empty() => {
+                let rule = Rule { table, ..kernel.rules[at.index(kernel.rules.len())].clone() };
+                let _ = kernel.make(&Change::AddRule(rule));
+            }
+            Disorder::LostRule(_) | Disorder::StrayRule(..) => {}
+        }
+    }
+}
+
+/// Two addresses somewhere in the world, one in each half.
+const THE_WORLD: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(100, 64, 0, 1)), IpAddr::V4(Ipv4Addr::new(198, 51, 100, 250))];
+
+fn ways(kernel: &ModelKernel) -> [Option<String>; 2] {
+    THE_WORLD.map(|address| kernel.way_out(address).map(str::to_owned))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    #[test]
+    fn a_switch_of_its_own_waits_for_the_delay_unless_the_active_link_is_down(
+        config in router_config(), happenings in happenings(),
+    ) {
+        let mut router = router(&config);
+        for run in live_through(&mut router, &happenings) {
+            let was_down = run.checked[active(&run, &run.before)].health.verdict == Verdict::Down;
+            if let (Request::Nothing, Outcome::Switch(_)) = (run.request, &run.outcome) {
+                let kept = kept_until(&router.config, &run).is_some_and(|until| run.at < until);
+                prop_assert!(was_down || !kept, "{:?}\nafter {:?}", run.outcome, run.before);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_switched_to_a_link_that_was_not_good_just_now(
+        config in router_config(), happenings in happenings(),
+    ) {
+        let mut router = router(&config);
+        for run in live_through(&mut router, &happenings) {
+            let Outcome::Switch(switch) = &run.outcome else { continue };
+            let to = &run.checked[switch.to];
+            let has_targets = !router.config.links[switch.to].targets.is_empty();
+            prop_assert_eq!(&to.round, &Round::Good);
+            prop_assert_eq!(to.health.verdict, Verdict::Up);
+            let name = &router.config.links[switch.to].name;
+            prop_assert!(!has_targets || run.pinged.contains(name), "{} was not asked", name);
+        }
+    }
+
+    #[test]
+    fn a_run_switches_once_at_most_and_says_so(config in router_config(), happenings in happenings()) {
+        for run in live_through(&mut router(&config), &happenings) {
+            let switches = run.events.iter().filter(|event| matches!(event, Event::Switched { .. })).count();
+            prop_assert_eq!(switches, usize::from(matches!(run.outcome, Outcome::Switch(_))));
+            prop_assert_eq!(switches == 1, run.before.active != run.after.active);
+        }
+    }
+
+    #[test]
+    fn a_link_is_down_only_by_threshold_net_failed_rounds_or_an_unusable_interface(
+        config in router_config(), happenings in happenings(),
+    ) {
+        let mut router = router(&config);
+        let runs = live_through(&mut router, &happenings);
+        let threshold = router.config.probe.threshold;
+        for link in 0..router.config.links.len() {
+            let mut rounds = Vec::new();
+            let mut was = Verdict::Up;
+            for run in &runs {
+                // Forgotten, by a reboot or with the state.
+                if run.before.links.is_empty() {
+                    rounds.clear();
+                    was = Verdict::Up;
+                }
+                let checked = &run.checked[link];
+                rounds.push(checked.round.clone());
+                prop_assert!(checked.health.failed_rounds <= threshold);
+                let is = checked.health.verdict;
+                if (was, is) == (Verdict::Up, Verdict::Down) {
+                    prop_assert!(
+                        matches!(checked.round, Round::Unusable(_))
+                            || most_net_failures(&rounds) >= i64::from(threshold),
+                        "link {link}: {rounds:?}"
+                    );
+                }
+                if (was, is) == (Verdict::Down, Verdict::Up) {
+                    prop_assert_eq!(&checked.round, &Round::Good);
+                    prop_assert_eq!(checked.health.failed_rounds, 0);
+                }
+                was = is;
+            }
+        }
+    }
+
+    #[test]
+    fn a_void_round_moves_nothing(config in router_config(), happenings in happenings()) {
+        for run in live_through(&mut router(&config), &happenings) {
+            for (checked, link) in run.checked.iter().zip(&run.after.links) {
+                if checked.round == Round::Void && let Some(before) = run.before.link(&link.name) {
+                    prop_assert_eq!((checked.health, link.probed_at), (before.health, before.probed_at));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn when_the_weather_settles_the_best_link_carries_the_traffic(
+        config in router_config(), happenings in happenings(), fine in any::<[bool; 8]>(), beat in 10u64..=20,
+    ) {
+        let mut router = router(&config);
+        live_through(&mut router, &happenings);
+        let count = router.config.links.len();
+        for (line, fine) in fine.iter().enumerate().take(count) {
+            // Nobody pings a link without targets: to be out of use, it has to lose its cable.
+            let bad = match router.config.links[line].targets.is_empty() {
+                true => Condition::Unusable,
+                false => Condition::Silent,
+            };
+            router.set(&format!("eth{line}"), if *fine { Condition::Good } else { bad });
+        }
+        // A hold ends here, the one thing that would keep a worse link for ever.
+        router.run(Request::Failback);
+        // Long enough for each delay in turn and for every counter.
+        let mut run = router.run(Request::Nothing);
+        for _ in 0..(8 * 60 / beat + 20) {
+            router.wait(Duration::from_secs(beat));
+            run = router.run(Request::Nothing);
+        }
+        match fine[..count].iter().position(|fine| *fine) {
+            Some(best) => prop_assert_eq!(active(&run, &run.after), best),
+            None => prop_assert!(run.after.links.iter().all(|link| link.health.verdict == Verdict::Down)),
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+
+    #[test]
+    fn the_plan_brings_any_kernel_to_what_is_wanted_and_leaves_others_routes_alone(
+        config in kernel_config(), interfaces in interfaces(),
+        foreign in prop::collection::vec(foreign_route(), 0..10),
+        disorders in prop::collection::vec(disorder(), 0..10), before in 0usize..4, active in 0usize..4,
+    ) {
+        let parsed = Config::parse(&config);
+        prop_assume!(parsed.is_ok());
+        let config = parsed.unwrap();
+        let (before, active) = (before % config.links.len(), active % config.links.len());
+        let mut kernel = ModelKernel { routes: without_collisions(foreign), rules: Vec::new() };
+        let foreign = kernel.routes.clone();
+        for change in plan(&config, &view(&interfaces, &kernel), before) {
+            let _ = kernel.make(&change);
+        }
+        disorders.into_iter().for_each(|disorder| disorder.befall(&mut kernel));
+
+        let facts = view(&interfaces, &kernel);
+        let wanted = routing::wanted(&config, &gateway::survey(&config, &facts), active, &facts);
+        let changes = routing::plan(&facts, &wanted, config.routing.protocol);
+        let removes = |change: &&Change| matches!(change, Change::DeleteRoute(_) | Change::DeleteRule(_));
+        let last_addition = changes.iter().rposition(|change| !removes(&change)).map_or(0, |last| last + 1);
+        let first_removal = changes.iter().position(|change| removes(&change)).unwrap_or(changes.len());
+        prop_assert!(last_addition <= first_removal, "a removal before an addition: {:?}", changes);
+        for change in &changes {
+            let protocol = match change {
+                Change::AddRoute(r) | Change::ReplaceRoute(r) | Change::DeleteRoute(r) => r.protocol,
+                Change::AddRule(rule) | Change::DeleteRule(rule) => rule.protocol,
+            };
+            prop_assert_eq!(protocol, 119, "{}", change);
+            let _ = kernel.make(change);
+        }
+        let left: Vec<Route> = kernel.routes.iter().filter(|route| route.protocol == 16).cloned().collect();
+        prop_assert_eq!(&left, &foreign, "somebody else's routes");
+
+        // Somebody else's route in the very place is the one thing that may keep ours out.
+        let taken = |route: &Route| {
+            let place = |route: &Route| (route.table, route.destination, route.metric);
+            foreign.iter().find(|other| place(other) == place(route))
+        };
+        for route in &wanted.routes {
+            prop_assert!(kernel.routes.contains(route) || taken(route).is_some(), "{} is missing", route);
+        }
+        for route in kernel.routes.iter().filter(|route| route.protocol == 119) {
+            prop_assert!(wanted.routes.iter().any(|wanted| wanted == route), "{} is too much", route);
+        }
+        prop_assert!(wanted.rules.iter().all(|rule| kernel.rules.contains(rule)));
+        prop_assert!(kernel.rules.iter().all(|rule| wanted.rules.contains(rule)));
+        for change in plan(&config, &view(&interfaces, &kernel), active) {
+            let in_vain = matches!(&change, Change::AddRoute(route) if taken(route).is_some());
+            prop_assert!(in_vain, "the second plan: {}", change);
+        }
+    }
+
+    /// From any run, also one that was killed in between, to any other.
+    #[test]
+    fn there_is_no_moment_without_a_way_nor_with_a_third_one(
+        config in kernel_config(), interfaces in interfaces(),
+        foreign in prop::collection::vec((foreign_route(), any::<bool>()), 0..8),
+        runs in prop::collection::vec((0usize..4, any::<Index>(), any::<bool>(), any::<bool>()), 1..6),
+    ) {
+        let parsed = Config::parse(&config);
+        prop_assume!(parsed.is_ok());
+        let config = parsed.unwrap();
+        let (lasting, passing): (Vec<_>, Vec<_>) = foreign.into_iter().partition(|(_, lasting)| *lasting);
+        let routes = without_collisions(lasting.into_iter().map(|(route, _)| route).collect());
+        let mut kernel = ModelKernel { routes, rules: Vec::new() };
+        for (active, stop, killed, comes) in runs {
+            // A DHCP client at work between two runs.
+            for (route, _) in &passing {
+                match comes {
+                    true => drop(kernel.make(&Change::AddRoute(route.clone()))),
+                    false => kernel.routes.retain(|other| other != route),
+                }
+            }
+            let changes = plan(&config, &view(&interfaces, &kernel), active % config.links.len());
+            let mut steps = vec![kernel.clone()];
+            for change in &changes {
+                let _ = kernel.make(change);
+                steps.push(kernel.clone());
+            }
+            let [before, after] = [&steps[0], &kernel].map(ways);
+            for (step, kernel) in steps.iter().enumerate() {
+                for ((way, before), after) in ways(kernel).iter().zip(&before).zip(&after) {
+                    let told = || format!("after {step} of {changes:?}");
+                    prop_assert!(way == before || way == after, "{way:?} for {before:?}, {after:?} {}", told());
+                }
+            }
+            if killed {
+                kernel = steps.swap_remove(stop.index(steps.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_makes_recall_panic(text in any::<String>(), json in "[\\[\\]{}:,\"a-z0-9. -]{0,60}") {
+        let _ = State::recall(&text, "boot");
+        let _ = State::recall(&json, "boot");
+    }
+
+    /// Cuts and other numbers anywhere in a good file: it is read or refused, and what is read can be worked with.
+    #[test]
+    fn no_edit_of_a_state_file_makes_a_run_panic(
+        edits in prop::collection::vec((any::<Index>(), 0usize..12, "[\\[\\]{}:,\"a-z0-9.é-]{0,6}"), 0..4),
+        numbers in prop::collection::vec(
+            (any::<Index>(), prop_oneof![any::<u64>(), Just(u64::MAX), Just(1 << 63), Just(u64::from(u32::MAX))]), 0..4,
+        ),
+    ) {
+        const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
+        let mut text: Vec<char> = include_str!("fixtures/state-v1.json").chars().collect();
+        for (at, number) in numbers {
+            let digits: Vec<usize> = (1..text.len())
+                .filter(|i| text[*i].is_ascii_digit() && text[i - 1] == ':')
+                .collect();
+            let start = digits[at.index(digits.len())];
+            let end = (start..text.len()).find(|i| !text[*i].is_ascii_digit()).unwrap();
+            text.splice(start..end, number.to_string().chars());
+        }
+        for (at, cut, paste) in edits {
+            let start = at.index(text.len() + 1);
+            let end = (start + cut).min(text.len());
+            text.splice(start..end, paste.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let Recollection::Known(state) = State::recall(&text, BOOT) else { return Ok(()) };
+        let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
+        let _ = (report::text(Some(&state), now), report::json(Some(&state), now), report::standing(Some(&state), now));
+        let mut router = router(
+            "links: [{name: primary, interface: eth0, targets: [198.51.100.53]}, {name: secondary, interface: eth1}]",
+        );
+        router.memory = Some(text.replace(BOOT, "boot-1"));
+        router.set("eth0", Condition::Silent);
+        for _ in 0..3 {
+            let run = router.run(Request::Nothing);
+            prop_assert!(run.after.links.iter().all(|link| link.health.failed_rounds <= 3));
+        }
+        prop_assert_eq!(router.kernel.routes.iter().filter(|route| route.table == MAIN_TABLE).count(), 8 + 2);
+    }
+}
