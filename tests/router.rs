@@ -5,14 +5,17 @@
 mod lab;
 
 mod router {
+    pub mod ipv6;
+    pub mod lines;
     pub mod outages;
     pub mod pins;
     pub mod story;
+    pub mod tampering;
     pub mod wiretap;
 }
 
 use libtest_mimic::{Arguments, Trial};
-use router::{outages, pins};
+use router::{ipv6, lines, outages, pins, tampering};
 
 /// A trial for each story, with its name.
 macro_rules! stories {
@@ -42,6 +45,29 @@ fn main() {
             failover_and_failback_work_with_strict_reverse_path_filtering,
             failover_and_failback_work_with_loose_reverse_path_filtering,
             others_reach_the_target_of_a_dead_primary_over_the_backup,
+        },
+        tampering::{
+            a_provider_that_takes_another_address_is_followed,
+            routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run,
+            routes_and_rules_of_others_stay_untouched,
+            a_default_route_that_dhcp_sets_does_not_undo_a_failover,
+            override_by_default_route_names_a_default_route_that_it_cannot_beat,
+        },
+        ipv6::{
+            targets_over_ipv6_alone_decide,
+            link_local_gateways_work_also_where_both_lines_have_the_same,
+            a_backup_without_ipv6_refuses_it_at_once,
+            a_backup_without_ipv6_leaves_it_alone_where_the_config_says_so,
+        },
+        lines::{
+            both_lines_may_have_the_same_gateway_address,
+            a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address,
+            the_same_gateway_as_target_of_two_links_is_reported,
+            a_point_to_point_backup_needs_no_gateway,
+            a_point_to_point_primary_needs_no_gateway,
+            a_gateway_outside_the_subnet_is_used_on_link,
+            an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway,
+            destinations_tied_to_a_backup_never_use_the_primary,
         },
     ];
     let mut arguments = Arguments::from_args();

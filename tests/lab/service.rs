@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::BindToDevice,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+    sockopt::{self, BindToDevice},
 };
 
 use super::Namespace;
@@ -136,6 +137,11 @@ fn connect(service: IpAddr) -> io::Result<UdpSocket> {
 /// See `Lab::ask`.
 pub(super) fn ask_once(client: &Namespace, service: IpAddr) -> io::Result<usize> {
     let socket = client.run(|| connect(service))?;
+    // A UDP socket hears of "unreachable" only when it asks to; TCP gets it for a connect (ip(7), icmp_err_convert).
+    match service {
+        IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
     socket.set_read_timeout(Some(Duration::from_millis(700)))?;
     socket.send(&[0; ANSWER_LENGTH])?;
     let mut answer = [0; ANSWER_LENGTH];

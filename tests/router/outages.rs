@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
-use crate::lab::{SERVICE, gateway};
+use crate::lab;
 
 pub fn a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay() {
     silent_outage(PROBE);
@@ -65,9 +65,14 @@ pub fn a_pulled_cable_is_left_at_once_and_taken_back_after_it_is_plugged_in() {
 
 /// `ip link set down` takes the routes along, and `up` does not bring them back.
 pub fn an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them() {
-    let primary = format!("gateway: {}", gateway(1));
-    let secondary = format!("gateway: {}", gateway(2));
-    let story = Story::begin(2, &config(&two_links([&primary, &secondary]), &[PROBE]));
+    let gateways =
+        [1, 2].map(|line| format!("gateway: {}, gateway6: \"{}\"", lab::gateway(line), lab::gateway6(line)));
+    let story = Story::begin(2, &config(&two_links(gateways.each_ref().map(String::as_str)), &[PROBE]));
+    // The IPv6 address goes with the interface, and comes back as router advertisements would bring it.
+    let bring_up = |line| {
+        story.router.ip(&format!("link set wan{line} up"));
+        story.router.ip(&format!("address add {}/64 dev wan{line}", lab::router_address6(line)));
+    };
     story.check();
     let pins = story.ours();
 
@@ -75,25 +80,26 @@ pub fn an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restor
     story.check();
     assert_eq!(story.active(), "secondary", "there is nothing to confirm");
     story.assert_lan_is_served_over(2);
-    story.router.ip("link set wan1 up");
+    bring_up(1);
     story.check_until_active("primary");
     for pin in &pins {
         assert!(story.ours().contains(pin), "{pin} is missing: {:#?}", story.ours());
     }
     // The primary has no default route of its own, so it needs override routes like a backup.
     assert!(!story.router.ip("-4 route show default").contains("wan1"));
-    story.assert_served_over(1, SERVICE);
+    story.assert_lan_is_served_over(1);
     story.dhcp_sets_default(1, 100);
+    story.router.ip(&format!("route add default via {} dev wan1 metric 100", lab::gateway6(1)));
     story.check();
     assert_same(&pins, &story.ours());
-    story.assert_served_over(1, SERVICE);
+    story.assert_lan_is_served_over(1);
 
     // The backup, while it waits.
     story.router.ip("link set wan2 down");
     story.check();
     assert_eq!(story.link("secondary")["up"], false);
     assert_eq!(story.active(), "primary");
-    story.router.ip("link set wan2 up");
+    bring_up(2);
     story.check_until("a backup that is up", |status| status["links"][1]["up"] == true);
     assert_same(&pins, &story.ours());
 
@@ -104,11 +110,11 @@ pub fn an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restor
     story.router.ip("link set wan2 down");
     story.check();
     assert!(story.problems().contains("no link is up"), "{}", story.problems());
-    story.router.ip("link set wan2 up");
+    bring_up(2);
     story.check();
     assert_eq!(story.active(), "secondary");
     assert_same(&failed_over, &story.ours());
-    story.assert_served_over(2, SERVICE);
+    story.assert_lan_is_served_over(2);
 }
 
 pub fn three_outages_in_a_row_end_where_it_began() {
