@@ -5,17 +5,20 @@
 mod lab;
 
 mod router {
+    pub mod census;
+    pub mod commands;
     pub mod ipv6;
     pub mod lines;
     pub mod outages;
     pub mod pins;
     pub mod story;
     pub mod tampering;
+    pub mod tunnel;
     pub mod wiretap;
 }
 
 use libtest_mimic::{Arguments, Trial};
-use router::{ipv6, lines, outages, pins, tampering};
+use router::{commands, ipv6, lines, outages, pins, tampering, tunnel};
 
 /// A trial for each story, with its name.
 macro_rules! stories {
@@ -27,9 +30,16 @@ macro_rules! stories {
     };
 }
 
+/// The same for stories that say where they cannot be told.
+macro_rules! ignorable_stories {
+    ($($module:ident :: $story:ident),* $(,)?) => {
+        [$(Trial::ignorable_test(stringify!($story), || Ok($module::$story()))),*]
+    };
+}
+
 fn main() {
     lab::enter_or_skip();
-    let trials = stories![
+    let mut trials = stories![
         outages::{
             a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay,
             the_same_with_pins_by_route,
@@ -69,7 +79,25 @@ fn main() {
             an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway,
             destinations_tied_to_a_backup_never_use_the_primary,
         },
+        commands::{
+            without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is,
+            a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it,
+            a_failover_by_hand_ends_by_itself,
+            a_failover_by_hand_goes_to_the_named_link_for_the_time_that_is_said,
+            a_held_failover_stays_until_failback,
+            failback_does_not_wait_for_the_delay,
+            a_failover_to_a_dead_backup_is_refused_with_the_reason,
+            status_tells_programs_and_people_what_the_last_run_knew,
+            a_dry_run_prints_what_it_would_do_and_does_not_do_it,
+            a_quiet_run_starts_no_process_prints_nothing_and_wears_no_flash,
+            after_a_reboot_nothing_is_known_and_no_delay_runs,
+            with_the_state_lost_the_kernel_tells_that_the_backup_is_active,
+        },
     ];
+    trials.extend(ignorable_stories![
+        commands::status_needs_no_root,
+        tunnel::a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
+    ]);
     let mut arguments = Arguments::from_args();
     // Stories mostly wait for pings that nobody answers, so more of them than processors may run at a time.
     arguments.test_threads.get_or_insert(6);

@@ -160,14 +160,19 @@ impl Lab {
     /// The router has a default route by way of each line, in both families, with metric 100 for line 1, 200
     /// for line 2 and so on, as a DHCP client would set them.
     pub fn new(lines: usize, binary: impl Into<PathBuf>) -> Lab {
+        let lab = Lab::closed_to_pings(lines, binary);
+        lab.open_to_pings();
+        lab
+    }
+
+    /// The same, but the router's kernel lets nobody open an ICMP socket, as a new one does.
+    pub fn closed_to_pings(lines: usize, binary: impl Into<PathBuf>) -> Lab {
         assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
         let router = host("router");
         let internet = host("internet");
         let client = host("client");
         router.sysctl("net.ipv4.ip_forward", "1");
         router.sysctl("net.ipv6.conf.all.forwarding", "1");
-        // In a user namespace only mapped groups may be written; the lab's processes have group 0 either way.
-        router.sysctl("net.ipv4.ping_group_range", "0 0");
 
         router.ip(&format!("link add lan type veth peer name eth0 netns {}", client.path()));
         for (namespace, device, host) in [(&router, "lan", 1), (&client, "eth0", 2)] {
@@ -192,6 +197,12 @@ impl Lab {
         // On the tmpfs that `enter` mounted.
         let directory = tempfile::tempdir_in("/run").expect("a directory on the lab's own tmpfs");
         Lab { router, client, internet, providers, _service: service, directory, binary: binary.into() }
+    }
+
+    /// Lets processes on the router ping. There is no way back where the lab runs without root: in a user namespace
+    /// only mapped groups may be written, and the default `1 0` names one that is not.
+    pub fn open_to_pings(&self) {
+        self.router.sysctl("net.ipv4.ping_group_range", "0 0");
     }
 
     /// The namespace of a line's provider.

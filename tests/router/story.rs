@@ -64,7 +64,10 @@ impl Deref for Story {
 
 impl Story {
     pub fn begin(lines: usize, config: &str) -> Story {
-        let lab = Lab::new(lines, WANFO);
+        Story::in_a(Lab::new(lines, WANFO), config)
+    }
+
+    pub fn in_a(lab: Lab, config: &str) -> Story {
         lab.configure(config);
         Story { lab }
     }
