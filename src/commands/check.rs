@@ -167,20 +167,30 @@ pub struct Reconciled {
 }
 
 /// Brings the kernel to what is wanted, and reads it back. Where nothing differs no process is started.
+///
+/// The world may move on meanwhile: an IPv6 address becomes usable, a DHCP client sets a route. What is wanted only
+/// since then is done as well, but only once, lest somebody who changes things without pause keep us here for ever.
 pub fn reconcile(
     kernel: &mut Kernel,
     config: &Config,
     view: View,
     wanted: impl Fn(&View) -> Wanted,
 ) -> Result<Reconciled> {
-    let changes = routing::plan(&view.facts, &wanted(&view), config.routing.protocol);
-    if changes.is_empty() {
-        return Ok(Reconciled { view, changes, failures: Vec::new(), left: Vec::new() });
+    let plan = |view: &View| routing::plan(&view.facts, &wanted(view), config.routing.protocol);
+    let left = plan(&view);
+    let mut reconciled = Reconciled { view, changes: Vec::new(), failures: Vec::new(), left };
+    for _ in 0..2 {
+        let untried = |change: &&Change| !reconciled.changes.contains(change);
+        let new: Vec<Change> = reconciled.left.iter().filter(untried).cloned().collect();
+        if new.is_empty() {
+            break;
+        }
+        reconciled.failures.extend(iproute::apply(&new));
+        reconciled.changes.extend(new);
+        reconciled.view = look(kernel, config)?;
+        reconciled.left = plan(&reconciled.view);
     }
-    let failures = iproute::apply(&changes);
-    let view = look(kernel, config)?;
-    let left = routing::plan(&view.facts, &wanted(&view), config.routing.protocol);
-    Ok(Reconciled { view, changes, failures, left })
+    Ok(reconciled)
 }
 
 impl Reconciled {
@@ -189,8 +199,9 @@ impl Reconciled {
     pub fn faults(&self) -> Vec<String> {
         match (&self.left[..], &self.failures[..]) {
             ([], _) => Vec::new(),
-            (left, []) if !self.changes.is_empty() => left
+            (left, []) => left
                 .iter()
+                .filter(|change| self.changes.contains(change))
                 .map(|change| format!("`{change}` is said to be done, and the kernel does not show it"))
                 .collect(),
             (_, failures) => failures.to_vec(),

@@ -30,6 +30,7 @@ mod service;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::{Command, exit};
@@ -47,7 +48,7 @@ pub use service::{Answer, Meter, Service};
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 pub const SERVICE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x80);
 
-const LAN: &str = "192.0.2.240/28";
+pub const LAN: &str = "192.0.2.240/28";
 const LAN6: &str = "2001:db8:f::/64";
 /// How many targets each line has.
 const TARGETS: u8 = 3;
@@ -159,14 +160,19 @@ impl Lab {
     /// The router has a default route by way of each line, in both families, with metric 100 for line 1, 200
     /// for line 2 and so on, as a DHCP client would set them.
     pub fn new(lines: usize, binary: impl Into<PathBuf>) -> Lab {
+        let lab = Lab::closed_to_pings(lines, binary);
+        lab.open_to_pings();
+        lab
+    }
+
+    /// The same, but the router's kernel lets nobody open an ICMP socket, as a new one does.
+    pub fn closed_to_pings(lines: usize, binary: impl Into<PathBuf>) -> Lab {
         assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
         let router = host("router");
         let internet = host("internet");
         let client = host("client");
         router.sysctl("net.ipv4.ip_forward", "1");
         router.sysctl("net.ipv6.conf.all.forwarding", "1");
-        // In a user namespace only mapped groups may be written; the lab's processes have group 0 either way.
-        router.sysctl("net.ipv4.ping_group_range", "0 0");
 
         router.ip(&format!("link add lan type veth peer name eth0 netns {}", client.path()));
         for (namespace, device, host) in [(&router, "lan", 1), (&client, "eth0", 2)] {
@@ -191,6 +197,12 @@ impl Lab {
         // On the tmpfs that `enter` mounted.
         let directory = tempfile::tempdir_in("/run").expect("a directory on the lab's own tmpfs");
         Lab { router, client, internet, providers, _service: service, directory, binary: binary.into() }
+    }
+
+    /// Lets processes on the router ping. There is no way back where the lab runs without root: in a user namespace
+    /// only mapped groups may be written, and the default `1 0` names one that is not.
+    pub fn open_to_pings(&self) {
+        self.router.sysctl("net.ipv4.ping_group_range", "0 0");
     }
 
     /// The namespace of a line's provider.
@@ -231,6 +243,17 @@ impl Lab {
         self.provider(line).ip(&format!("route del blackhole {}", address.into()));
     }
 
+    /// The provider's end of the line takes another address of the subnet, 192.0.2.(16(line-1)+`host`), and gives
+    /// up the one it had. Nobody tells the router.
+    pub fn move_gateway(&self, line: Line, host: u8) -> Ipv4Addr {
+        let (provider, address) = (self.provider(line), wan(line, host));
+        provider.ip("-4 address flush dev customer");
+        provider.ip(&format!("address add {address}/28 dev customer"));
+        // It went with the address.
+        provider.ip(&format!("route replace {LAN} via {}", router_address(line)));
+        address
+    }
+
     /// Has the router hide the LAN behind its own addresses, in both families. Needs the program `nft`.
     pub fn masquerade(&self) {
         let rules = "table inet lab { chain out { type nat hook postrouting priority srcnat; \
@@ -244,6 +267,12 @@ impl Lab {
     /// Starts the LAN client's meter of the service at `SERVICE` or `SERVICE6`.
     pub fn meter(&self, service: impl Into<IpAddr>) -> Meter {
         Meter::start(&self.client, service.into())
+    }
+
+    /// One question of the LAN client to the service: the line that the answer came over. Silence is
+    /// `WouldBlock`; whatever else was said instead of an answer is the error that a program would get.
+    pub fn ask(&self, service: impl Into<IpAddr>) -> io::Result<Line> {
+        service::ask_once(&self.client, service.into())
     }
 
     /// A path in the lab's own directory, for configs, scripts and what they leave.
@@ -316,7 +345,7 @@ fn wan6(line: Line, host: u16) -> Ipv6Addr {
 }
 
 /// Between provider (1) and Internet (2).
-fn transit(line: Line, host: u8) -> Ipv4Addr {
+pub fn transit(line: Line, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 128 + 4 * (line as u8 - 1) + host)
 }
 

@@ -1,6 +1,7 @@
 //! What a LAN user sees: a service on the Internet that answers, and a meter that asks it all the time.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::BindToDevice,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+    sockopt::{self, BindToDevice},
 };
 
 use super::Namespace;
@@ -92,13 +94,7 @@ pub struct Meter {
 impl Meter {
     /// Starts asking `service` from `client`.
     pub fn start(client: &Namespace, service: IpAddr) -> Meter {
-        let anywhere: IpAddr = if service.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-        let socket = client.run(|| {
-            UdpSocket::bind((anywhere, 0)).and_then(|socket| {
-                socket.connect((service, PORT))?;
-                Ok(socket)
-            })
-        });
+        let socket = client.run(|| connect(service));
         let socket = socket.unwrap_or_else(|error| panic!("client: cannot ask {service}: {error}"));
         let (answers, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let (noted, stopped) = (Arc::clone(&answers), Arc::clone(&stop));
@@ -129,6 +125,28 @@ impl Drop for Meter {
         self.stop.store(true, Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
+}
+
+fn connect(service: IpAddr) -> io::Result<UdpSocket> {
+    let anywhere: IpAddr = if service.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((anywhere, 0))?;
+    socket.connect((service, PORT))?;
+    Ok(socket)
+}
+
+/// See `Lab::ask`.
+pub(super) fn ask_once(client: &Namespace, service: IpAddr) -> io::Result<usize> {
+    let socket = client.run(|| connect(service))?;
+    // A UDP socket hears of "unreachable" only when it asks to; TCP gets it for a connect (ip(7), icmp_err_convert).
+    match service {
+        IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
+    socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+    socket.send(&[0; ANSWER_LENGTH])?;
+    let mut answer = [0; ANSWER_LENGTH];
+    socket.recv(&mut answer)?;
+    Ok(answer[ANSWER_LENGTH - 1].into())
 }
 
 fn ask(socket: &UdpSocket, answers: &Mutex<Vec<Answer>>, stop: &AtomicBool) {

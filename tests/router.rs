@@ -1,0 +1,105 @@
+//! A router with real lines: what wanfo does to routes, and what that does to packets.
+//!
+//! Every story builds a lab of its own (see lab/mod.rs) and runs the real program in it.
+
+mod lab;
+
+mod router {
+    pub mod census;
+    pub mod commands;
+    pub mod ipv6;
+    pub mod lines;
+    pub mod outages;
+    pub mod pins;
+    pub mod story;
+    pub mod tampering;
+    pub mod tunnel;
+    pub mod wiretap;
+}
+
+use libtest_mimic::{Arguments, Trial};
+use router::{commands, ipv6, lines, outages, pins, tampering, tunnel};
+
+/// A trial for each story, with its name.
+macro_rules! stories {
+    ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
+        vec![$($(Trial::test(stringify!($story), || {
+            $module::$story();
+            Ok(())
+        }),)*)*]
+    };
+}
+
+/// The same for stories that say where they cannot be told.
+macro_rules! ignorable_stories {
+    ($($module:ident :: $story:ident),* $(,)?) => {
+        [$(Trial::ignorable_test(stringify!($story), || Ok($module::$story()))),*]
+    };
+}
+
+fn main() {
+    lab::enter_or_skip();
+    let mut trials = stories![
+        outages::{
+            a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay,
+            the_same_with_pins_by_route,
+            a_pulled_cable_is_left_at_once_and_taken_back_after_it_is_plugged_in,
+            an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them,
+            three_outages_in_a_row_end_where_it_began,
+            of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for,
+            with_all_links_down_it_stays_says_so_once_and_takes_whichever_comes_first,
+        },
+        pins::{
+            no_echo_request_leaves_by_the_wrong_line,
+            failover_and_failback_work_without_reverse_path_filtering,
+            failover_and_failback_work_with_strict_reverse_path_filtering,
+            failover_and_failback_work_with_loose_reverse_path_filtering,
+            others_reach_the_target_of_a_dead_primary_over_the_backup,
+        },
+        tampering::{
+            a_provider_that_takes_another_address_is_followed,
+            routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run,
+            routes_and_rules_of_others_stay_untouched,
+            a_default_route_that_dhcp_sets_does_not_undo_a_failover,
+            override_by_default_route_names_a_default_route_that_it_cannot_beat,
+        },
+        ipv6::{
+            targets_over_ipv6_alone_decide,
+            link_local_gateways_work_also_where_both_lines_have_the_same,
+            a_backup_without_ipv6_refuses_it_at_once,
+            a_backup_without_ipv6_leaves_it_alone_where_the_config_says_so,
+        },
+        lines::{
+            both_lines_may_have_the_same_gateway_address,
+            a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address,
+            the_same_gateway_as_target_of_two_links_is_reported,
+            a_point_to_point_backup_needs_no_gateway,
+            a_point_to_point_primary_needs_no_gateway,
+            a_gateway_outside_the_subnet_is_used_on_link,
+            an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway,
+            destinations_tied_to_a_backup_never_use_the_primary,
+        },
+        commands::{
+            without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is,
+            a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it,
+            a_failover_by_hand_ends_by_itself,
+            a_failover_by_hand_goes_to_the_named_link_for_the_time_that_is_said,
+            a_held_failover_stays_until_failback,
+            failback_does_not_wait_for_the_delay,
+            a_failover_to_a_dead_backup_is_refused_with_the_reason,
+            status_tells_programs_and_people_what_the_last_run_knew,
+            a_dry_run_prints_what_it_would_do_and_does_not_do_it,
+            a_quiet_run_starts_no_process_prints_nothing_and_wears_no_flash,
+            after_a_reboot_nothing_is_known_and_no_delay_runs,
+            with_the_state_lost_the_kernel_tells_that_the_backup_is_active,
+        },
+    ];
+    trials.extend(ignorable_stories![
+        commands::status_needs_no_root,
+        tunnel::a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
+    ]);
+    let mut arguments = Arguments::from_args();
+    // Stories mostly wait for pings that nobody answers, so more of them than processors may run at a time.
+    arguments.test_threads.get_or_insert(6);
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,354 @@
+//! What an admin says and sees.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+use libtest_mimic::Completion;
+use nix::unistd::{Gid, Uid};
+use serde_json::Value;
+
+use super::census;
+use super::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
+use crate::lab::{Lab, target};
+
+pub fn without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is() {
+    let links = two_links(["", "targets: []"]);
+    let story = Story::in_a(Lab::closed_to_pings(2, WANFO), &config(&links, &[PROBE]));
+    story.cut_silently(1);
+    for _ in 0..4 {
+        let run = story.wanfo(&["check"]);
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(run.stderr.contains("net.ipv4.ping_group_range"), "{run:?}");
+        assert_eq!(story.link("primary")["failed_rounds"], 0);
+        assert_eq!(story.active(), "primary");
+    }
+    assert!(story.problems().contains("net.ipv4.ping_group_range"), "{}", story.problems());
+    // No ping is needed to see that.
+    story.pull_cable(1);
+    story.wanfo(&["check"]);
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+
+    story.open_to_pings();
+    story.plug_in(1);
+    story.repair(1);
+    story.check_until_active("primary");
+    assert_eq!(story.problems(), "");
+}
+
+pub fn a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it() {
+    let slow = "probe: {timeout: 1s, threshold: 3}";
+    let story = Story::begin(2, &config(&two_links(["", ""]), &[slow]));
+    story.check();
+    story.cut_silently(1);
+    // It waits a second for an answer, and holds the lock meanwhile.
+    let mut first = story.wanfo_command(&["check"]).stdout(Stdio::null()).spawn().unwrap();
+    let inode = fs::metadata(story.path("run/lock")).unwrap().ino();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // Not by trying to take it: that might keep the run from it. proc(5), locks.
+    while !fs::read_to_string("/proc/locks").unwrap().contains(&format!(":{inode} ")) {
+        assert!(Instant::now() < deadline, "the first run never held the lock");
+        sleep(Duration::from_millis(5));
+    }
+
+    let second = story.wanfo(&["check"]);
+    assert_eq!((second.code, second.stdout.as_str(), second.stderr.as_str()), (75, "", ""));
+    assert_eq!(story.status()["version"], 1, "the status waits for nobody");
+    story.succeeds(&["force-failover"]);
+    assert_eq!(story.active(), "secondary");
+    assert!(first.wait().unwrap().success());
+}
+
+pub fn a_failover_by_hand_ends_by_itself() {
+    let story = Story::of_two_links();
+    story.check();
+    let calm = story.kernel();
+    let run = story.succeeds(&["force-failover"]);
+    assert!(run.stdout.contains("switched to secondary"), "{run:?}");
+    let status = story.status();
+    assert_eq!((&status["active"], &status["forced"]), (&"secondary".into(), &true.into()));
+    story.assert_lan_is_served_over(2);
+    story.check();
+    assert_eq!(story.active(), "primary", "the backup has no delay in this config");
+    assert_eq!(story.status()["forced"], false);
+    assert_same(&calm, &story.kernel());
+}
+
+pub fn a_failover_by_hand_goes_to_the_named_link_for_the_time_that_is_said() {
+    let links = [link(1, "primary", ""), link(2, "secondary", ""), link(3, "tertiary", "delay: 10m")];
+    let story = Story::begin(3, &config(&links, &[PROBE]));
+    story.check();
+    let start = Instant::now();
+    story.succeeds(&["force-failover", "--to", "tertiary", "--for", "2s"]);
+    assert_eq!(story.active(), "tertiary");
+    story.assert_lan_is_served_over(3);
+    story.check();
+    let status = story.status();
+    assert_eq!((&status["active"], &status["hold"]), (&"tertiary".into(), &true.into()));
+    story.check_until_active("primary");
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+
+    let run = story.wanfo(&["force-failover", "--to", "quaternary"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("secondary, tertiary"), "{run:?}");
+}
+
+pub fn a_held_failover_stays_until_failback() {
+    let story = Story::of_two_links();
+    story.check();
+    let calm = story.kernel();
+    story.succeeds(&["force-failover", "--hold"]);
+    for _ in 0..3 {
+        story.check();
+    }
+    let status = story.status();
+    assert_eq!((&status["active"], &status["hold"]), (&"secondary".into(), &true.into()));
+    assert!(story.succeeds(&["status"]).stdout.contains("until `wanfo failback`"));
+    let run = story.succeeds(&["failback"]);
+    assert!(run.stdout.contains("switched to primary"), "{run:?}");
+    story.assert_lan_is_served_over(1);
+    assert_same(&calm, &story.kernel());
+}
+
+pub fn failback_does_not_wait_for_the_delay() {
+    let story = Story::begin(2, &config(&two_links(["", "delay: 10m"]), &[PROBE]));
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    let run = story.wanfo(&["failback"]);
+    assert_eq!(run.code, 1, "the primary is dead: {run:?}");
+    assert!(run.stderr.contains(&format!("no answer from {}", target(1, 1))), "{run:?}");
+    story.repair(1);
+    story.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    story.succeeds(&["failback"]);
+    assert_eq!(story.active(), "primary");
+    story.assert_lan_is_served_over(1);
+}
+
+pub fn a_failover_to_a_dead_backup_is_refused_with_the_reason() {
+    let story = Story::of_two_links();
+    story.check();
+    let calm = story.kernel();
+    story.cut_silently(2);
+    let run = story.wanfo(&["force-failover"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains(&format!("no answer from {}", target(2, 1))), "{run:?}");
+    story.pull_cable(2);
+    let run = story.wanfo(&["force-failover", "--to", "secondary"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("wan2 has no carrier"), "{run:?}");
+    assert_eq!(story.active(), "primary");
+    story.plug_in(2);
+    story.repair(2);
+    story.check();
+    assert_same(&calm, &story.kernel());
+}
+
+/// Each field of the stable interface, with a letter for what it may be: text, number, boolean, list, null.
+const STATUS: &[(&str, &str)] = &[
+    ("version", "n"),
+    ("active", "t"),
+    ("since", "t0"),
+    ("reason", "t"),
+    ("forced", "b"),
+    ("hold", "b"),
+    ("next_switch_after", "t0"),
+    ("last_check", "t"),
+    ("problems", "l"),
+    ("notifications_pending", "n"),
+    ("links", "l"),
+];
+const LINK: &[(&str, &str)] = &[
+    ("name", "t"),
+    ("interface", "t"),
+    ("gateway", "t"),
+    ("gateway6", "t0"),
+    ("up", "b"),
+    ("active", "b"),
+    ("failed_rounds", "n"),
+    ("threshold", "n"),
+    ("last_probe", "t"),
+    ("targets", "l"),
+];
+const TARGET: &[(&str, &str)] = &[("address", "t"), ("ok", "b"), ("rtt_ms", "n0"), ("error", "t0")];
+
+#[track_caller]
+fn assert_fields(object: &Value, fields: &[(&str, &str)]) {
+    for (name, kinds) in fields {
+        let kind = match object.get(name) {
+            Some(Value::String(_)) => 't',
+            Some(Value::Number(_)) => 'n',
+            Some(Value::Bool(_)) => 'b',
+            Some(Value::Array(_)) => 'l',
+            Some(Value::Null) => '0',
+            other => panic!("{name} is {other:?} in {object:#}"),
+        };
+        assert!(kinds.contains(kind), "{name} is {:?}, not one of {kinds}", object[name]);
+    }
+}
+
+pub fn status_tells_programs_and_people_what_the_last_run_knew() {
+    let story = Story::begin(2, &config(&two_links(["", "delay: 10m"]), &[PROBE]));
+    let exit_code = || story.wanfo(&["status", "--exit-code"]).code;
+    assert_eq!(exit_code(), 3, "before the first run");
+    assert!(story.succeeds(&["status"]).stdout.contains("Nothing is known"));
+
+    let assert_whole = || {
+        let status = story.status();
+        assert_fields(&status, STATUS);
+        for link in status["links"].as_array().unwrap() {
+            assert_fields(link, LINK);
+            assert_fields(&link["targets"][0], TARGET);
+        }
+        status
+    };
+    story.check();
+    assert_eq!(exit_code(), 0);
+    let status = assert_whole();
+    assert_eq!((&status["active"], &status["since"]), (&"primary".into(), &Value::Null));
+    assert_eq!(status["links"][0]["targets"][0]["ok"], true);
+    assert!(status["links"][0]["targets"][0]["rtt_ms"].as_f64().unwrap() > 0.0);
+
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert_eq!(exit_code(), 1);
+    let status = assert_whole();
+    assert!(status["since"].is_string() && status["next_switch_after"].is_string(), "{status:#}");
+    let silent = format!("no answer from {}", target(1, 1));
+    assert!(status["reason"].as_str().unwrap().contains(&silent), "{status:#}");
+    assert_eq!(status["links"][0]["targets"][0]["error"], "no answer");
+    let page = story.succeeds(&["status"]).stdout;
+    for words in ["secondary is active since", &silent, "DOWN", "3 of 3 failed rounds", "via 192.0.2.17"] {
+        assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
+    }
+
+    story.cut_silently(2);
+    for _ in 0..3 {
+        story.check();
+    }
+    assert_eq!(exit_code(), 2);
+    assert_whole();
+}
+
+pub fn status_needs_no_root() -> Completion {
+    if !has_other_users() {
+        return Completion::ignored_with("only one user is mapped into this namespace: run it as root");
+    }
+    let story = Story::of_two_links();
+    story.check();
+    // Wherever the checkout lies, this user may not be let in there.
+    let binary = story.path("wanfo");
+    fs::copy(WANFO, &binary).unwrap();
+    fs::set_permissions(story.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let lock = fs::File::open(story.path("run/lock")).unwrap();
+    FileExt::lock_exclusive(&lock).unwrap();
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.args(arguments).env("WANFO_CONFIG", story.path("wanfo.yaml")).uid(65534).gid(65534);
+        command.output().unwrap()
+    };
+    let output = as_nobody(&["status", "--format", "json", "--exit-code"]);
+    assert!(output.status.success(), "{output:?}");
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["active"], "primary");
+    assert!(as_nobody(&["status"]).stdout.starts_with(b"primary is active"));
+    Completion::Completed
+}
+
+fn has_other_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+    let mapped = map.split_whitespace().last().and_then(|count| count.parse::<u32>().ok());
+    Uid::effective().is_root() && Gid::effective().as_raw() == 0 && mapped.is_some_and(|count| count > 65534)
+}
+
+pub fn a_dry_run_prints_what_it_would_do_and_does_not_do_it() {
+    let story = Story::of_two_links();
+    let would_run = || -> Vec<String> {
+        let printed = story.succeeds(&["check", "--dry-run"]).stdout;
+        printed.lines().filter_map(|line| line.strip_prefix("would run: ip ")).map(str::to_owned).collect()
+    };
+    let untouched = story.kernel();
+    // The pins, then a failover.
+    for _ in 0..2 {
+        let before = story.kernel();
+        let commands = would_run();
+        assert!(!commands.is_empty());
+        assert_same(&before, &story.kernel());
+        assert!(!story.path("run").exists() && !story.path("state").exists());
+        for command in &commands {
+            story.router.ip(command);
+        }
+        assert_eq!(would_run(), Vec::<String>::new(), "after it was done by hand");
+        story.pull_cable(1);
+    }
+    story.assert_lan_is_served_over(2);
+    story.plug_in(1);
+    story.succeeds(&["down"]);
+    assert_same(&untouched, &story.kernel());
+}
+
+pub fn a_quiet_run_starts_no_process_prints_nothing_and_wears_no_flash() {
+    let story = Story::of_two_links();
+    fs::create_dir(story.path("state")).unwrap();
+    let first = census::take(story.wanfo_command(&["check"]));
+    assert!(first.started > 0, "`ip` set the pins, so it should have been counted: {first:?}");
+    let quiet = census::Census { code: 0, stdout: String::new(), stderr: String::new(), started: 0 };
+    for _ in 0..2 {
+        assert_eq!(census::take(story.wanfo_command(&["check"])), quiet);
+    }
+    // While it waits on the backup, too.
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert_eq!(census::take(story.wanfo_command(&["check"])), quiet);
+    let written: Vec<_> = fs::read_dir(story.path("state")).unwrap().collect();
+    assert!(written.is_empty(), "{written:?}");
+}
+
+pub fn after_a_reboot_nothing_is_known_and_no_delay_runs() {
+    let story = Story::begin(2, &config(&two_links(["", "delay: 10m"]), &[PROBE]));
+    let untouched = story.kernel();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    // A machine that starts has none of our routes, and a file from before.
+    let path = story.path("run/state.json");
+    let state = fs::read_to_string(&path).unwrap();
+    story.succeeds(&["down"]);
+    assert_same(&untouched, &story.kernel());
+    let this_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let another_boot = state.replace(this_boot.trim(), "00000000-0000-4000-8000-000000000000");
+    assert_ne!(state, another_boot);
+    fs::write(&path, another_boot).unwrap();
+
+    story.check();
+    let status = story.status();
+    assert_eq!((&status["active"], &status["next_switch_after"]), (&"primary".into(), &Value::Null));
+    assert_eq!(status["links"][0]["failed_rounds"], 1, "counted from 0");
+    assert_eq!(status["since"], Value::Null);
+}
+
+pub fn with_the_state_lost_the_kernel_tells_that_the_backup_is_active() {
+    let story = Story::begin(2, &config(&two_links(["", "delay: 10m"]), &[PROBE]));
+    story.check();
+    let calm = story.kernel();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    fs::remove_file(story.path("run/state.json")).unwrap();
+
+    story.check();
+    let status = story.status();
+    assert_eq!((&status["active"], &status["next_switch_after"]), (&"secondary".into(), &Value::Null));
+    story.assert_lan_is_served_over(2);
+    story.repair(1);
+    // Not after ten minutes.
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(1);
+    assert_same(&calm, &story.kernel());
+}

@@ -1,0 +1,161 @@
+//! Lines of every kind: how their interfaces and gateways are found, and what is tied to them.
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
+use super::story::{PROBE, Story, assert_same, config, two_links};
+use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
+
+/// Failover and failback of the IPv4 traffic, and the kernel as before.
+#[track_caller]
+fn assert_fails_over_and_back(story: &Story) {
+    story.check();
+    let calm = story.kernel();
+    assert_eq!(story.problems(), "");
+    story.assert_served_over(1, SERVICE);
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_served_over(2, SERVICE);
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_served_over(1, SERVICE);
+    assert_same(&calm, &story.kernel());
+}
+
+/// Both providers are 203.0.113.1 to the router, each on its own wire.
+fn give_both_lines_the_same_gateway(story: &Story) {
+    for line in [1, 2] {
+        let own = format!("203.0.113.{}", 1 + line);
+        let (wan, metric) = (format!("wan{line}"), 100 * line);
+        story.provider(line).ip("-4 address flush dev customer");
+        story.provider(line).ip("address add 203.0.113.1/28 dev customer");
+        story.provider(line).ip(&format!("route add {} via {own}", lab::LAN));
+        story.internet.ip(&format!("route add {own} via {} dev line{line}", transit(line, 1)));
+        story.router.ip(&format!("-4 address flush dev {wan}"));
+        story.router.ip(&format!("address add {own}/28 dev {wan}"));
+        story.router.ip(&format!("route add default via 203.0.113.1 dev {wan} metric {metric}"));
+    }
+}
+
+pub fn both_lines_may_have_the_same_gateway_address() {
+    let story = Story::of_two_links();
+    give_both_lines_the_same_gateway(&story);
+    assert_fails_over_and_back(&story);
+}
+
+pub fn a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address() {
+    let story = Story::begin(2, &config(&two_links(["targets: [gateway]", ""]), &[PROBE]));
+    give_both_lines_the_same_gateway(&story);
+    story.check();
+    assert_eq!(story.link("primary")["targets"][0]["address"], "203.0.113.1");
+    story.provider(1).sysctl("net.ipv4.icmp_echo_ignore_all", "1");
+    story.fail_over("primary", "secondary");
+    story.assert_served_over(2, SERVICE);
+    story.provider(1).sysctl("net.ipv4.icmp_echo_ignore_all", "0");
+    story.check_until_active("primary");
+}
+
+pub fn the_same_gateway_as_target_of_two_links_is_reported() {
+    let links = two_links(["targets: [gateway]", "targets: [gateway]"]);
+    let story = Story::begin(2, &config(&links, &[PROBE]));
+    give_both_lines_the_same_gateway(&story);
+    story.check();
+    let problems = story.problems();
+    assert!(
+        problems.contains("primary and secondary both have 203.0.113.1 as a target"),
+        "no such problem: {problems}"
+    );
+    assert_eq!(story.link("primary")["failed_rounds"], 0);
+    assert_eq!(story.link("secondary")["failed_rounds"], 1);
+}
+
+/// The router's end of a line gets a host address and the provider's as peer, as PPP does it.
+fn give_line_a_peer_address(story: &Story, line: Line) {
+    let (own, peer) = (router_address(line), gateway(line));
+    story.router.ip(&format!("-4 address flush dev wan{line}"));
+    story.router.ip(&format!("address add {own} peer {peer}/32 dev wan{line}"));
+    // Without a gateway the router asks for every address on the wire itself.
+    story.provider(line).sysctl("net.ipv4.conf.customer.proxy_arp", "1");
+    story.provider(line).sysctl("net.ipv4.neigh.customer.proxy_delay", "0");
+}
+
+pub fn a_point_to_point_backup_needs_no_gateway() {
+    let story = Story::begin(2, &config(&two_links(["", "gateway: none"]), &[PROBE]));
+    give_line_a_peer_address(&story, 2);
+    assert_fails_over_and_back(&story);
+    assert_eq!(story.link("secondary")["gateway"], serde_json::Value::Null);
+}
+
+pub fn a_point_to_point_primary_needs_no_gateway() {
+    let story = Story::begin(2, &config(&two_links(["gateway: none", ""]), &[PROBE]));
+    give_line_a_peer_address(&story, 1);
+    story.router.ip("route add default dev wan1 metric 100");
+    assert_fails_over_and_back(&story);
+    assert!(story.ours_in_main().is_empty(), "{:?}", story.ours_in_main());
+}
+
+/// A modem in half-bridge mode hands out its public address as a host address, with a gateway outside it.
+pub fn a_gateway_outside_the_subnet_is_used_on_link() {
+    let backup = format!("gateway: {}", gateway(2));
+    let story = Story::begin(2, &config(&two_links(["", &backup]), &[PROBE]));
+    for line in [1, 2] {
+        story.router.ip(&format!("-4 address flush dev wan{line}"));
+        story.router.ip(&format!("address add {}/32 dev wan{line}", router_address(line)));
+    }
+    // The primary's comes from the kernel, with the flag that somebody gave it; the backup's from the config.
+    story.router.ip(&format!("route add default via {} dev wan1 onlink metric 100", gateway(1)));
+    assert_fails_over_and_back(&story);
+}
+
+pub fn an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway() {
+    let link = |line: Line, name: &str| {
+        let (gateway, target) = (gateway(line), target(line, 1));
+        format!("{{name: {name}, gateway: {gateway}, targets: [{target}], delay: 0s, standby_interval: 0s}}")
+    };
+    let story = Story::begin(2, &config(&[link(1, "primary"), link(2, "secondary")], &[PROBE]));
+    assert_fails_over_and_back(&story);
+    assert_eq!(story.link("primary")["interface"], "wan1");
+    assert_eq!(story.link("secondary")["interface"], "wan2");
+}
+
+pub fn destinations_tied_to_a_backup_never_use_the_primary() {
+    let routes = format!("routes: [{SERVICE}, \"{SERVICE6}\"]");
+    let story = Story::begin(2, &config(&two_links(["", &routes]), &[PROBE]));
+    story.check();
+    assert_eq!(story.active(), "primary");
+    story.assert_lan_is_served_over(2);
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_lan_is_served_over(2);
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(2);
+
+    let error = |service: IpAddr, when: &str| match story.ask(service) {
+        Ok(line) => panic!("{service} is served over line {line} {when}"),
+        Err(error) => error.kind(),
+    };
+    let (v4, v6) = (IpAddr::from(SERVICE), IpAddr::from(SERVICE6));
+    story.cut_silently(2);
+    for _ in 0..3 {
+        story.check();
+    }
+    assert_eq!(story.link("secondary")["up"], false);
+    error(v4, "after a silent outage");
+    error(v6, "after a silent outage");
+    story.repair(2);
+    story.pull_cable(2);
+    story.check();
+    error(v4, "without carrier");
+    error(v6, "without carrier");
+    story.plug_in(2);
+    story.check();
+    story.assert_lan_is_served_over(2);
+
+    story.router.ip("link set wan2 down");
+    // The backstop is there already. It refuses at once; silence would be WouldBlock.
+    assert_ne!(error(v4, "before the next run"), ErrorKind::WouldBlock);
+    story.check();
+    assert_ne!(error(v4, "administratively down"), ErrorKind::WouldBlock);
+    assert_ne!(error(v6, "administratively down"), ErrorKind::WouldBlock);
+}

@@ -1,0 +1,138 @@
+//! Others who change routes under way.
+
+use super::story::{PROBE, Story, assert_same, config, two_links};
+use crate::lab::{SERVICE, gateway, target};
+
+pub fn a_provider_that_takes_another_address_is_followed() {
+    let story = Story::of_two_links();
+    story.check();
+    let gateway_of = |link: &str| story.link(link)["gateway"].as_str().expect("a gateway").to_owned();
+
+    let moved = story.move_gateway(1, 5).to_string();
+    story.router.ip(&format!("route replace default via {moved} dev wan1 metric 100"));
+    story.check();
+    assert_eq!(gateway_of("primary"), moved);
+    assert_eq!(story.link("primary")["failed_rounds"], 0);
+    story.assert_lan_is_served_over(1);
+
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    let moved = story.move_gateway(2, 6).to_string();
+    story.router.ip(&format!("route replace default via {moved} dev wan2 metric 200"));
+    story.check();
+    assert_eq!(gateway_of("secondary"), moved);
+    assert_eq!(story.active(), "secondary");
+    assert_eq!(story.link("secondary")["failed_rounds"], 0);
+    story.assert_lan_is_served_over(2);
+    let ours = story.ours().join("\n");
+    assert!(!ours.contains(&gateway(2).to_string()), "the old gateway is still there: {ours}");
+}
+
+pub fn routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    let failed_over = story.kernel();
+    let rule = format!("rule del to {} iif lo ipproto icmp lookup 5301", target(1, 1));
+    let from_rule = format!("rule del to {} from 192.0.2.2 lookup 5301", target(1, 1));
+    for tampering in [
+        "route del 0.0.0.0/1",
+        "route del 128.0.0.0/1",
+        "-6 route del 2000::/3",
+        "route flush table 5301",
+        "route flush table 5302",
+        "-6 route flush table 5302",
+        "route change 0.0.0.0/1 via 192.0.2.1 dev wan1 proto 119",
+        &rule,
+        &from_rule,
+    ] {
+        story.router.ip(tampering);
+        assert_ne!(failed_over, story.kernel(), "{tampering}");
+        story.check();
+        assert_same(&failed_over, &story.kernel());
+        assert!(story.ours_in_main().iter().all(|route| route.contains("wan2")));
+    }
+    story.assert_lan_is_served_over(2);
+}
+
+pub fn routes_and_rules_of_others_stay_untouched() {
+    let story = Story::of_two_links();
+    let router = &story.router;
+    let (gateway1, gateway2) = (gateway(1), gateway(2));
+    router.ip(&format!("route add 203.0.113.96/28 via {gateway1} dev wan1 proto static"));
+    // In a table that wanfo uses.
+    router.ip(&format!("route add 198.51.100.200 via {gateway2} dev wan2 table 5301 proto 99"));
+    router.ip(&format!("route add default via {gateway2} dev wan2 table 5301 metric 77 proto 99"));
+    // Destinations that wanfo uses, with another metric.
+    router.ip(&format!("route add 0.0.0.0/1 via {gateway1} dev wan1 metric 50 proto 42"));
+    router
+        .ip(&format!("-6 route add 2000::/3 via {} dev wan1 metric 2048 proto 42", crate::lab::gateway6(1)));
+    router.ip("route add unreachable 203.0.113.112/28 proto 42");
+    router.ip("rule add priority 530 from 192.0.2.99 lookup 5301");
+    router.ip(&format!("rule add priority 700 to {} lookup 5302 protocol 42", target(1, 1)));
+    router.ip("-6 rule add priority 530 from 2001:db8:99::/48 lookup 5302 protocol 42");
+    let untouched = story.kernel();
+
+    story.check();
+    assert_same(&untouched, &story.foreign());
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert_same(&untouched, &story.foreign());
+    story.assert_lan_is_served_over(2);
+    story.repair(1);
+    story.check_until_active("primary");
+    assert_same(&untouched, &story.foreign());
+    story.assert_lan_is_served_over(1);
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    let run = story.succeeds(&["down"]);
+    assert_same(&untouched, &story.kernel());
+    assert!(run.stdout.contains("taken out"), "{run:?}");
+}
+
+pub fn a_default_route_that_dhcp_sets_does_not_undo_a_failover() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    for line in [1, 2] {
+        story.dhcp_sets_default(line, 0);
+        // At once, not only after the next run.
+        story.assert_served_over(2, SERVICE);
+        let run = story.check();
+        assert_eq!(run.stderr, "");
+        story.assert_served_over(2, SERVICE);
+    }
+    // The backup's default route now stands before the primary's own: override routes lead back all the same.
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(1);
+    assert!(story.ours_in_main().iter().any(|route| route.contains("0.0.0.0/1 via 192.0.2.1 dev wan1")));
+}
+
+pub fn override_by_default_route_names_a_default_route_that_it_cannot_beat() {
+    let sections = [PROBE, "routing: {override: default}"];
+    let story = Story::begin(2, &config(&two_links(["", ""]), &sections));
+    story.check();
+    let calm = story.kernel();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_lan_is_served_over(2);
+    let ours = story.ours_in_main();
+    assert!(ours.iter().all(|route| route.contains("default via") && route.contains("metric 1")), "{ours:?}");
+    assert_eq!(ours.len(), 2, "one in each family: {ours:?}");
+
+    story.dhcp_sets_default(1, 0);
+    let run = story.check();
+    let route = "default via 192.0.2.1 dev wan1";
+    assert!(run.stderr.contains(route), "{run:?}");
+    assert!(story.problems().contains(route), "{}", story.problems());
+    assert_eq!(story.check().stderr, "", "once is enough");
+    story.router.ip("route del default dev wan1 metric 0");
+    assert!(story.check().stderr.contains("solved"));
+    story.assert_lan_is_served_over(2);
+    story.repair(1);
+    story.check_until_active("primary");
+    assert_same(&calm, &story.kernel());
+}
