@@ -11,11 +11,13 @@ mod force;
 /// What the last run knew.
 mod status;
 
+use std::fmt::Display;
 use std::fs;
+use std::io::{self, Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
@@ -72,6 +74,16 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback => force::failback(&config),
         Command::Down => down::run(&config),
         Command::Config(arguments) => config::run(&cli.config, &config, &arguments),
+    }
+}
+
+/// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
+/// gone (`| head`) is no error, a full disk is one.
+fn say(text: impl Display) -> Result<()> {
+    let mut stdout = stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output"),
     }
 }
 
