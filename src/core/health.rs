@@ -88,7 +88,7 @@ impl Health {
     pub fn after(self, round: &Round, threshold: u32) -> Health {
         let failed_rounds = match round {
             Round::Good => self.failed_rounds.min(threshold).saturating_sub(1),
-            Round::Failed(_) => (self.failed_rounds + 1).min(threshold),
+            Round::Failed(_) => self.failed_rounds.saturating_add(1).min(threshold),
             Round::Unusable(_) => threshold,
             Round::Void | Round::NotDue => return self,
         };

@@ -27,7 +27,8 @@ impl Moment {
     /// The wall-clock time of a moment of this boot, in whole seconds, by what the wall clock says now: a clock that
     /// was stepped meanwhile does no harm.
     fn wall_time(&self, at: BootTime) -> Timestamp {
-        let offset_ms = at.0 as i64 - self.boot.0 as i64;
+        let milliseconds = |time: BootTime| i64::try_from(time.0).unwrap_or(i64::MAX);
+        let offset_ms = milliseconds(at).saturating_sub(milliseconds(self.boot));
         let millisecond = self.wall.as_millisecond().saturating_add(offset_ms);
         Timestamp::from_second(millisecond.div_euclid(1000)).unwrap_or(self.wall)
     }
