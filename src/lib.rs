@@ -4,6 +4,9 @@
 //! `commands/check.rs` tells one run as a story, `core/decide.rs` makes the choice, `core/routing.rs` says what should
 //! be in the kernel.
 
+// They panic where the reader is gone or the disk is full; commands have `say`, and log lines.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 /// The arguments.
 pub mod cli;
 /// One file per verb: what a command does, step by step.

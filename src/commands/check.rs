@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::Exit;
+use super::{Exit, say};
 use crate::core::config::Config;
 use crate::core::decide::{Outcome, Request};
 use crate::core::event::{self, Event};
@@ -126,7 +126,7 @@ impl Hands {
             Hands::Free(_) => reconcile(kernel, config, view, wanted),
             Hands::Tied => {
                 let left = routing::plan(&view.facts, &wanted(&view), config.routing.protocol);
-                left.iter().for_each(|change| println!("would run: {change}"));
+                left.iter().try_for_each(|change| say(format_args!("would run: {change}\n")))?;
                 Ok(Reconciled { view, changes: Vec::new(), failures: Vec::new(), left })
             }
         }
@@ -269,7 +269,7 @@ fn conclude(
     }
     if stdout().is_terminal() || matches!(hands, Hands::Tied) || request != Request::Nothing {
         let links = state.links.iter().map(|link| format!("{} is {}", link.name, link.health.verdict));
-        println!("{why}; {}", links.collect::<Vec<_>>().join(", "));
+        say(format_args!("{why}; {}\n", links.collect::<Vec<_>>().join(", ")))?;
     } else {
         log::debug!("{why}");
     }

@@ -22,9 +22,9 @@ pub fn run(config: &Config) -> Result<Exit> {
     if !reconciled.left.is_empty() {
         return Ok(Exit::Failed);
     }
-    println!(
-        "{} routes and rules taken out; the next `wanfo check` (wanfo.timer, cron) would put them back",
+    super::say(format_args!(
+        "{} routes and rules taken out; the next `wanfo check` (wanfo.timer, cron) would put them back\n",
         reconciled.changes.len()
-    );
+    ))?;
     Ok(Exit::Done)
 }

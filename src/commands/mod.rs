@@ -11,11 +11,13 @@ mod force;
 /// What the last run knew.
 mod status;
 
-use std::fs;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read, Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
@@ -75,12 +77,32 @@ pub fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
+/// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
+/// gone (`| head`) is no error, a full disk is one.
+fn say(text: impl Display) -> Result<()> {
+    let mut stdout = stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to standard output"),
+    }
+}
+
+/// Nobody writes that much by hand; a log file or a device named by mistake must not eat the router's memory.
+const CONFIG_LIMIT: u64 = 1 << 20;
+
 /// The configuration, or everything that is wrong with it.
 fn load(path: &Path) -> Result<Config, String> {
     let file = path.display();
-    let bytes = fs::read(path).map_err(|error| {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(CONFIG_LIMIT + 1).read_to_end(&mut bytes));
+    read.map_err(|error| {
         format!("cannot read the configuration {file}: {error}; name another file with --config")
     })?;
+    if bytes.len() as u64 > CONFIG_LIMIT {
+        return Err(format!(
+            "{file} is larger than {CONFIG_LIMIT} bytes, so it is no configuration of wanfo's"
+        ));
+    }
     let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
     Config::parse(&text).map_err(|problems| {
         let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();

@@ -1,6 +1,6 @@
 use anyhow::Result;
 
-use super::Exit;
+use super::{Exit, say};
 use crate::cli::{self, Format};
 use crate::core::config::Config;
 use crate::core::report;
@@ -19,8 +19,8 @@ pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
         }
     };
     match arguments.format {
-        Format::Text => print!("{}", report::text(state.as_ref(), now)),
-        Format::Json => println!("{}", report::json(state.as_ref(), now)),
+        Format::Text => say(report::text(state.as_ref(), now))?,
+        Format::Json => say(report::json(state.as_ref(), now) + "\n")?,
     }
     Ok(match arguments.exit_code {
         true => Exit::Standing(report::standing(state.as_ref(), now) as u8),

@@ -12,6 +12,9 @@ const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
 /// `ip` needs a millisecond; one that needs this long will not come back.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 
+/// `ip` says one line; a broken one may say anything. In characters.
+const QUOTE_LIMIT: usize = 300;
+
 /// Makes the changes in their order. Returns what went wrong, as sentences: one that fails does not keep the others
 /// from being tried, unless they are bound to fail as well.
 ///
@@ -51,13 +54,13 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
     };
     if finished.status.success() {
         if !finished.stderr.is_empty() {
-            log::info!("`{change}` says: {}", finished.stderr);
+            log::info!("`{change}` says: {}", quotable(&finished.stderr));
         }
         return Ok(());
     }
     let said = match finished.stderr.as_str() {
         "" => "it said nothing".to_owned(),
-        text => text.lines().collect::<Vec<_>>().join("; "),
+        text => quotable(text),
     };
     let no_permission = said.contains("Operation not permitted");
     let advice = if no_permission {
@@ -69,4 +72,10 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
         ""
     };
     Err((format!("`{change}` failed ({}): {said}{advice}", finished.status), no_permission))
+}
+
+/// A program's words as a part of a sentence, which goes to terminals, the journal and the state file.
+fn quotable(text: &str) -> String {
+    let one_line = text.lines().collect::<Vec<_>>().join("; ");
+    one_line.chars().filter(|c| !c.is_control()).take(QUOTE_LIMIT).collect()
 }

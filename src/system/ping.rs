@@ -83,6 +83,10 @@ fn explain(error: PingError) -> Failure {
             "a local firewall rule refuses our echo requests; allow ICMP echo requests in its output chain"
                 .to_owned(),
         ),
+        // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)).
+        Errno::EINTR => Failure::OwnFault(
+            "the wait for an answer was interrupted, as when a process is stopped; the next run asks again".to_owned(),
+        ),
         Errno::EMFILE | Errno::ENFILE => {
             Failure::OwnFault(format!("no ICMP socket could be opened: {sentence}; raise the limit (LimitNOFILE=)"))
         }

@@ -95,10 +95,11 @@ fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what is there; false at the end of the stream.
+/// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we read does not
+/// keep us from looking at the time; false at the end of the stream.
 fn read_available(pipe: &mut impl Read, said: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; 4096];
-    loop {
+    for _ in 0..16 {
         match pipe.read(&mut buffer) {
             Ok(0) => return Ok(false),
             Ok(length) => {
@@ -110,4 +111,5 @@ fn read_available(pipe: &mut impl Read, said: &mut Vec<u8>) -> io::Result<bool> 
             Err(error) => return Err(error),
         }
     }
+    Ok(true)
 }

@@ -38,6 +38,9 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
             Err(_) => Recollection::Damaged("it is no text".to_owned()),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recollection::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            Ok(Recollection::Damaged("it is a directory".to_owned()))
+        }
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
 }
@@ -69,19 +72,19 @@ impl Store {
         }
     }
 
-    /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it.
+    /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
+    /// that fails, the run goes on all the same: a line may be down.
     pub fn recall(&self, boot_id: &str) -> Result<Recollection> {
         let recollection = peek(&self.directory, boot_id)?;
         if let Recollection::Damaged(reason) = &recollection {
             let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
-            fs::rename(&path, &aside).with_context(|| {
-                format!("setting aside the state in {}, which cannot be used ({reason})", path.display())
-            })?;
+            let kept = match fs::rename(&path, &aside) {
+                Ok(()) => format!("keeping the file as {}", aside.display()),
+                Err(error) => format!("the file could not be kept as {}: {error}", aside.display()),
+            };
             log::warn!(
-                "the state in {} cannot be used: {reason}; starting afresh from the kernel's own routes, and \
-                 keeping the file as {}",
-                path.display(),
-                aside.display()
+                "the state in {} cannot be used: {reason}; starting afresh from the kernel's own routes, and {kept}",
+                path.display()
             );
         }
         Ok(recollection)

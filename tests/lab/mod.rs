@@ -33,7 +33,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
-use std::process::{Command, exit};
+use std::process::{Command, Output, exit};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
@@ -152,6 +152,14 @@ pub struct Run {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Run {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        Run { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
 }
 
 impl Lab {
@@ -290,11 +298,7 @@ impl Lab {
     /// Runs `wanfo` on the router with these arguments and the config of `configure`, to its end.
     pub fn wanfo<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Run {
         let output = self.wanfo_command(arguments).output();
-        let output =
-            output.unwrap_or_else(|error| panic!("{} did not start: {error}", self.binary.display()));
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let code = output.status.code().unwrap_or(-1);
-        Run { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+        output.unwrap_or_else(|error| panic!("{} did not start: {error}", self.binary.display())).into()
     }
 
     /// The same not yet started, for a test that wants to kill it, or several at once.

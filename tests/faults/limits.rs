@@ -1,0 +1,168 @@
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Uid, setuid};
+
+use crate::*;
+
+pub const TRIALS: &[(&str, fn())] = &[
+    ("a_user_is_told_to_run_it_as_root", a_user_is_told_to_run_it_as_root),
+    ("root_without_the_capability_is_told_once", root_without_the_capability_is_told_once),
+    ("no_ping_group_no_verdict", no_ping_group_no_verdict),
+    ("too_few_file_descriptors_are_no_verdict", too_few_file_descriptors_are_no_verdict),
+    ("too_few_threads_are_no_verdict", too_few_threads_are_no_verdict),
+    ("sixty_four_silent_targets_cost_one_timeout", sixty_four_silent_targets_cost_one_timeout),
+];
+
+/// Any user that has no process on this machine.
+const SOMEBODY: Uid = Uid::from_raw(54321);
+
+/// Whether this process may become another user; not inside a user namespace that maps only one.
+fn can_be_somebody() -> bool {
+    let maps = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    let can = maps.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1");
+    if !can {
+        eprintln!("!!! SKIPPED in part: this needs real root !!!");
+    }
+    can
+}
+
+fn before_exec(command: &mut Command, act: fn() -> nix::Result<()>) -> &mut Command {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; all that are given are bare system calls.
+    unsafe { command.pre_exec(move || Ok(act()?)) }
+}
+
+fn a_user_is_told_to_run_it_as_root() {
+    if !can_be_somebody() {
+        return;
+    }
+    let as_somebody = |lab: &Lab, command: &str| {
+        ended(before_exec(&mut lab.wanfo_command(&[command]), || setuid(SOMEBODY)))
+    };
+    let lab = two_links();
+    let before = kernel(&lab);
+    assert_ends(&as_somebody(&lab, "check"), 1, &["Permission denied", "run wanfo as root"]);
+    assert_eq!(kernel(&lab), before);
+
+    let lab = at_work();
+    let before = (kernel(&lab), state(&lab));
+    for command in ["check", "force-failover", "failback", "down"] {
+        assert_ends(&as_somebody(&lab, command), 1, &["Permission denied", "run wanfo as root"]);
+    }
+    assert_eq!((kernel(&lab), state(&lab)), before);
+    let run = as_somebody(&lab, "status");
+    assert_ends(&run, 0, &[]);
+    assert!(run.stdout.contains("fibre is active"), "{}", run.stdout);
+}
+
+fn root_without_the_capability_is_told_once() {
+    const CAP_NET_ADMIN: libc::c_ulong = 12; // linux/capability.h
+    let lab = two_links();
+    let before = kernel(&lab);
+    let run = ended(before_exec(&mut lab.wanfo_command(&["check"]), || {
+        // Out of the bounding set, so exec does not give it back (capabilities(7)).
+        // SAFETY: prctl with integers only.
+        nix::errno::Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) })?;
+        Ok(())
+    }));
+    assert_ends(&run, 1, &["Operation not permitted", "needs root (CAP_NET_ADMIN)", "were not tried"]);
+    assert_eq!(run.stderr.matches("Operation not permitted").count(), 1, "{}", run.stderr);
+    assert_eq!(kernel(&lab), before);
+    // Nothing was learnt of the lines: no target is asked without its pin.
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+    let problems = status(&lab)["problems"].to_string();
+    assert!(problems.contains("CAP_NET_ADMIN"), "{problems}");
+    assert_ends(&lab.wanfo(&["check"]), 0, &["brought the kernel's routes in line"]);
+}
+
+fn no_ping_group_no_verdict() {
+    let lab = at_work();
+    lab.cut_silently(1);
+    lab.router.sysctl("net.ipv4.ping_group_range", "1 0");
+    let before = kernel(&lab);
+    for _ in 0..3 {
+        assert_ends(&lab.wanfo(&["check"]), 1, &["no permission to open an ICMP socket", "sysctl -w"]);
+    }
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+    assert_eq!(kernel(&lab), before);
+    assert_eq!(active(&lab), "fibre");
+}
+
+/// A link with ten targets each.
+fn twenty_targets() -> Lab {
+    let lab = two_links();
+    let targets = |line: u8| (1..=10).map(|n| format!("198.51.100.{}", 100 * line + n)).collect::<Vec<_>>();
+    for address in [targets(1), targets(2)].concat() {
+        lab.internet.ip(&format!("address add {address}/32 dev lo"));
+    }
+    lab.configure(
+        &TWO_LINKS
+            .replace("[198.51.100.11]", &format!("[{}]", targets(1).join(", ")))
+            .replace("[198.51.100.21]", &format!("[{}]", targets(2).join(", "))),
+    );
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+    lab
+}
+
+fn too_few_file_descriptors_are_no_verdict() {
+    let lab = twenty_targets();
+    lab.cut_silently(1);
+    for _ in 0..3 {
+        let run = ended(before_exec(&mut lab.wanfo_command(&["check"]), || {
+            setrlimit(Resource::RLIMIT_NOFILE, 10, 10)
+        }));
+        assert_ends(&run, 1, &["no ICMP socket could be opened", "LimitNOFILE="]);
+    }
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+    assert_carried_by(&lab, 1);
+    for _ in 0..2 {
+        lab.wanfo(&["check"]);
+    }
+    assert_carried_by(&lab, 2);
+}
+
+fn too_few_threads_are_no_verdict() {
+    if !can_be_somebody() {
+        return;
+    }
+    let lab = twenty_targets();
+    lab.cut_silently(1);
+    // With the pins in place a run starts no `ip`, so that a user can do it to whom the directory belongs.
+    for name in ["run", "run/lock", "run/state.json"] {
+        nix::unistd::chown(&lab.path(name), Some(SOMEBODY), None).expect("root may give files away");
+    }
+    for _ in 0..3 {
+        let run = ended(before_exec(&mut lab.wanfo_command(&["check"]), || {
+            setrlimit(Resource::RLIMIT_NPROC, 1, 1)?;
+            // The group stays, and with it the permission to ping.
+            setuid(SOMEBODY)
+        }));
+        assert_ends(&run, 1, &["no thread could be started for a ping", "TasksMax="]);
+    }
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+    assert_carried_by(&lab, 1);
+}
+
+fn sixty_four_silent_targets_cost_one_timeout() {
+    let lab = Lab::new(8, WANFO);
+    let links = (1..=8).map(|line| {
+        // Addresses that nobody has: silence.
+        let targets =
+            (1..=8).map(|n| format!("203.0.113.{}", 100 + 8 * line + n)).collect::<Vec<_>>().join(", ");
+        format!(
+            "  - {{name: line{line}, interface: wan{line}, targets: [{targets}], standby_interval: 0s}}\n"
+        )
+    });
+    let links: String = links.collect();
+    lab.configure(&format!("links:\n{links}probe: {{timeout: 2s, threshold: 9}}\n"));
+    // Makes the pins.
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    let start = Instant::now();
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    let (time, one_after_the_other) = (start.elapsed(), Duration::from_secs(4));
+    assert!(Duration::from_secs(2) <= time && time < one_after_the_other, "{time:?}");
+    assert_eq!(failed_rounds(&lab), [2; 8]);
+}

@@ -1,0 +1,261 @@
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use fs2::FileExt;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::json;
+
+use crate::*;
+
+pub const TRIALS: &[(&str, fn())] = &[
+    ("a_lock_that_another_run_holds", a_lock_that_another_run_holds),
+    ("a_damaged_state_is_set_aside", a_damaged_state_is_set_aside),
+    ("a_state_of_another_boot_is_quietly_forgotten", a_state_of_another_boot_is_quietly_forgotten),
+    ("absurd_values_in_a_state_do_no_harm", absurd_values_in_a_state_do_no_harm),
+    ("a_disk_that_is_full_from_the_start", a_disk_that_is_full_from_the_start),
+    ("a_disk_that_fills_up_before_a_switch", a_disk_that_fills_up_before_a_switch),
+    ("a_directory_that_cannot_be_written", a_directory_that_cannot_be_written),
+];
+
+fn a_lock_that_another_run_holds() {
+    let lab = at_work();
+    let before = (kernel(&lab), state(&lab));
+    let lock = File::open(lab.path("run/lock")).expect("the lock file stays");
+    lock.lock_exclusive().expect("nobody else has it");
+
+    let run = lab.wanfo(&["check"]);
+    assert_ends(&run, 75, &[]);
+    assert_eq!((run.stdout, run.stderr), Default::default());
+    assert_ends(&lab.wanfo(&["status"]), 0, &[]);
+    assert_ends(&lab.wanfo(&["check", "--dry-run"]), 0, &[]);
+    assert_eq!((kernel(&lab), state(&lab)), before);
+
+    let patience = Duration::from_millis(700);
+    let start = Instant::now();
+    let release = spawn(move || {
+        sleep(patience);
+        drop(lock);
+    });
+    assert_ends(&lab.wanfo(&["force-failover"]), 0, &["switched from fibre to lte"]);
+    assert!(start.elapsed() >= patience);
+    release.join().expect("the lock is given back");
+    assert_eq!(active(&lab), "lte");
+}
+
+/// Switched to lte for want of a cable, so that a fresh start has something to find out from the kernel.
+fn on_the_backup() -> Lab {
+    let lab = at_work();
+    lab.pull_cable(1);
+    assert_ends(&lab.wanfo(&["check"]), 0, &["switched from fibre to lte"]);
+    lab
+}
+
+fn a_damaged_state_is_set_aside() {
+    let lab = on_the_backup();
+    let path = lab.path("run/state.json");
+    let good = fs::read(&path).expect("a state file");
+    let with = |key: &str, value: Value| {
+        let mut state: Value = serde_json::from_slice(&good).expect("JSON");
+        state[key] = value;
+        state.to_string().into_bytes()
+    };
+    let damaged: [Vec<u8>; 9] = [
+        vec![],
+        b"\n".to_vec(),
+        good[..good.len() / 2].to_vec(),
+        (0..4096u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect(),
+        vec![0; 4096],
+        b"{\"version\": 1, \"interfaces\": [\"eth0\"]}".to_vec(),
+        [&b"["[..]; 100_000].concat(),
+        with("version", json!(99)),
+        with("links", json!([{"name": "fibre", "failed_rounds": -1}])),
+    ];
+    let before = kernel(&lab);
+    for bytes in damaged {
+        write(&path, &bytes);
+        // Nobody but a run may touch it.
+        assert_ends(
+            &lab.wanfo(&["status"]),
+            0,
+            &["the state cannot be used", "the next `wanfo check` starts afresh"],
+        );
+        assert_eq!(fs::read(&path).expect("it is still there"), bytes);
+
+        assert_ends(&lab.wanfo(&["check"]), 0, &["cannot be used", "starting afresh", "state.json.bad"]);
+        assert_eq!(fs::read(lab.path("run/state.json.bad")).expect("it was set aside"), bytes);
+        assert_eq!(active(&lab), "lte", "the kernel's routes tell");
+        assert_eq!(kernel(&lab), before);
+    }
+
+    fs::remove_file(&path).expect("a state file");
+    fs::create_dir(&path).expect("the state file is gone");
+    write(&path.join("somebody's"), "work");
+    fs::remove_file(lab.path("run/state.json.bad")).expect("the last one");
+    assert_ends(&lab.wanfo(&["status"]), 0, &["the state cannot be used"]);
+    assert_ends(&lab.wanfo(&["check"]), 0, &["cannot be used", "starting afresh", "state.json.bad"]);
+    assert!(lab.path("run/state.json.bad/somebody's").exists());
+    assert_eq!(lab.wanfo(&["check"]).code, 0);
+
+    // A directory in that place lets no file be set aside; that keeps no line down.
+    write(&path, "no state");
+    assert_ends(&lab.wanfo(&["check"]), 0, &["cannot be used", "could not be kept"]);
+    assert_carried_by(&lab, 2);
+
+    fs::remove_file(&path).expect("a state file");
+    symlink("/nonexistent/state.json", &path).expect("the state file is gone");
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_eq!(state(&lab)["version"], 1);
+    assert_carried_by(&lab, 2);
+}
+
+fn a_state_of_another_boot_is_quietly_forgotten() {
+    let lab = on_the_backup();
+    let mut old = state(&lab);
+    old["boot_id"] = json!("00000000-0000-4000-8000-000000000000");
+    write(&lab.path("run/state.json"), old.to_string());
+    let run = lab.wanfo(&["check"]);
+    assert_ends(&run, 0, &[]);
+    assert!(!run.stderr.contains("cannot be used"), "{}", run.stderr);
+    assert!(!lab.path("run/state.json.bad").exists());
+    assert_eq!(active(&lab), "lte");
+    assert!(state(&lab)["switched_at"].is_null());
+    assert_carried_by(&lab, 2);
+}
+
+fn absurd_values_in_a_state_do_no_harm() {
+    let lab = at_work();
+    let good = state(&lab);
+    let home = kernel(&lab);
+    let absurd: [&dyn Fn(&mut Value); 8] = [
+        &|state| state["switched_at"] = json!(u64::MAX),
+        &|state| state["switched_at"] = json!(1u64 << 63),
+        &|state| state["checked_at"] = json!(u64::MAX),
+        &|state| state["checked_at"] = json!(1u64 << 63),
+        &|state| state["next_switch_after"] = json!(u64::MAX),
+        &|state| state["links"][0]["probed_at"] = json!(1u64 << 63),
+        &|state| state["links"] = json!([]),
+        &|state| state["switching"] = json!({"from": "nobody", "to": "nowhere"}),
+    ];
+    for make_absurd in absurd {
+        let mut state = good.clone();
+        make_absurd(&mut state);
+        write(&lab.path("run/state.json"), state.to_string());
+        for format in ["text", "json"] {
+            assert_ends(&lab.wanfo(&["status", "--format", format]), 0, &[]);
+        }
+        assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+        assert_eq!(kernel(&lab), home);
+        assert_eq!(failed_rounds(&lab), [0, 0]);
+    }
+
+    // A link of another name, as after a change of the config: the kernel tells what is active.
+    let mut state = good.clone();
+    state["active"] = json!("dsl");
+    write(&lab.path("run/state.json"), state.to_string());
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_eq!(active(&lab), "fibre");
+
+    // A count beyond the threshold counts as the threshold: it takes as many good rounds to come back, and a failed
+    // one does not make a round number of it.
+    for link_is_cut in [false, true] {
+        let mut state = good.clone();
+        state["links"][0]["failed_rounds"] = json!(u32::MAX);
+        state["links"][0]["verdict"] = json!("down");
+        state["active"] = json!("lte");
+        write(&lab.path("run/state.json"), state.to_string());
+        if link_is_cut {
+            lab.cut_silently(1);
+        }
+        assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+        assert_eq!(failed_rounds(&lab)[0], if link_is_cut { 2 } else { 1 });
+        assert_carried_by(&lab, 2);
+    }
+}
+
+/// A tmpfs of the size that a test wants on `paths.run`, until dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(lab: &Lab, options: &str) -> Disk {
+        let path = lab.path("run");
+        fs::create_dir_all(&path).expect("the lab's directory takes one more");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options))
+            .expect("a tmpfs of the lab's own");
+        Disk(path)
+    }
+
+    fn fill(&self) {
+        let filler = fs::write(self.0.join("filler"), vec![1; 1 << 20]);
+        assert!(filler.is_err(), "a tmpfs of this size is full by now");
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).expect("the filler is there");
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        let flags = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() } | MsFlags::MS_REMOUNT;
+        mount(None::<&str>, &self.0, None::<&str>, flags, None::<&str>).expect("a tmpfs of the lab's own");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+fn a_disk_that_is_full_from_the_start() {
+    let lab = two_links();
+    let disk = Disk::mount(&lab, "size=64k");
+    disk.fill();
+    assert_ends(&lab.wanfo(&["check"]), 1, &["writing the state to", "No space left", "make room"]);
+    assert!(!lab.path("run/state.json.new").exists());
+    assert_carried_by(&lab, 1);
+    assert_ends(&lab.wanfo(&["status"]), 0, &[]);
+    disk.make_room();
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_eq!(failed_rounds(&lab), [0, 0]);
+}
+
+fn a_disk_that_fills_up_before_a_switch() {
+    let lab = two_links();
+    let disk = Disk::mount(&lab, "size=64k");
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    let before = state(&lab);
+    disk.fill();
+    lab.pull_cable(1);
+    let run = lab.wanfo(&["check"]);
+    assert_ends(&run, 1, &["writing the state to", "No space left", "make room"]);
+    // Without the intent on disk nothing moves: the next run would know nothing of it, and undo it.
+    assert_eq!(state(&lab), before);
+    assert_carried_by(&lab, 1);
+    disk.make_room();
+    assert_ends(&lab.wanfo(&["check"]), 0, &["switched from fibre to lte"]);
+    assert_carried_by(&lab, 2);
+}
+
+fn a_directory_that_cannot_be_written() {
+    let lab = at_work();
+    let before = kernel(&lab);
+    fs::remove_dir_all(lab.path("run")).expect("the run directory");
+    write(&lab.path("run"), "a file");
+    assert_ends(&lab.wanfo(&["check"]), 1, &["creating the directory", "/run"]);
+    assert_ends(&lab.wanfo(&["status"]), 1, &["reading the state"]);
+    fs::remove_file(lab.path("run")).expect("a file");
+
+    let disk = Disk::mount(&lab, "size=64k");
+    disk.set_read_only(true);
+    assert_ends(&lab.wanfo(&["check"]), 1, &["opening the lock", "Read-only file system"]);
+    disk.set_read_only(false);
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    disk.set_read_only(true);
+    for command in ["check", "force-failover", "failback", "down"] {
+        assert_ends(&lab.wanfo(&[command]), 1, &["opening the lock", "Read-only file system"]);
+    }
+    assert_ends(&lab.wanfo(&["status"]), 0, &[]);
+    assert_eq!(kernel(&lab), before);
+}
