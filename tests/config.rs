@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wanfo::core::config::{Config, Gateway, LogLevel, Override, Pin, Problem, Target};
+use wanfo::core::config::NotifyEvent::{Standby, Switch};
+use wanfo::core::config::{Config, Gateway, LogLevel, Override, Pin, Problem, Relay, Target, Tls};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
@@ -115,9 +116,37 @@ fn every_key_is_read() {
     );
     assert_eq!(config.routing.override_by, Override::Default);
     assert_eq!(format!("{:?}", config.routing.ipv6_without_gateway), "Leave");
+    assert_eq!(config.action_script.as_deref(), Some(Path::new("/etc/wanfo/action")));
+    assert_eq!(config.exit_script.as_deref(), Some(Path::new("/srv/wan fo/exit")));
+    assert_eq!((config.script_timeout, config.flush_conntrack), (Duration::from_secs(90), true));
+    let notify = config.notify.unwrap();
+    assert_eq!(notify.to, ["noc@example.com", "o'brien+wan@xn--bcher-kva.example"]);
+    assert_eq!((notify.from.as_str(), &notify.events[..]), ("wanfo@router.example.com", &[Standby][..]));
+    let Relay::Smtp(smtp) = notify.relay else { panic!("the file has smtp") };
+    assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("192.0.2.25", 2525, Tls::Tls));
+    assert_eq!(smtp.username.as_deref(), Some("router é"));
+    assert_eq!(smtp.password_file.as_deref(), Some(Path::new("/etc/wanfo/smtp-password")));
+    assert_eq!(smtp.ca_file.as_deref(), Some(Path::new("/etc/wanfo/ca.pem")));
     assert_eq!(config.paths.run, Path::new("/tmp/wanfo run"));
     assert_eq!(config.paths.state, Path::new("/srv/wanfo"));
     assert_eq!(config.log_level, LogLevel::Debug);
+}
+
+#[test]
+fn a_relay_has_the_port_of_its_kind_and_is_told_everything() {
+    let of = |tls: &str| {
+        let text = "links: [{name: a, interface: eth0}, {name: b, interface: eth1}]\nnotify: {to: [noc@example.com], \
+                    from: wanfo@router.example.com, smtp: {host: mail.example.com";
+        let notify = good(&format!("{text}{tls}}}}}")).notify.unwrap();
+        assert_eq!(notify.events, [Switch, Standby]);
+        let Relay::Smtp(smtp) = notify.relay else { panic!("the text has smtp") };
+        (smtp.tls, smtp.port)
+    };
+    assert_eq!(of(""), (Tls::Starttls, 587));
+    assert_eq!(of(", tls: starttls"), (Tls::Starttls, 587));
+    assert_eq!(of(", tls: tls"), (Tls::Tls, 465));
+    assert_eq!(of(", tls: none"), (Tls::None, 25));
+    assert_eq!(of(", tls: none, port: 2525"), (Tls::None, 2525));
 }
 
 /// What YAML gives a meaning to, and what has none.

@@ -24,13 +24,17 @@ pub struct Config {
     pub probe: Probe,
     pub routing: Routing,
     /// Run after every switch.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action_script: Option<PathBuf>,
     /// Asked before a failback.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_script: Option<PathBuf>,
     /// The time limit of either script.
+    #[serde(serialize_with = "as_written")]
     pub script_timeout: Duration,
     /// After a verified switch delete the flows that still use the old link's address.
     pub flush_conntrack: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
     pub paths: Paths,
     pub log_level: LogLevel,
@@ -39,8 +43,11 @@ pub struct Config {
 /// Who is told by mail, of what, and how it gets there.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Notify {
+    /// One or more bare mail addresses, ASCII, with no character that means something to SMTP or a mail header.
     pub to: Vec<String>,
+    /// The same, for the sender.
     pub from: String,
+    /// At least one.
     pub events: Vec<NotifyEvent>,
     #[serde(flatten)]
     pub relay: Relay,
@@ -65,16 +72,21 @@ pub enum Relay {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Smtp {
+    /// A host name or an address, which the relay's certificate must be for.
     pub host: String,
     pub port: u16,
     pub tls: Tls,
-    /// None: no AUTH.
+    /// None: no AUTH. With it exactly one of `password_file` and `password_credential` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// A file with the password; never the password itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// The name of a systemd credential with the password ($CREDENTIALS_DIRECTORY, systemd.exec(5)).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password_credential: Option<String>,
     /// A PEM file with the certificate of a private authority, trusted besides the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
 }
 
@@ -82,9 +94,21 @@ pub struct Smtp {
 #[serde(rename_all = "lowercase")]
 pub enum Tls {
     None,
+    /// Required, not "if the relay has it": whoever sits in between could strike that offer out.
     Starttls,
     /// From the first byte on ("SMTPS").
     Tls,
+}
+
+impl Tls {
+    /// The port that a relay has it on where nothing else is said (RFC 5321, 6409 and 8314).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Tls::None => 25,
+            Tls::Starttls => 587,
+            Tls::Tls => 465,
+        }
+    }
 }
 
 /// One WAN line.

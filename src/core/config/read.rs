@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::check::{self, Draft};
 use super::tree::{self, Node, Value};
 use super::{
-    Config, Gateway, Ipv6WithoutGateway, LogLevel, Override, Paths, Pin, Probe, Problem, Routing, value,
+    Config, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin, Probe, Problem,
+    Relay, Routing, Smtp, Tls, value,
 };
 use crate::core::facts::Family;
 
@@ -28,11 +29,29 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 }
 
 fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
+    const KEYS: &[&str] = &[
+        "links",
+        "probe",
+        "routing",
+        "action_script",
+        "exit_script",
+        "script_timeout",
+        "flush_conntrack",
+        "notify",
+        "paths",
+        "log_level",
+    ];
     let place = Place { node: root.number, path: String::new() };
-    let file = Fields::of(root, place, &["links", "probe", "routing", "paths", "log_level"], faults)?;
+    let file = Fields::of(root, place, KEYS, faults)?;
     let links = links(&file, faults);
     let probe = probe(&file, faults);
     let routing = routing(&file, faults);
+    let action_script = file.read_optional("action_script", value::file("/etc/wanfo/action"), faults);
+    let exit_script = file.read_optional("exit_script", value::file("/etc/wanfo/exit"), faults);
+    let script_timeouts = value::duration(Duration::from_millis(100)..=Duration::from_secs(3600));
+    let script_timeout = file.read_or("script_timeout", Duration::from_secs(60), script_timeouts, faults);
+    let flush_conntrack = file.read_or("flush_conntrack", false, value::truth, faults);
+    let notify = notify(&file, faults);
     let paths = paths(&file, faults);
     let levels = &[("error", LogLevel::Error), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
     let log_level = file.read_or("log_level", LogLevel::Info, value::word(levels), faults);
@@ -42,11 +61,11 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
         links,
         probe,
         routing,
-        action_script: None,
-        exit_script: None,
-        script_timeout: Duration::from_secs(60),
-        flush_conntrack: false,
-        notify: None,
+        action_script,
+        exit_script,
+        script_timeout,
+        flush_conntrack,
+        notify,
         paths,
         log_level,
     })
@@ -178,6 +197,138 @@ fn routing(file: &Fields, faults: &mut Faults) -> Routing {
     }
 }
 
+/// None: there is no such section, or it has faults, which are reported.
+fn notify(file: &Fields, faults: &mut Faults) -> Option<Notify> {
+    const KEYS: &[&str] = &["to", "from", "events", "smtp", "sendmail"];
+    let notify = file.section("notify", KEYS, faults)?;
+    let missing = |key: &str, example: &str, faults: &mut Faults| {
+        faults.add(&notify.place.child(key), format!("this key is missing; write for example {example}"));
+    };
+
+    let to = notify.read_list("to", value::mail_address, faults);
+    match notify.node("to").map(|node| &node.value) {
+        None => missing("to", "to: [noc@example.com]", faults),
+        Some(Value::List(nodes)) if nodes.is_empty() => faults.add(
+            &notify.place_of("to"),
+            "the list is empty; write one address or more, or remove \"notify\"".into(),
+        ),
+        Some(_) => {}
+    }
+    once_each(&to, faults);
+
+    let from = notify.read("from", value::mail_address, faults);
+    if let Ok(None) = from {
+        missing("from", "from: wanfo@router.example.com", faults);
+    }
+
+    const EVENTS: &[(&str, NotifyEvent)] =
+        &[("switch", NotifyEvent::Switch), ("standby", NotifyEvent::Standby)];
+    let mut events = notify.read_list("events", value::word(EVENTS), faults);
+    once_each(&events, faults);
+    match notify.node("events").map(|node| &node.value) {
+        None => events.extend(EVENTS.iter().map(|(_, event)| Placed {
+            place: notify.place_of("events"),
+            value: *event,
+        })),
+        Some(Value::List(nodes)) if nodes.is_empty() => faults.add(
+            &notify.place_of("events"),
+            "the list is empty, so no mail would ever be sent; write switch, standby or both, or leave this key \
+             out"
+            .into(),
+        ),
+        Some(_) => {}
+    }
+
+    let smtp = smtp(&notify, faults);
+    let sendmail = notify.read_optional("sendmail", value::file("/usr/sbin/sendmail"), faults);
+    match (notify.node("smtp"), notify.node("sendmail")) {
+        (None, None) => {
+            missing("smtp", "smtp: {host: mail.example.com} (or sendmail: /usr/sbin/sendmail)", faults);
+        }
+        (Some(_), Some(_)) => faults.add(
+            &notify.place_of("sendmail"),
+            "\"smtp\" is here too, and a mail goes one way only; keep one of the two".into(),
+        ),
+        _ => {}
+    }
+    Some(Notify {
+        to: to.into_iter().map(|address| address.value).collect(),
+        from: from.ok()??.value,
+        events: events.into_iter().map(|event| event.value).collect(),
+        relay: smtp.map(Relay::Smtp).or(sendmail.map(Relay::Sendmail))?,
+    })
+}
+
+fn once_each<T: PartialEq>(list: &[Placed<T>], faults: &mut Faults) {
+    for (i, item) in list.iter().enumerate() {
+        if list[..i].iter().any(|earlier| earlier.value == item.value) {
+            faults.add(&item.place, "this stands here twice; keep one of the two".into());
+        }
+    }
+}
+
+fn smtp(notify: &Fields, faults: &mut Faults) -> Option<Smtp> {
+    const KEYS: &[&str] =
+        &["host", "port", "tls", "username", "password_file", "password_credential", "ca_file"];
+    let smtp = notify.section("smtp", KEYS, faults)?;
+    let host = smtp.read("host", value::host, faults);
+    if let Ok(None) = host {
+        let text = "this key is missing; write for example host: mail.example.com";
+        faults.add(&smtp.place.child("host"), text.into());
+    }
+    let kinds = value::word(&[("none", Tls::None), ("starttls", Tls::Starttls), ("tls", Tls::Tls)]);
+    let tls = smtp.read("tls", kinds, faults);
+    let kind = tls.as_ref().map_or(Tls::Starttls, |tls| tls.as_ref().map_or(Tls::Starttls, |tls| tls.value));
+    let port = smtp.read_or("port", kind.default_port(), value::number(1..=u16::MAX), faults);
+    let username = smtp.read_optional("username", value::username, faults);
+    let password_file = smtp.read_optional("password_file", value::file("/etc/wanfo/smtp-password"), faults);
+    let password_credential = smtp.read_optional("password_credential", value::credential, faults);
+    let ca_file = smtp.read_optional("ca_file", value::file("/etc/wanfo/ca.pem"), faults);
+
+    match ["username", "password_file", "password_credential"].map(|key| smtp.node(key).is_some()) {
+        [true, false, false] => faults.add(
+            &smtp.place_of("username"),
+            "its password is missing; write it into a file of mode 600 and the file's path under \
+             \"password_file\", or the name of a systemd credential under \"password_credential\""
+                .into(),
+        ),
+        [_, true, true] => faults.add(
+            &smtp.place_of("password_credential"),
+            "\"password_file\" is here too; keep one of the two".into(),
+        ),
+        [false, true, false] | [false, false, true] => faults
+            .add(&smtp.place.child("username"), "this key is missing; write whose password it is".into()),
+        _ => {}
+    }
+    if let (Ok(_), Tls::None, Ok(Some(host))) = (&tls, kind, &host) {
+        // Whoever sits on the way could read it: on a WAN line, but in many a LAN too.
+        if smtp.node("username").is_some() && !value::is_loopback(&host.value) {
+            faults.add(
+                &smtp.place_of("tls"),
+                format!(
+                    "the password would go to {} for everybody to read; write starttls or tls, or leave \
+                     \"username\" out where the relay needs none",
+                    host.value
+                ),
+            );
+        }
+        if smtp.node("ca_file").is_some() {
+            let text = "without TLS there is no certificate to check; remove this key, or write starttls or tls \
+                        under \"tls\"";
+            faults.add(&smtp.place_of("ca_file"), text.into());
+        }
+    }
+    Some(Smtp {
+        host: host.ok()??.value,
+        port,
+        tls: kind,
+        username,
+        password_file,
+        password_credential,
+        ca_file,
+    })
+}
+
 fn paths(file: &Fields, faults: &mut Faults) -> Paths {
     let default = Paths::default();
     let Some(paths) = file.section("paths", &["run", "state"], faults) else {
@@ -307,6 +458,16 @@ impl<'a> Fields<'a> {
                 Err(Reported)
             }
         }
+    }
+
+    /// The value of a key that need not be there; none too where it is faulty, which is reported.
+    fn read_optional<T>(
+        &self,
+        key: &str,
+        meaning: impl Fn(&Node) -> Result<T, String>,
+        faults: &mut Faults,
+    ) -> Option<T> {
+        self.read_or(key, None, |node| meaning(node).map(Some), faults)
     }
 
     /// The value of a key, or its default where it is missing (or faulty, which is reported).

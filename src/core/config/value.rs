@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use lettre::Address;
 
 use super::tree::{Node, Value, quoted};
 use super::{Gateway, Target};
@@ -226,6 +227,90 @@ pub fn directory(node: &Node) -> Result<PathBuf, String> {
         ));
     }
     Ok(path)
+}
+
+pub fn truth(node: &Node) -> Result<bool, String> {
+    match node.value {
+        Value::Bool(truth) => Ok(truth),
+        _ => Err(format!("{}; write true or false, without quotes", node.what())),
+    }
+}
+
+/// A file that wanfo reads or runs.
+pub fn file(example: &'static str) -> impl Fn(&Node) -> Result<PathBuf, String> {
+    move |node| {
+        let text = text(node, example)?;
+        let path = PathBuf::from(text);
+        if !path.is_absolute() || path.file_name().is_none() || text.contains(char::is_control) {
+            return Err(format!(
+                "{} cannot be used; write the whole path of a file, from \"/\" on, for example {example}",
+                quoted(text)
+            ));
+        }
+        Ok(path)
+    }
+}
+
+/// A bare address, such as noc@example.com.
+///
+/// lettre would take more (RFC 5321 knows quoted and international ones). It goes into SMTP commands, mail headers and
+/// the arguments of a sendmail program, so nothing is let in that means something to one of them.
+pub fn mail_address(node: &Node) -> Result<String, String> {
+    let text = text(node, "noc@example.com")?;
+    let odd = |c: char| !c.is_ascii_graphic() || "\"<>()[]\\,;:".contains(c);
+    let hint = match text.chars().find(|c| odd(*c)) {
+        Some(c) if !c.is_ascii() => " (only ASCII letters can be used; a domain has an xn--... form)",
+        Some('<' | '>' | ' ') => " (no name beside it)",
+        Some(_) => "",
+        None if text.parse::<Address>().is_ok() => return Ok(text.to_owned()),
+        None => "",
+    };
+    Err(format!("{} is not a mail address{hint}; write for example noc@example.com", quoted(text)))
+}
+
+/// A host name or an address of a mail relay.
+pub fn host(node: &Node) -> Result<String, String> {
+    let text = text(node, "mail.example.com")?;
+    let label = |label: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(fits) && !label.starts_with('-')
+    };
+    let is_name = text.len() <= 253 && text.split('.').all(label);
+    if !is_name && text.parse::<IpAddr>().is_err() {
+        return Err(format!(
+            "{} is neither a host name nor an address; write for example mail.example.com",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether what is sent to this host stays on this machine.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The user name for AUTH, which is Unicode text (RFC 4616, section 2); NUL would end it.
+pub fn username(node: &Node) -> Result<String, String> {
+    let text = text(node, "router")?;
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(format!("{} cannot be a user name; write the one that the relay knows", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a systemd credential, which is also the name of its file (systemd.exec(5)).
+pub fn credential(node: &Node) -> Result<String, String> {
+    let text = text(node, "smtp-password")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.starts_with('.') || !text.chars().all(fits) {
+        return Err(format!(
+            "{} is not the name of a credential; write the name before the colon in \"LoadCredential=\", for \
+             example smtp-password",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// YAML takes `1`, `0e0` or `true` for something else than text, and how they were written is lost by then.
