@@ -24,8 +24,7 @@ pub struct Present<'a> {
 /// The history of a period.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account<'a> {
-    /// Wall-clock times of the period's beginning and end. Nothing is known before the first record or after the last
-    /// run.
+    /// Wall-clock times: the period begins no earlier than the first record, and ends now.
     pub from: Timestamp,
     pub to: Timestamp,
     /// How much of the period wanfo can vouch for.
@@ -124,8 +123,6 @@ struct Timeline<'a> {
     end: Duration,
     /// The wall-clock time of each record.
     walls: Vec<Timestamp>,
-    /// The wall-clock time of the end.
-    end_wall: Timestamp,
     stretches: Vec<Stretch<'a>>,
 }
 
@@ -146,7 +143,7 @@ pub fn account<'a>(
     let from = since.max(timeline.walls[0]);
     Some(Account {
         from,
-        to: timeline.end_wall.max(from),
+        to: present.now.wall.max(from),
         known: timeline.end.saturating_sub(start),
         standing: timeline.standing(first, start),
         entries: (first..records.len()).map(|index| timeline.entry(index)).collect(),
@@ -196,21 +193,12 @@ impl<'a> Timeline<'a> {
             };
             points.push(points[points.len() - 1].saturating_add(step));
         }
-        let of_this_boot = present.last_run.filter(|_| last.boot_id == present.boot_id);
-        let (last_point, end_wall) = (points[points.len() - 1], last.at);
-        let (end, end_wall) = match of_this_boot {
-            Some(run) => (
-                last_point.saturating_add(run.since(last.boot_ms).unwrap_or_default()),
-                wall_time(run.max(last.boot_ms), present.now.boot, present.now.wall),
-            ),
-            None if last.boot_id == present.boot_id => {
-                (last_point, wall_time(last.boot_ms, present.now.boot, present.now.wall))
-            }
-            None => (last_point, end_wall),
-        };
+        let last_run = present.last_run.filter(|_| last.boot_id == present.boot_id);
+        let after_last = last_run.and_then(|run| run.since(last.boot_ms)).unwrap_or_default();
+        let end = points[points.len() - 1].saturating_add(after_last);
         let mut timeline =
-            Timeline { records, points, end, walls: walls(records, present), end_wall, stretches: Vec::new() };
-        timeline.stretch(if of_this_boot.is_some() { End::Open } else { End::Lost });
+            Timeline { records, points, end, walls: walls(records, present), stretches: Vec::new() };
+        timeline.stretch(if last_run.is_some() { End::Open } else { End::Lost });
         Some(timeline)
     }
 
