@@ -37,6 +37,9 @@ pub enum Command {
     /// Show what the last run knew; needs no root and never waits
     Status(Status),
 
+    /// Show what happened: switches, links going down and up, scripts, repairs; needs no root
+    History(History),
+
     /// Switch to a backup now; the primary stays undisturbed
     ///
     /// By itself this ends like any failover: after the backup's delay, when a link before it is up. A backup that goes
@@ -75,6 +78,17 @@ pub struct Status {
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
     pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// For people; or for programs, one record a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Only what came after: 2h, 3d, 2026-11-22, '2026-11-22 14:03' (local time), or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

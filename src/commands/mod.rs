@@ -8,6 +8,8 @@ mod config;
 mod down;
 /// A run with an admin's wish: `force-failover` and `failback`.
 mod force;
+/// What happened.
+mod history;
 /// What the last run knew.
 mod status;
 
@@ -70,6 +72,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Check(check) if check.dry_run => check::dry_run(&config),
         Command::Check(_) => check::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),
+        Command::History(arguments) => history::run(&config, &arguments),
         Command::ForceFailover(arguments) => force::failover(&config, &arguments),
         Command::Failback => force::failback(&config),
         Command::Down => down::run(&config),

@@ -1,11 +1,17 @@
 //! What happened, as it is remembered over reboots.
 
+mod account;
+mod since;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::BootTime;
+
+pub use account::{Account, Entry, LinkSummary, Present, Span, Standing, account};
+pub use since::since;
 
 /// One line of the history file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,9 +29,12 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Happening {
-    /// The first run since boot: which link carried the traffic.
+    /// A run that found no state, as the first one since boot: which link carried the traffic. Every link is taken to
+    /// be up until its own rounds say otherwise.
     Started {
         active: String,
+        /// All links, in order of preference.
+        links: Vec<String>,
     },
     Switched {
         from: String,
@@ -62,4 +71,18 @@ impl Record {
         }
         later.at.duration_since(self.at).try_into().ok()
     }
+}
+
+/// Leaves out what was written twice: a run that was killed half way through its records writes all of them again.
+pub fn without_repeats(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
+    let mut kept: Vec<Record> = Vec::new();
+    for record in records {
+        let is_not_older =
+            |other: &&Record| other.boot_id == record.boot_id && other.boot_ms >= record.boot_ms;
+        let is_same = |other: &Record| other.boot_ms == record.boot_ms && other.happening == record.happening;
+        if !kept.iter().rev().take_while(is_not_older).any(is_same) {
+            kept.push(record);
+        }
+    }
+    kept
 }

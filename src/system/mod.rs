@@ -2,6 +2,8 @@
 
 /// The time, and which boot this is.
 pub mod clock;
+/// The history file.
+pub mod history;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.

@@ -1,5 +1,6 @@
-//! `wanfo status`: what the last run knew, for people and for programs.
+//! What people and programs are shown: `wanfo status`, what the last run knew, and `wanfo history`.
 
+mod history;
 mod json;
 mod text;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use super::health::Verdict;
 use super::state::{BootTime, LinkState, State};
 
+pub use history::{json as history_json, text as history_text};
 pub use json::render as json;
 pub use text::render as text;
 

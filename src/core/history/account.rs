@@ -1,0 +1,376 @@
+//! What the records add up to: how long each thing lasted, and what became of each link.
+//!
+//! Everything is measured on one axis, the time that is known. Between two records of one boot it advances by the boot
+//! clock. It stands still where a run found no state (`Happening::Started`): the machine was off, or wanfo was, and
+//! nobody can say how long a link was up meanwhile. The wall clock only labels points of that axis for people.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Happening, Record};
+use crate::core::report::Moment;
+use crate::core::state::BootTime;
+
+/// This moment, and up to when anything is known.
+#[derive(Debug, Clone)]
+pub struct Present<'a> {
+    pub boot_id: &'a str,
+    pub now: Moment,
+    /// The last run of this boot; `None`: none left a state, and nothing is known after the last record.
+    pub last_run: Option<BootTime>,
+}
+
+/// The history of a period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account<'a> {
+    /// Wall-clock times: the period begins no earlier than the first record, and ends now.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// How much of the period wanfo can vouch for.
+    pub known: Duration,
+    /// How things stood when the period began, by what had happened before.
+    pub standing: Standing<'a>,
+    /// Oldest first.
+    pub entries: Vec<Entry<'a>>,
+    /// In order of preference, then links that are in the records only.
+    pub links: Vec<LinkSummary<'a>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing<'a> {
+    pub active: Option<&'a str>,
+    pub down: Vec<&'a str>,
+}
+
+/// One record, and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry<'a> {
+    pub record: &'a Record,
+    /// By what the clock of the same boot said last: a clock that was set meanwhile does no harm.
+    pub at: Timestamp,
+    /// How long the link entered was active, or the link that went down was down.
+    pub lasted: Option<Span>,
+    /// How long the outage was that this ends.
+    pub after: Option<Duration>,
+    /// What went over the backup that is entered here, once it is left.
+    pub backup_bytes: Option<u64>,
+    /// The wall-clock time since the record before, of which nothing is known.
+    pub unknown_before: Option<Duration>,
+}
+
+/// How long something lasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    Ended(Duration),
+    /// It lasts still.
+    SoFar(Duration),
+    /// Its end was not seen.
+    AtLeast(Duration),
+}
+
+/// One link in the period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkSummary<'a> {
+    pub link: &'a str,
+    /// The time in which it was known whether the link is up.
+    pub known: Duration,
+    pub up: Duration,
+    pub active: Duration,
+    pub outages: usize,
+    /// The part of the longest outage that lies in the period.
+    pub longest_outage: Option<Span>,
+    /// Bytes over it in its times as the active backup that ended in the period.
+    pub backup_bytes: u64,
+    /// There is more that was not counted: the count was lost, or the link is active still.
+    pub more_bytes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    Active,
+    Up,
+    Down,
+}
+
+/// Something that was so for a while, from one point of the axis to another.
+struct Stretch<'a> {
+    link: &'a str,
+    was: Was,
+    /// The record that began it.
+    begins: usize,
+    from: Duration,
+    to: Duration,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By this record.
+    By(usize),
+    /// It lasts still.
+    Open,
+    /// It was not seen.
+    Lost,
+}
+
+/// The records on the axis, and what lasted between them.
+struct Timeline<'a> {
+    records: &'a [Record],
+    /// Where each record lies.
+    points: Vec<Duration>,
+    /// Where knowledge ends.
+    end: Duration,
+    /// The wall-clock time of each record.
+    walls: Vec<Timestamp>,
+    stretches: Vec<Stretch<'a>>,
+}
+
+/// Adds up the records, which stand in the order in which they were written. `links` are the names of today's links in
+/// order of preference; with `since` the account covers what came after it. Without any record there is none.
+pub fn account<'a>(
+    records: &'a [Record],
+    links: &'a [String],
+    present: &Present,
+    since: Option<Timestamp>,
+) -> Option<Account<'a>> {
+    let timeline = Timeline::of(records, present)?;
+    let since = since.unwrap_or(Timestamp::MIN);
+    // A record is shown if it, or one written before it, is late enough: where clocks contradict each other too much
+    // is better than too little.
+    let first = timeline.walls.iter().position(|wall| *wall >= since).unwrap_or(records.len());
+    let start = timeline.point_before(first, since);
+    let from = since.max(timeline.walls[0]);
+    Some(Account {
+        from,
+        to: present.now.wall.max(from),
+        known: timeline.end.saturating_sub(start),
+        standing: timeline.standing(first, start),
+        entries: (first..records.len()).map(|index| timeline.entry(index)).collect(),
+        links: (names(records, links).into_iter())
+            .map(|link| timeline.summary(link, first, start, links.first().is_some_and(|name| name == link)))
+            .collect(),
+    })
+}
+
+fn names<'a>(records: &'a [Record], links: &'a [String]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = links.iter().map(String::as_str).collect();
+    let mut add = |name: &'a str| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    for record in records {
+        match &record.happening {
+            Happening::Started { links, .. } => links.iter().for_each(|link| add(link)),
+            Happening::Switched { from, to, .. } => [from, to].into_iter().for_each(|link| add(link)),
+            Happening::LinkDown { link, .. } | Happening::LinkUp { link } => add(link),
+            Happening::Script { .. } | Happening::Repaired { .. } => {}
+        }
+    }
+    names
+}
+
+/// Whether nothing is known of the time between two records.
+fn is_gap(before: &Record, after: &Record) -> bool {
+    before.boot_id != after.boot_id || matches!(after.happening, Happening::Started { .. })
+}
+
+/// `earlier` told in the wall-clock time of a later moment of the same boot.
+fn wall_time(earlier: BootTime, later: BootTime, wall: Timestamp) -> Timestamp {
+    let before = later.since(earlier).unwrap_or_default();
+    SignedDuration::try_from(before).ok().and_then(|before| wall.checked_sub(before).ok()).unwrap_or(wall)
+}
+
+impl<'a> Timeline<'a> {
+    fn of(records: &'a [Record], present: &Present) -> Option<Timeline<'a>> {
+        let last = records.last()?;
+        let mut points = vec![Duration::ZERO];
+        for pair in records.windows(2) {
+            let step = match is_gap(&pair[0], &pair[1]) {
+                true => Duration::ZERO,
+                false => pair[0].until(&pair[1]).unwrap_or_default(),
+            };
+            points.push(points[points.len() - 1].saturating_add(step));
+        }
+        let last_run = present.last_run.filter(|_| last.boot_id == present.boot_id);
+        let after_last = last_run.and_then(|run| run.since(last.boot_ms)).unwrap_or_default();
+        let end = points[points.len() - 1].saturating_add(after_last);
+        let mut timeline =
+            Timeline { records, points, end, walls: walls(records, present), stretches: Vec::new() };
+        timeline.stretch(if last_run.is_some() { End::Open } else { End::Lost });
+        Some(timeline)
+    }
+
+    /// Finds what lasted from record to record; `at_the_end` is how those end that no record ends.
+    fn stretch(&mut self, at_the_end: End) {
+        let mut open: Vec<Stretch> = Vec::new();
+        for (index, record) in self.records.iter().enumerate() {
+            if index > 0 && is_gap(&self.records[index - 1], record) {
+                self.close(&mut open, |_| true, self.points[index], End::Lost);
+            }
+            let point = self.points[index];
+            let begin =
+                |link, was| Stretch { link, was, begins: index, from: point, to: point, end: End::Lost };
+            match &record.happening {
+                Happening::Started { active, links } => {
+                    open.push(begin(active, Was::Active));
+                    open.extend(links.iter().map(|link| begin(link, Was::Up)));
+                }
+                Happening::Switched { to, .. } => {
+                    self.close(&mut open, |old| old.was == Was::Active, point, End::By(index));
+                    open.push(begin(to, Was::Active));
+                }
+                Happening::LinkDown { link, .. } | Happening::LinkUp { link } => {
+                    let was = match record.happening {
+                        Happening::LinkUp { .. } => Was::Up,
+                        _ => Was::Down,
+                    };
+                    // Said once more, it began when it was said first.
+                    if !open.iter().any(|old| old.link == link && old.was == was) {
+                        let is_verdict = |old: &Stretch| old.link == link && old.was != Was::Active;
+                        self.close(&mut open, is_verdict, point, End::By(index));
+                        open.push(begin(link, was));
+                    }
+                }
+                Happening::Script { .. } | Happening::Repaired { .. } => {}
+            }
+        }
+        self.close(&mut open, |_| true, self.end, at_the_end);
+    }
+
+    fn close(
+        &mut self,
+        open: &mut Vec<Stretch<'a>>,
+        which: impl Fn(&Stretch) -> bool,
+        to: Duration,
+        end: End,
+    ) {
+        let closed = open.extract_if(.., |stretch| which(stretch));
+        self.stretches.extend(closed.map(|stretch| Stretch { to, end, ..stretch }));
+    }
+
+    /// The point at the wall-clock time `since`, which lies before the record `first` and not before the one before it.
+    fn point_before(&self, first: usize, since: Timestamp) -> Duration {
+        let Some(before) = first.checked_sub(1) else { return Duration::ZERO };
+        let offset = Duration::try_from(since.duration_since(self.walls[before])).unwrap_or_default();
+        let limit = self.points.get(first).copied().unwrap_or(self.end);
+        self.points[before].saturating_add(offset).min(limit)
+    }
+
+    fn standing(&self, first: usize, start: Duration) -> Standing<'a> {
+        let mut standing = Standing::default();
+        for stretch in self.stretches.iter().filter(|stretch| stretch.begins < first && stretch.to > start) {
+            match stretch.was {
+                Was::Active => standing.active = Some(stretch.link),
+                Was::Down => standing.down.push(stretch.link),
+                Was::Up => {}
+            }
+        }
+        standing
+    }
+
+    fn entry(&self, index: usize) -> Entry<'a> {
+        let record = &self.records[index];
+        let shown = |stretch: &&Stretch| stretch.begins == index && stretch.was != Was::Up;
+        let begun = self.stretches.iter().find(shown);
+        let outage = |stretch: &&Stretch| stretch.end == End::By(index) && stretch.was == Was::Down;
+        let gap_before = index.checked_sub(1).filter(|before| is_gap(&self.records[*before], record));
+        Entry {
+            record,
+            at: self.walls[index],
+            lasted: begun.map(|stretch| stretch.span(Duration::ZERO)),
+            after: self.stretches.iter().find(outage).map(|stretch| stretch.to.saturating_sub(stretch.from)),
+            backup_bytes: begun.filter(|stretch| stretch.was == Was::Active).and_then(|stretch| {
+                let End::By(switch) = stretch.end else { return None };
+                self.bytes_over(stretch.link, switch)
+            }),
+            unknown_before: gap_before
+                .and_then(|before| self.walls[index].duration_since(self.walls[before]).try_into().ok()),
+        }
+    }
+
+    /// What the switch away from `link` says.
+    fn bytes_over(&self, link: &str, switch: usize) -> Option<u64> {
+        match &self.records[switch].happening {
+            Happening::Switched { from, backup_bytes, .. } if from == link => *backup_bytes,
+            _ => None,
+        }
+    }
+
+    fn summary(&self, link: &'a str, first: usize, start: Duration, is_primary: bool) -> LinkSummary<'a> {
+        let mut summary = LinkSummary {
+            link,
+            known: Duration::ZERO,
+            up: Duration::ZERO,
+            active: Duration::ZERO,
+            outages: 0,
+            longest_outage: None,
+            backup_bytes: 0,
+            more_bytes: false,
+        };
+        let in_period = |stretch: &&Stretch| stretch.begins >= first || stretch.to > start;
+        for stretch in self.stretches.iter().filter(|stretch| stretch.link == link).filter(in_period) {
+            let span = stretch.span(start);
+            match stretch.was {
+                Was::Active => {
+                    summary.active = summary.active.saturating_add(span.known());
+                    if is_primary {
+                        continue;
+                    }
+                    let counted = match stretch.end {
+                        End::By(switch) => self.bytes_over(link, switch),
+                        End::Open | End::Lost => None,
+                    };
+                    summary.backup_bytes = summary.backup_bytes.saturating_add(counted.unwrap_or(0));
+                    summary.more_bytes |= counted.is_none();
+                }
+                Was::Up => {
+                    summary.up = summary.up.saturating_add(span.known());
+                    summary.known = summary.known.saturating_add(span.known());
+                }
+                Was::Down => {
+                    summary.known = summary.known.saturating_add(span.known());
+                    summary.outages += 1;
+                    let longest = summary.longest_outage.filter(|longest| longest.known() > span.known());
+                    summary.longest_outage = longest.or(Some(span));
+                }
+            }
+        }
+        summary
+    }
+}
+
+/// The wall-clock time of each record, by the latest look at the clock in its boot.
+fn walls(records: &[Record], present: &Present) -> Vec<Timestamp> {
+    let mut latest = (present.boot_id, present.now.boot, present.now.wall);
+    let mut walls: Vec<Timestamp> = Vec::with_capacity(records.len());
+    for record in records.iter().rev() {
+        if latest.0 != record.boot_id {
+            latest = (&record.boot_id, record.boot_ms, record.at);
+        }
+        walls.push(wall_time(record.boot_ms, latest.1, latest.2));
+    }
+    walls.reverse();
+    walls
+}
+
+impl Stretch<'_> {
+    /// How long it lasted after `start`.
+    fn span(&self, start: Duration) -> Span {
+        let length = self.to.saturating_sub(self.from.max(start));
+        match self.end {
+            End::By(_) => Span::Ended(length),
+            End::Open => Span::SoFar(length),
+            End::Lost => Span::AtLeast(length),
+        }
+    }
+}
+
+impl Span {
+    pub fn known(self) -> Duration {
+        match self {
+            Span::Ended(length) | Span::SoFar(length) | Span::AtLeast(length) => length,
+        }
+    }
+}

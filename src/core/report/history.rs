@@ -1,0 +1,263 @@
+//! The history for people, and for programs.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::TOO_OLD;
+use crate::core::history::{Account, Entry, Happening, LinkSummary, Span, Standing};
+
+/// Every terminal has these columns.
+const WIDTH: usize = 80;
+/// Where the columns of an entry begin.
+const WHAT: usize = 10;
+const LASTED: usize = 52;
+const BYTES: usize = 68;
+
+/// After a change of policy or a restart of systemd-networkd there may be dozens.
+const REPAIRS_SHOWN: usize = 4;
+
+/// The records of the period, as they were written, one a line.
+pub fn json(account: Option<&Account>) -> String {
+    let entries = account.map_or(&[][..], |account| &account.entries);
+    let line = |entry: &Entry| {
+        serde_json::to_string(entry.record).expect("strings, numbers and lists always make JSON") + "\n"
+    };
+    entries.iter().map(line).collect()
+}
+
+/// The period as a page of text, newest last, with a summary of each link.
+pub fn text(account: Option<&Account>, zone: &TimeZone) -> String {
+    match account {
+        Some(account) => page(account, zone).expect("writing to a string does not fail"),
+        None => "Nothing has been recorded yet.\n".to_owned(),
+    }
+}
+
+fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
+    let mut page = String::new();
+    if let Some(standing) = told_standing(&account.standing) {
+        write_wrapped(&mut page, 0, &format!("At {}: {standing}.", minute(account.from, zone)))?;
+        writeln!(page)?;
+    }
+    if account.entries.is_empty() {
+        writeln!(page, "Nothing was recorded since {}.", minute(account.from, zone))?;
+    } else {
+        let (lasted, bytes) = (LASTED - WHAT, BYTES - LASTED);
+        let header = format!("{:WHAT$}{:lasted$}{:bytes$}over backup", "", "", "lasted");
+        writeln!(page, "{header}")?;
+    }
+    let mut day = None;
+    for entry in &account.entries {
+        let at = entry.at.to_zoned(zone.clone());
+        // The offset is a part of it: when the clocks go back, one day has some hours twice.
+        let of_entry = (at.date(), at.offset());
+        if day.replace(of_entry) != Some(of_entry) {
+            writeln!(page, "{}", at.strftime("%a %Y-%m-%d, %Z (UTC%:z)"))?;
+        }
+        write_entry(&mut page, entry, &at.strftime("%H:%M:%S").to_string())?;
+    }
+    writeln!(page)?;
+    write_summary(&mut page, account, zone)?;
+    Ok(page)
+}
+
+fn told_standing(standing: &Standing) -> Option<String> {
+    let active = standing.active.map(|link| format!("{link} was active"));
+    let down = (!standing.down.is_empty()).then(|| format!("{} was down", standing.down.join(", ")));
+    let all: Vec<String> = active.into_iter().chain(down).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn write_entry(page: &mut String, entry: &Entry, time: &str) -> std::fmt::Result {
+    let what = wrapped(&what(entry), LASTED - WHAT - 2);
+    let lasted = entry.lasted.map_or(String::new(), told);
+    let over = entry.backup_bytes.map_or(String::new(), bytes);
+    for (index, line) in what.iter().enumerate() {
+        let (what, bytes) = (LASTED - WHAT, BYTES - LASTED);
+        let row = match index {
+            0 => format!("{:WHAT$}{line:what$}{lasted:bytes$}{over}", format!(" {time}")),
+            _ => format!("{:WHAT$}{line}", ""),
+        };
+        writeln!(page, "{}", row.trim_end())?;
+    }
+    details(entry).iter().try_for_each(|detail| write_wrapped(page, WHAT + 2, detail))
+}
+
+fn what(entry: &Entry) -> String {
+    let by_hand = |forced| if forced { " by hand" } else { "" };
+    match &entry.record.happening {
+        Happening::Started { active, .. } => format!(
+            "started {} after boot, {active} active",
+            time(Duration::from_millis(entry.record.boot_ms.0))
+        ),
+        Happening::Switched { from, to, forced, .. } => format!("switch{} {from} -> {to}", by_hand(*forced)),
+        Happening::LinkDown { link, .. } => format!("{link} DOWN"),
+        Happening::LinkUp { link } => match entry.after {
+            Some(outage) => format!("{link} up after {}", time(outage)),
+            None => format!("{link} up"),
+        },
+        Happening::Script { state, .. } => format!("script {state}"),
+        Happening::Repaired { changes } if changes.len() == 1 => "repaired a route or rule".to_owned(),
+        Happening::Repaired { changes } => format!("repaired {} routes and rules", changes.len()),
+    }
+}
+
+/// What stands below it, line by line.
+fn details(entry: &Entry) -> Vec<String> {
+    match &entry.record.happening {
+        Happening::Started { .. } => {
+            let unknown = entry.unknown_before.filter(|unknown| *unknown > Duration::ZERO);
+            let line = |unknown| format!("nothing is known of the {} before", time(unknown));
+            unknown.map(line).into_iter().collect()
+        }
+        Happening::Switched { reason, .. } | Happening::LinkDown { reason, .. } => vec![reason.clone()],
+        Happening::LinkUp { .. } => Vec::new(),
+        Happening::Script { path, outcome, .. } => vec![format!("{path}: {outcome}")],
+        Happening::Repaired { changes } => {
+            let mut lines: Vec<String> = changes.iter().take(REPAIRS_SHOWN).cloned().collect();
+            if changes.len() > REPAIRS_SHOWN {
+                lines.push(format!(
+                    "and {} more, see `wanfo history --format json`",
+                    changes.len() - REPAIRS_SHOWN
+                ));
+            }
+            lines
+        }
+    }
+}
+
+fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::fmt::Result {
+    let length = Duration::try_from(account.to.duration_since(account.from)).unwrap_or_default();
+    let unknown = length.saturating_sub(account.known);
+    write!(page, "{} to {}: {}", minute(account.from, zone), minute(account.to, zone), time(length))?;
+    match unknown > TOO_OLD {
+        true => writeln!(page, ", {} of it not known", time(unknown))?,
+        false => writeln!(page)?,
+    }
+    let names: Vec<String> = account.links.iter().map(|summary| cut(summary.link)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(4);
+    writeln!(
+        page,
+        "\n{:width$}  {:>7}  {:>8}  {:>8}  {:>7}  {:<15}  as backup",
+        "link", "up", "up for", "active", "outages", "longest outage"
+    )?;
+    for (summary, name) in account.links.iter().zip(&names) {
+        let longest = summary.longest_outage.map_or("-".to_owned(), told);
+        let row = format!(
+            "{name:width$}  {:>7}  {:>8}  {:>8}  {:>7}  {longest:<15}  {}",
+            percentage(summary),
+            if summary.known.is_zero() { "?".to_owned() } else { time(summary.up) },
+            time(summary.active),
+            summary.outages,
+            backup_bytes(summary)
+        );
+        writeln!(page, "{}", row.trim_end())?;
+    }
+    writeln!(page)?;
+    write_wrapped(
+        page,
+        0,
+        "Up is the share of the time in which wanfo was running and knew the link's state. Bytes go both ways and \
+         are counted when the backup is left (+: more went over it that was not counted); 1 GB is 1000 MB, as on data plans.",
+    )
+}
+
+/// Rounded down: only what had no outage at all is 100%.
+fn percentage(summary: &LinkSummary) -> String {
+    match (summary.up.as_millis() * 10_000).checked_div(summary.known.as_millis()) {
+        Some(hundredths) => format!("{}.{:02}%", hundredths / 100, hundredths % 100),
+        None => "?".to_owned(),
+    }
+}
+
+fn backup_bytes(summary: &LinkSummary) -> String {
+    match (summary.backup_bytes, summary.more_bytes) {
+        (0, true) => "not known".to_owned(),
+        (0, false) => "-".to_owned(),
+        (count, true) => bytes(count) + "+",
+        (count, false) => bytes(count),
+    }
+}
+
+fn minute(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+fn told(span: Span) -> String {
+    match span {
+        Span::Ended(length) => time(length),
+        Span::SoFar(length) => format!("{} so far", time(length)),
+        Span::AtLeast(length) if length.as_secs() == 0 => "not known".to_owned(),
+        Span::AtLeast(length) => format!("{} or more", time(length)),
+    }
+}
+
+/// In its two largest units: "12d 4h", "47m 3s".
+fn time(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let first = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
+    let (unit, name) = units[first];
+    let rest = units.get(first + 1).map(|(smaller, name)| (seconds % unit / smaller, name));
+    match rest {
+        Some((count, smaller)) if count > 0 => format!("{}{name} {count}{smaller}", seconds / unit),
+        _ => format!("{}{name}", seconds / unit),
+    }
+}
+
+/// In powers of 1000, with three digits: "1.20 GB".
+fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    // What would be rounded up to 1000 belongs to the next unit.
+    while value >= 999.5 {
+        let Some(larger) = units.next() else { break };
+        (value, unit) = (value / 1000.0, larger);
+    }
+    match value {
+        _ if unit == "B" => format!("{count} B"),
+        value if value < 9.995 => format!("{value:.2} {unit}"),
+        value if value < 99.95 => format!("{value:.1} {unit}"),
+        value => format!("{value:.0} {unit}"),
+    }
+}
+
+/// A name as long as the config allows.
+fn cut(name: &str) -> String {
+    printable(name).chars().take(32).collect()
+}
+
+/// A file can hold anything, and a terminal obeys control characters.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+fn write_wrapped(page: &mut String, indent: usize, text: &str) -> std::fmt::Result {
+    wrapped(text, WIDTH - indent).iter().try_for_each(|line| writeln!(page, "{:indent$}{line}", ""))
+}
+
+/// Breaks a text at its spaces, and a word that is longer than a line anywhere.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut column = 0;
+    for word in printable(text).split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        for (index, piece) in letters.chunks(width).enumerate() {
+            let space = usize::from(index == 0 && column > 0);
+            if column + space + piece.len() > width {
+                lines.push(String::new());
+                column = 0;
+            } else if space > 0 {
+                lines.last_mut().expect("there is one from the start").push(' ');
+                column += 1;
+            }
+            lines.last_mut().expect("there is one from the start").extend(piece);
+            column += piece.len();
+        }
+    }
+    lines
+}
