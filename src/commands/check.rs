@@ -99,9 +99,14 @@ impl Hands {
         };
         Ok(match memory {
             Recollection::Known(state) if state.active_in(config).is_some() => *state,
-            _ => {
+            memory => {
                 let active = routing::active_by_kernel(config, &view.lines, &view.facts);
-                State::fresh(&boot_id, &config.links[active].name, now)
+                let fresh = State::fresh(&boot_id, &config.links[active].name, now);
+                match memory {
+                    // The active link was taken out of the config. What is known of the others stands.
+                    Recollection::Known(state) => State { links: state.links, ..fresh },
+                    _ => fresh,
+                }
             }
         })
     }

@@ -171,6 +171,8 @@ impl Situation<'_> {
         let active = self.active();
         match forced(links, active, to) {
             Some(to) if to == active => {
+                // Without a wish of its own it leaves an earlier one as it is.
+                let hold = if hold == Hold::No { self.state.hold } else { hold };
                 Outcome::Stay { why: format!("{} is active already", self.name(active)), hold }
             }
             Some(to) => {

@@ -27,6 +27,8 @@ pub enum Failure {
     Unusable(String),
     /// Two links have this target just now, and it serves the other one.
     Shared,
+    /// Its pin is not in the kernel, and the request could leave by another link: not asked.
+    Unpinned,
     /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
     OwnFault(String),
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Failure {
             Failure::NoAnswer => f.write_str("no answer"),
             Failure::Unreachable => f.write_str("unreachable"),
             Failure::Unusable(why) | Failure::OwnFault(why) => f.write_str(why),
+            Failure::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
             Failure::Shared => f.write_str("not probed, it is another link's target"),
         }
     }
@@ -110,11 +113,25 @@ pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
         None => {}
     }
     let Some(answers) = answers else { return Round::NotDue };
-    if answers.iter().any(|answer| matches!(answer.result, Err(Failure::OwnFault(_)))) {
+    if answers.iter().any(Answer::is_own_fault) {
         return Round::Void;
     }
     let answered = answers.iter().filter(|answer| answer.result.is_ok()).count();
-    if answered >= link.quorum as usize { Round::Good } else { Round::Failed(blame(link, answers)) }
+    if answered >= link.quorum as usize {
+        Round::Good
+    } else if answers.iter().any(|answer| answer.result == Err(Failure::Unpinned)) {
+        // What could not be asked might have answered.
+        Round::Void
+    } else {
+        Round::Failed(blame(link, answers))
+    }
+}
+
+impl Answer {
+    /// Whether it says something of this machine and nothing of any line.
+    pub fn is_own_fault(&self) -> bool {
+        matches!(self.result, Err(Failure::OwnFault(_)))
+    }
 }
 
 fn blame(link: &Link, answers: &[Answer]) -> String {

@@ -77,11 +77,7 @@ impl Situation<'_> {
                     } else if is_shared(index, address) {
                         Failure::Shared
                     } else if left.iter().any(|change| change.concerns_pin(address, table)) {
-                        Failure::OwnFault(format!(
-                            "{address} was not probed: it is not tied to {} in the kernel, and the request could \
-                             leave by another link",
-                            link.name
-                        ))
+                        Failure::Unpinned
                     } else {
                         return Ok(address);
                     };
@@ -120,7 +116,7 @@ impl Situation<'_> {
             .map(|((link, line), answers)| health::judge(link, line, answers.as_deref()))
             .collect();
         // One fault of our own spoils the round of everything that was pinged: a broken tool switches nobody's line.
-        let spoilt = rounds.contains(&Round::Void);
+        let spoilt = answers.iter().flatten().flatten().any(Answer::is_own_fault);
         let links = self.config.links.iter().zip(rounds).zip(answers);
         links
             .map(|((link, round), answers)| {
