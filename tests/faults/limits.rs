@@ -7,7 +7,7 @@ use nix::unistd::{Uid, setuid};
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("a_user_is_told_to_run_it_as_root", a_user_is_told_to_run_it_as_root),
     ("root_without_the_capability_is_told_once", root_without_the_capability_is_told_once),
     ("no_ping_group_no_verdict", no_ping_group_no_verdict),

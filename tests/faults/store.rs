@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("a_lock_that_another_run_holds", a_lock_that_another_run_holds),
     ("a_damaged_state_is_set_aside", a_damaged_state_is_set_aside),
     ("a_state_of_another_boot_is_quietly_forgotten", a_state_of_another_boot_is_quietly_forgotten),
