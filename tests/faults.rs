@@ -47,13 +47,16 @@ links:
 probe: {timeout: 400ms, threshold: 2}
 ";
 
+/// A name and what to do.
+type Story = (&'static str, fn());
+
 fn main() {
     lab::enter_or_skip();
     // Before there is a second thread: a file that is open for writing in a process just forked cannot be run.
     fs::create_dir("/run/bin").expect("the lab's own /run takes a directory");
     fs::copy(env!("CARGO_BIN_EXE_wanfo"), WANFO).expect("the lab's own /run takes the program");
     iproute::put_stand_ins_in_place();
-    let groups: [&[(&str, fn())]; 7] = [
+    let groups: [&[Story]; 7] = [
         config::TRIALS,
         limits::TRIALS,
         iproute::TRIALS,

@@ -14,7 +14,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use crate::lab::target;
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("an_answer_from_the_wrong_host_does_not_count", an_answer_from_the_wrong_host_does_not_count),
     ("a_late_answer_does_not_count", a_late_answer_does_not_count),
     ("a_doubled_answer_counts_once", a_doubled_answer_counts_once),
@@ -48,7 +48,7 @@ impl Impostor {
             while !stopped.load(Relaxed) {
                 let Ok(length) = recv(ear.as_raw_fd(), &mut packet, MsgFlags::empty()) else { continue };
                 // The IPv4 header (RFC 791) says who asked whom; the ICMP message (RFC 792) follows it.
-                let from_header = |at: usize| Ipv4Addr::from_octets(packet[at..at + 4].try_into().unwrap());
+                let from_header = |at: usize| Ipv4Addr::from(*packet[at..].first_chunk::<4>().unwrap());
                 let (asker, asked) = (from_header(12), from_header(16));
                 let request = packet[usize::from(packet[0] & 15) * 4..length].to_vec();
                 if request[0] != ECHO_REQUEST {

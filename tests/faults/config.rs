@@ -2,7 +2,7 @@ use std::fs;
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("every_problem_of_a_config_is_told_at_once", every_problem_of_a_config_is_told_at_once),
     ("a_config_that_cannot_be_read", a_config_that_cannot_be_read),
     (

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use crate::lab::Lab;
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("no_ip_on_the_machine", no_ip_on_the_machine),
     ("an_ip_that_fails", an_ip_that_fails),
     ("an_ip_that_hangs_is_killed_with_all_it_started", an_ip_that_hangs_is_killed_with_all_it_started),

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use crate::iproute::with_ip;
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("killed_before_any_of_its_commands", killed_before_any_of_its_commands),
     ("killed_at_any_moment", killed_at_any_moment),
     ("terminated_while_it_waits_for_answers", terminated_while_it_waits_for_answers),

@@ -7,7 +7,7 @@ use nix::unistd::{Uid, setuid};
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("a_user_is_told_to_run_it_as_root", a_user_is_told_to_run_it_as_root),
     ("root_without_the_capability_is_told_once", root_without_the_capability_is_told_once),
     ("no_ping_group_no_verdict", no_ping_group_no_verdict),
@@ -78,6 +78,10 @@ fn root_without_the_capability_is_told_once() {
 }
 
 fn no_ping_group_no_verdict() {
+    // In a user namespace only mapped groups may be written, and so not the empty range.
+    if !can_be_somebody() {
+        return;
+    }
     let lab = at_work();
     lab.cut_silently(1);
     lab.router.sysctl("net.ipv4.ping_group_range", "1 0");

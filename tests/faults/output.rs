@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("a_reader_that_has_seen_enough_is_no_error", a_reader_that_has_seen_enough_is_no_error),
     ("output_that_cannot_be_written_is_told", output_that_cannot_be_written_is_told),
     ("closed_descriptors_do_no_harm", closed_descriptors_do_no_harm),

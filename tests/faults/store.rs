@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::*;
 
-pub const TRIALS: &[(&str, fn())] = &[
+pub const TRIALS: &[Story] = &[
     ("a_lock_that_another_run_holds", a_lock_that_another_run_holds),
     ("a_damaged_state_is_set_aside", a_damaged_state_is_set_aside),
     ("a_state_of_another_boot_is_quietly_forgotten", a_state_of_another_boot_is_quietly_forgotten),
@@ -129,7 +129,7 @@ fn absurd_values_in_a_state_do_no_harm() {
     let lab = at_work();
     let good = state(&lab);
     let home = kernel(&lab);
-    let absurd: [&dyn Fn(&mut Value); 8] = [
+    let absurd: [&dyn Fn(&mut Value); 9] = [
         &|state| state["switched_at"] = json!(u64::MAX),
         &|state| state["switched_at"] = json!(1u64 << 63),
         &|state| state["checked_at"] = json!(u64::MAX),
@@ -137,6 +137,7 @@ fn absurd_values_in_a_state_do_no_harm() {
         &|state| state["next_switch_after"] = json!(u64::MAX),
         &|state| state["links"][0]["probed_at"] = json!(1u64 << 63),
         &|state| state["links"] = json!([]),
+        &|state| state["links"][0]["name"] = json!("nobody"),
         &|state| state["switching"] = json!({"from": "nobody", "to": "nowhere"}),
     ];
     for make_absurd in absurd {

@@ -1,0 +1,203 @@
+//! `cargo bench --bench quiet_check`: what a run costs in which nothing changes, beside the tools that one would use
+//! instead. Prints tables and asserts nothing: the figures depend on the machine.
+//!
+//! Runs in the lab of network namespaces (see tests/lab/mod.rs), so the machine's own network is not touched.
+
+#[path = "../tests/lab/mod.rs"]
+mod lab;
+
+use std::fs;
+use std::io;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use nix::libc;
+use serde_json::Value;
+
+const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
+/// How often each program of a table runs; they take turns.
+const ROUNDS: usize = 300;
+/// The same where a round costs a timeout, or a dump of many routes.
+const SLOW_ROUNDS: usize = 30;
+/// A tenth of a full BGP table of today.
+const MANY_ROUTES: u32 = 100_000;
+
+const TWO_LINKS: &str = "
+links:
+  - {name: fibre, interface: wan1, targets: [198.51.100.11]}
+  - {name: lte, interface: wan2, targets: [198.51.100.21], standby_interval: 0s}
+";
+
+fn main() {
+    lab::enter_or_skip();
+    quiet_line();
+    silent_targets();
+    many_routes();
+}
+
+fn quiet_line() {
+    let lab = Lab::new(2, WANFO);
+    settle(&lab, TWO_LINKS);
+    let mut answers = Vec::new();
+    let contenders =
+        [wanfo_check(&lab), words("fping -r0 -t1000 198.51.100.11 198.51.100.21"), words("ip -j route")];
+    let costs = measure(&lab, &contenders, ROUNDS, || answers.extend(slowest_answer(&lab)));
+    heading(&format!("A quiet line with two targets, {ROUNDS} rounds"));
+    for (name, cost) in ["wanfo check", "fping -r0 -t1000", "ip -j route"].into_iter().zip(&costs) {
+        row(name, cost);
+    }
+    answers.sort();
+    let (Some(wanfo), Some(answer)) = (&costs[0], answers.get(answers.len() / 2)) else { return };
+    println!(
+        "The slowest answer took {:.2} ms; wanfo check took {:.2} ms more.",
+        ms(*answer),
+        ms(wanfo.wall - *answer)
+    );
+    match &costs[1] {
+        Some(fping) => println!("Its CPU time is {:.2} times that of fping.", ms(wanfo.cpu) / ms(fping.cpu)),
+        None => println!("There is no fping on this machine to compare its CPU time with."),
+    }
+}
+
+fn silent_targets() {
+    heading(&format!("A timeout of 200 ms, {SLOW_ROUNDS} rounds"));
+    for (name, targets_of_others, targets_of_first) in
+        [("1 silent target", 0, 1), ("64 silent targets", 8, 8)]
+    {
+        let lab = Lab::new(8, WANFO);
+        let links = (1..=8).map(|line| {
+            let count = if line == 1 { targets_of_first } else { targets_of_others };
+            // Addresses that nobody has.
+            let targets = (1..=count).map(|number| format!("203.0.113.{}", 100 + 8 * line + number));
+            let targets = targets.collect::<Vec<_>>().join(", ");
+            format!(
+                "  - {{name: line{line}, interface: wan{line}, targets: [{targets}], standby_interval: 0s}}\n"
+            )
+        });
+        let links: String = links.collect();
+        settle(&lab, &format!("links:\n{links}probe: {{timeout: 200ms, threshold: 100}}\n"));
+        row(name, &measure(&lab, &[wanfo_check(&lab)], SLOW_ROUNDS, || {})[0]);
+    }
+}
+
+fn many_routes() {
+    heading(&format!("{MANY_ROUTES} routes in the main table, {SLOW_ROUNDS} rounds"));
+    for (gateway, name) in
+        [("192.0.2.242".to_owned(), "over the LAN"), (lab::gateway(1).to_string(), "over the first line")]
+    {
+        let lab = Lab::new(2, WANFO);
+        let routes = (0..MANY_ROUTES).map(|number| {
+            // 198.18.0.0/15 is for benchmarks (RFC 2544).
+            let [_, second, third, fourth] = ((18 << 16) + number).to_be_bytes();
+            format!("route add 198.{second}.{third}.{fourth}/32 via {gateway}\n")
+        });
+        let path = lab.path("routes");
+        fs::write(&path, routes.collect::<String>()).expect("the lab's directory takes a file");
+        lab.router.ip(&format!("-batch {}", path.display()));
+        settle(&lab, TWO_LINKS);
+        let costs = measure(&lab, &[wanfo_check(&lab), words("ip -j route")], SLOW_ROUNDS, || {});
+        row(&format!("{name}: wanfo check"), &costs[0]);
+        row(&format!("{name}: ip -j route"), &costs[1]);
+    }
+}
+
+/// Runs wanfo until it has nothing to change.
+fn settle(lab: &Lab, config: &str) {
+    lab.configure(config);
+    let first = lab.wanfo(&["check"]);
+    assert_eq!(first.code, 0, "the first run: {}", first.stderr);
+    let second = lab.wanfo(&["check"]);
+    assert_eq!((second.code, second.stderr.as_str()), (0, ""), "the second run has nothing to change");
+}
+
+type Words = Vec<String>;
+
+fn words(line: &str) -> Words {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+fn wanfo_check(lab: &Lab) -> Words {
+    [WANFO, "--config", &lab.path("wanfo.yaml").display().to_string(), "check"].map(str::to_owned).into()
+}
+
+/// The round-trip time of the slowest answer in the last run, as `status` tells.
+fn slowest_answer(lab: &Lab) -> Option<Duration> {
+    let status: Value = serde_json::from_str(&lab.wanfo(&["status", "--format", "json"]).stdout).ok()?;
+    let links = status["links"].as_array()?.iter();
+    let rtts =
+        links.filter_map(|link| link["targets"].as_array()).flatten().filter_map(|t| t["rtt_ms"].as_f64());
+    rtts.reduce(f64::max).map(|ms| Duration::from_secs_f64(ms / 1000.0))
+}
+
+/// What one program took, the median of all rounds.
+struct Cost {
+    wall: Duration,
+    wall_worst: Duration,
+    /// User and system time, that of its children included.
+    cpu: Duration,
+}
+
+/// Runs the programs in turn on the router; `None` for one that is not on this machine.
+fn measure(
+    lab: &Lab,
+    programs: &[Words],
+    rounds: usize,
+    mut after_round: impl FnMut() + Send,
+) -> Vec<Option<Cost>> {
+    let mut samples: Vec<Vec<(Duration, Duration)>> = programs.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        // From a thread that is on the router already: what is measured is the program, and not the way there.
+        lab.router.run(|| {
+            for (program, samples) in programs.iter().zip(&mut samples) {
+                samples.extend(run(program));
+            }
+        });
+        after_round();
+    }
+    let cost = |samples: Vec<(Duration, Duration)>| {
+        let (mut walls, mut cpus): (Vec<_>, Vec<_>) = samples.into_iter().unzip();
+        walls.sort();
+        cpus.sort();
+        let middle = walls.len() / 2;
+        Some(Cost { wall: *walls.get(middle)?, wall_worst: *walls.last()?, cpu: *cpus.get(middle)? })
+    };
+    samples.into_iter().map(cost).collect()
+}
+
+/// Wall time and CPU time of one run.
+fn run(words: &Words) -> Option<(Duration, Duration)> {
+    let (program, arguments) = words.split_first()?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let child = command.spawn().ok()?;
+    // SAFETY: an all-zero rusage is one, and both pointers are good for the call. `child` is not waited for elsewhere.
+    let usage = unsafe {
+        let (mut status, mut usage) = (0, std::mem::zeroed::<libc::rusage>());
+        let waited = libc::wait4(child.id() as libc::pid_t, &mut status, 0, &mut usage);
+        assert!(waited > 0 && libc::WIFEXITED(status), "{program}: {}", io::Error::last_os_error());
+        usage
+    };
+    let wall = start.elapsed();
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    Some((wall, time(usage.ru_utime) + time(usage.ru_stime)))
+}
+
+fn heading(text: &str) {
+    println!("\n{text:<46}{:>11}{:>11}{:>11}", "wall", "worst", "CPU");
+}
+
+fn row(name: &str, cost: &Option<Cost>) {
+    match cost {
+        Some(cost) => {
+            let [wall, worst, cpu] = [cost.wall, cost.wall_worst, cost.cpu].map(ms);
+            println!("  {name:<44}{wall:>8.2} ms{worst:>8.2} ms{cpu:>8.2} ms");
+        }
+        None => println!("  {name:<44} not on this machine"),
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
