@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fs2::FileExt;
+use nix::errno::Errno;
 
 use crate::core::state::{Recollection, State};
 
@@ -48,16 +49,19 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
 impl Store {
     /// Takes the lock, waiting for at most `patience`; `None`: another run holds it still.
     pub fn lock(directory: &Path, patience: Duration) -> Result<Option<Store>> {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("creating the directory {}; run wanfo as root", directory.display()))?;
+        fs::create_dir_all(directory).map_err(|error| {
+            let advice = advice(&error);
+            anyhow::Error::from(error)
+                .context(format!("creating the directory {}{advice}", directory.display()))
+        })?;
         let path = directory.join(LOCK);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o644)
-            .open(&path)
-            .with_context(|| format!("opening the lock {}; run wanfo as root", path.display()))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(&path).map_err(
+                |error| {
+                    let advice = advice(&error);
+                    anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
+                },
+            )?;
         let deadline = Instant::now() + patience;
         loop {
             match FileExt::try_lock_exclusive(&lock) {
@@ -101,10 +105,15 @@ impl Store {
             // No fsync: the directory is a tmpfs, and a state from before a reboot is of no use.
             fs::rename(&new, &path)
         })();
-        if written.is_err() {
+        let written = written.or_else(|error| {
             // Half a file must not take up what little room there is.
             let _ = fs::remove_file(&new);
-        }
+            if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
+                overwrite(&path, text)
+            } else {
+                Err(error)
+            }
+        });
         written.with_context(|| {
             format!(
                 "writing the state to {}; make room there, or see who may write: without it wanfo forgets what it \
@@ -123,5 +132,29 @@ impl Store {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Writes the state over the old one, in the room that this has already: a full disk must not keep the router from
+/// leaving a dead line.
+///
+/// One write, padded with blanks to the old length, so that there is no moment with the end of the old text behind the
+/// new one. Should the machine fail in the midst of it, the next run finds a damaged state and starts afresh.
+fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let metadata = file.metadata()?;
+    // stat(2) counts blocks of 512 bytes.
+    if text.len() as u64 > metadata.blocks() * 512 {
+        return Err(io::Error::from(Errno::ENOSPC));
+    }
+    let padding = (metadata.len() as usize).saturating_sub(text.len());
+    text.extend(std::iter::repeat_n(' ', padding));
+    file.write_all(text.as_bytes())
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run wanfo as root",
+        _ => "; see `paths.run` in the config",
     }
 }
