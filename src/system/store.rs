@@ -108,10 +108,9 @@ impl Store {
         let written = written.or_else(|error| {
             // Half a file must not take up what little room there is.
             let _ = fs::remove_file(&new);
-            if error.raw_os_error() == Some(Errno::ENOSPC as i32) {
-                overwrite(&path, text)
-            } else {
-                Err(error)
+            match error.raw_os_error() == Some(Errno::ENOSPC as i32) && overwrite(&path, text).is_ok() {
+                true => Ok(()),
+                false => Err(error),
             }
         });
         written.with_context(|| {
