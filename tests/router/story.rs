@@ -152,7 +152,8 @@ impl Story {
         problems.map(|problem| problem.as_str().expect("text")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Every route and rule of the router, sorted: the order of equals is the kernel's own.
+    /// Every route and rule of the router, sorted: the order of equals is the kernel's own. That a cable is out is
+    /// left out: the kernel notes it in its own time.
     pub fn kernel(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (what, command) in [
@@ -162,7 +163,8 @@ impl Story {
             ("-6 rule", "-N -6 rule show"),
         ] {
             let shown = self.router.ip(command);
-            lines.extend(shown.lines().map(|line| format!("{what} {}", line.trim())));
+            lines
+                .extend(shown.lines().map(|line| format!("{what} {}", line.trim().replace(" linkdown", ""))));
         }
         lines.sort();
         lines
