@@ -1,6 +1,7 @@
 //! Counts the processes that a program starts, by tracing it (ptrace(2)).
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::libc;
@@ -8,7 +9,6 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::os::unix::process::CommandExt;
 
 /// What became of a program, and how many processes it and its threads have started.
 #[derive(Debug, PartialEq)]

@@ -9,7 +9,7 @@ pub fn a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_dela
     silent_outage(PROBE);
 }
 
-pub fn the_same_with_pins_by_route() {
+pub fn a_silent_outage_with_pins_by_route_ends_the_same_way() {
     silent_outage(PIN_BY_ROUTE);
 }
 

@@ -142,6 +142,7 @@ pub fn no_echo_request_leaves_by_the_wrong_line() {
         story.check();
         story.check();
         assert!(!story.router_pings(target(2, 1)));
+        assert!(!story.router_pings(target6(2, 1)));
         assert_eq!(pinged(&wiretap, "backup without a gateway")[1], 0);
     }
 }
