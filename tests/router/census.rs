@@ -33,8 +33,8 @@ pub fn take(mut command: Command) -> Census {
     Census { code, stdout, stderr, started }
 }
 
-/// The exit code, and how often fork or vfork was called; std starts programs by the latter. A thread is neither, but
-/// has to be traced for what it might start.
+/// The exit code, and how often fork or vfork was called; std starts programs by the latter. A thread is
+/// neither, but has to be traced for what it might start.
 fn trace(program: Pid) -> (i32, usize) {
     // It stops at its exec; options can be set from then on.
     waitpid(program, None).expect("the program stops at its exec");
