@@ -20,6 +20,7 @@ pub struct Census {
 }
 
 /// Runs the program to its end.
+#[expect(clippy::zombie_processes, reason = "`trace` waits for it")]
 pub fn take(mut command: Command) -> Census {
     // SAFETY: between fork and exec calls must be async-signal-safe; ptrace is a bare system call.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };

@@ -189,3 +189,20 @@ pub fn with_all_links_down_it_stays_says_so_once_and_takes_whichever_comes_first
         story.assert_lan_is_served_over(line);
     }
 }
+
+pub fn a_backup_whose_latest_round_failed_is_not_moved_to() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.check();
+    story.check();
+    story.cut_silently(2);
+    story.check();
+    assert_eq!(story.link("primary")["up"], false);
+    assert_eq!(story.link("secondary")["up"], true, "one failed round is no verdict");
+    assert_eq!(story.active(), "primary");
+    story.repair(2);
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+}
