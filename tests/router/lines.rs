@@ -22,8 +22,8 @@ fn assert_fails_over_and_back(story: &Story) {
     assert_same(&calm, &story.kernel());
 }
 
-/// Both providers are 203.0.113.1 to the router, each on its own wire. Left to itself the kernel looks for that
-/// address on wan2, which got its address first.
+/// Both providers are 203.0.113.1 to the router, each on its own wire. Left to itself the kernel looks for
+/// that address on wan2, which got its own first.
 fn give_both_lines_the_same_gateway(story: &Story) {
     for line in [2, 1] {
         let own = format!("203.0.113.{}", 1 + line);
