@@ -207,8 +207,8 @@ impl Lab {
         Lab { router, client, internet, providers, _service: service, directory, binary: binary.into() }
     }
 
-    /// Lets processes on the router ping. There is no way back where the lab runs without root: in a user namespace
-    /// only mapped groups may be written, and the default `1 0` names one that is not.
+    /// Lets processes on the router ping. There is no way back where the lab runs without root: in a user
+    /// namespace only mapped groups may be written, and the default `1 0` names one that is not.
     pub fn open_to_pings(&self) {
         self.router.sysctl("net.ipv4.ping_group_range", "0 0");
     }
@@ -251,8 +251,8 @@ impl Lab {
         self.provider(line).ip(&format!("route del blackhole {}", address.into()));
     }
 
-    /// The provider's end of the line takes another address of the subnet, 192.0.2.(16(line-1)+`host`), and gives
-    /// up the one it had. Nobody tells the router.
+    /// The provider's end of the line takes another address of the subnet, 192.0.2.(16(line-1)+`host`), and
+    /// gives up the one it had. Nobody tells the router.
     pub fn move_gateway(&self, line: Line, host: u8) -> Ipv4Addr {
         let (provider, address) = (self.provider(line), wan(line, host));
         provider.ip("-4 address flush dev customer");

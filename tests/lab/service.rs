@@ -137,7 +137,7 @@ fn connect(service: IpAddr) -> io::Result<UdpSocket> {
 /// See `Lab::ask`.
 pub(super) fn ask_once(client: &Namespace, service: IpAddr) -> io::Result<usize> {
     let socket = client.run(|| connect(service))?;
-    // A UDP socket hears of "unreachable" only when it asks to; TCP gets it for a connect (ip(7), icmp_err_convert).
+    // A UDP socket hears of "unreachable" only when it asks to, by IP_RECVERR (ip(7)); TCP always does.
     match service {
         IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
         IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,

@@ -1,6 +1,7 @@
 //! Counts the processes that a program starts, by tracing it (ptrace(2)).
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::libc;
@@ -8,7 +9,6 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::os::unix::process::CommandExt;
 
 /// What became of a program, and how many processes it and its threads have started.
 #[derive(Debug, PartialEq)]
@@ -20,6 +20,7 @@ pub struct Census {
 }
 
 /// Runs the program to its end.
+#[expect(clippy::zombie_processes, reason = "`trace` waits for it")]
 pub fn take(mut command: Command) -> Census {
     // SAFETY: between fork and exec calls must be async-signal-safe; ptrace is a bare system call.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
@@ -33,8 +34,8 @@ pub fn take(mut command: Command) -> Census {
     Census { code, stdout, stderr, started }
 }
 
-/// The exit code, and how often fork or vfork was called; std starts programs by the latter. A thread is neither, but
-/// has to be traced for what it might start.
+/// The exit code, and how often fork or vfork was called; std starts programs by the latter. A thread is
+/// neither, but has to be traced for what it might start.
 fn trace(program: Pid) -> (i32, usize) {
     // It stops at its exec; options can be set from then on.
     waitpid(program, None).expect("the program stops at its exec");

@@ -9,7 +9,7 @@ pub fn a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_dela
     silent_outage(PROBE);
 }
 
-pub fn the_same_with_pins_by_route() {
+pub fn a_silent_outage_with_pins_by_route_ends_the_same_way() {
     silent_outage(PIN_BY_ROUTE);
 }
 
@@ -111,7 +111,8 @@ pub fn an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restor
     story.check();
     assert!(story.problems().contains("no link is up"), "{}", story.problems());
     bring_up(2);
-    story.check();
+    // A new IPv6 address is tentative for a moment.
+    story.check_until("IPv6 on wan2", |status| status["links"][1]["gateway6"].is_string());
     assert_eq!(story.active(), "secondary");
     assert_same(&failed_over, &story.ours());
     story.assert_lan_is_served_over(2);
@@ -187,4 +188,21 @@ pub fn with_all_links_down_it_stays_says_so_once_and_takes_whichever_comes_first
         assert_eq!(story.active(), name);
         story.assert_lan_is_served_over(line);
     }
+}
+
+pub fn a_backup_whose_latest_round_failed_is_not_moved_to() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.check();
+    story.check();
+    story.cut_silently(2);
+    story.check();
+    assert_eq!(story.link("primary")["up"], false);
+    assert_eq!(story.link("secondary")["up"], true, "one failed round is no verdict");
+    assert_eq!(story.active(), "primary");
+    story.repair(2);
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
 }

@@ -84,7 +84,8 @@ pub fn others_reach_the_target_of_a_dead_primary_over_the_backup() {
     let target = target(1, 1);
     assert!(!story.router_pings(target), "the line is cut, and the pin holds");
 
-    // The router itself, by anything but ping. Nothing listens there, and the refusal is as good as an answer.
+    // The router itself, by anything but ping. Nothing listens there, and the refusal is as good as an
+    // answer.
     let socket = story.router.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     socket.connect((target, 53)).unwrap();
@@ -142,6 +143,7 @@ pub fn no_echo_request_leaves_by_the_wrong_line() {
         story.check();
         story.check();
         assert!(!story.router_pings(target(2, 1)));
+        assert!(!story.router_pings(target6(2, 1)));
         assert_eq!(pinged(&wiretap, "backup without a gateway")[1], 0);
     }
 }

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How ours are told from the rest by `ip -N`, in routes and rules alike.
 const OURS: &str = " proto 119";
 
-/// A link of a config, over `wanI`, with target 1 of its line, probed in every run, without a delay; `more` are further
-/// keys, and win over these.
+/// A link of a config, over `wanI`, with target 1 of its line, probed in every run, without a delay; `more`
+/// are further keys, and win over these.
 pub fn link(line: Line, name: &str, more: &str) -> String {
     let mut text = format!("{{name: {name}, ");
     for (key, value) in [
@@ -115,7 +115,7 @@ impl Story {
         }
     }
 
-    /// Brings a link of a silent line down: `threshold` rounds, and it is left in the last of them, not before.
+    /// Checks for as many rounds as the threshold: the link is left in the last of them, not before.
     #[track_caller]
     pub fn fail_over(&self, from: &str, to: &str) {
         for _ in 0..2 {
@@ -152,7 +152,8 @@ impl Story {
         problems.map(|problem| problem.as_str().expect("text")).collect::<Vec<_>>().join("\n")
     }
 
-    /// Every route and rule of the router, sorted: the order of equals is the kernel's own.
+    /// Every route and rule of the router, sorted: the order of equals is the kernel's own. That a cable is
+    /// out is left out: the kernel notes it in its own time.
     pub fn kernel(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (what, command) in [
@@ -162,7 +163,8 @@ impl Story {
             ("-6 rule", "-N -6 rule show"),
         ] {
             let shown = self.router.ip(command);
-            lines.extend(shown.lines().map(|line| format!("{what} {}", line.trim())));
+            lines
+                .extend(shown.lines().map(|line| format!("{what} {}", line.trim().replace(" linkdown", ""))));
         }
         lines.sort();
         lines
