@@ -24,7 +24,7 @@ use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
-use crate::system::journal;
+use crate::system::{journal, trust};
 
 /// How a command ended, as its exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,8 @@ fn load(path: &Path) -> Result<Config, String> {
             "{file} is larger than {CONFIG_LIMIT} bytes, so it is no configuration of wanfo's"
         ));
     }
+    // Whoever can write it has the scripts that it names run by root.
+    trust::refuse_if_others_can_write(path, "configuration")?;
     let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
     Config::parse(&text).map_err(|problems| {
         let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();

@@ -25,3 +25,5 @@ pub mod round;
 pub mod routing;
 /// What one run leaves to the next.
 pub mod state;
+/// How many bytes went over a link.
+pub mod usage;

@@ -2,6 +2,10 @@
 
 /// The time, and which boot this is.
 pub mod clock;
+/// Flows that still use the old link.
+pub mod conntrack;
+/// Bytes over an interface.
+pub mod counters;
 /// The history file.
 pub mod history;
 /// Changes to routes and rules.
@@ -14,5 +18,9 @@ pub mod kernel;
 pub mod ping;
 /// Children with a time limit.
 pub mod process;
+/// The admin's action and exit scripts.
+pub mod script;
 /// The lock and the state file.
 pub mod store;
+/// Who else could change a file that root obeys.
+pub mod trust;

@@ -1,21 +1,54 @@
 //! Child processes: no shell, absolute paths, a clean environment, a time limit on every one.
 
-use std::io::{self, Read};
+use std::ffi::{CString, c_char};
+use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, setsid};
 
-/// What a child says beyond this many bytes is thrown away.
+/// What `run` keeps of a child's words, in bytes; the rest is thrown away.
 const OUTPUT_LIMIT: usize = 64 * 1024;
 
 /// How long to sleep between two looks at a child that has closed its output and not yet ended.
 const GLANCE: Duration = Duration::from_millis(1);
+
+/// How long a program that somebody has open for writing is tried again, and how often. An editor or a copy is done by
+/// then; and a fork elsewhere in this process may hold the file open until its exec.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+const BUSY_BEAT: Duration = Duration::from_millis(20);
+
+/// What is run, and what it is given.
+pub struct Task<'a> {
+    /// Absolute.
+    pub program: &'a Path,
+    pub arguments: &'a [String],
+    /// All of it: nothing of ours is handed on.
+    pub environment: &'a [(String, String)],
+    /// What of its words is heard.
+    pub heard: Heard,
+    pub limit: Duration,
+    /// How long after the limit, from SIGTERM to SIGKILL; zero: SIGKILL at once.
+    pub grace: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// What goes to stdout is thrown away.
+    Stderr,
+    /// Both, in the order in which they were written.
+    StdoutAndStderr,
+}
 
 #[derive(Debug)]
 pub struct Finished {
@@ -38,78 +71,196 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs a program to its end. It gets an empty environment but for `LC_ALL=C`, nothing to read, and a process group of
-/// its own, which is killed when the time is up.
-pub fn run(program: &std::path::Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
-    let deadline = Instant::now() + limit;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
-    let outcome = watch(&mut child, deadline);
-    if outcome.is_err() {
-        // Its own group, so this reaches what it has started too, and nobody else.
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-        let _ = child.wait();
-    }
-    outcome
+/// Runs a program of the system to its end. Its environment is `LC_ALL=C`.
+pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
+    let mut said = Vec::new();
+    let environment = [("LC_ALL".to_owned(), "C".to_owned())];
+    let (heard, grace) = (Heard::Stderr, Duration::ZERO);
+    let task = Task { program, arguments, environment: &environment, heard, limit, grace };
+    let status = follow(&task, &mut |bytes| {
+        let room = OUTPUT_LIMIT.saturating_sub(said.len());
+        said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    })?;
+    Ok(Finished { status, stderr: String::from_utf8_lossy(&said).trim().to_owned() })
 }
 
-fn watch(child: &mut Child, deadline: Instant) -> Result<Finished, Unfinished> {
-    let mut pipe = child.stderr.take().expect("stderr was piped");
+/// Runs a program to its end, and hands over what it says as it comes.
+///
+/// It starts in `/`, in a session and process group of its own, with nothing to read, umask 022, every signal at its
+/// default, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
+/// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
+pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
+    let deadline = Instant::now() + task.limit;
+    let mut running = start(task)?;
+    match running.watch(deadline, hear) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => {
+            running.end(task.grace, hear);
+            Err(Unfinished::TimeLimit)
+        }
+        Err(error) => {
+            running.end(Duration::ZERO, hear);
+            Err(Unfinished::Error(error))
+        }
+    }
+}
+
+struct Running {
+    child: Child,
+    pipe: PipeReader,
+    /// Somebody still holds the pipe's other end.
+    open: bool,
+}
+
+fn start(task: &Task) -> io::Result<Running> {
+    let (pipe, writer) = io::pipe()?;
     set_nonblocking(pipe.as_fd())?;
-    let mut said = Vec::new();
-    let mut open = true;
+    let image = Image::of(task)?;
+    let mut command = Command::new(task.program);
+    command.current_dir("/").stdin(Stdio::null());
+    match task.heard {
+        Heard::Stderr => command.stdout(Stdio::null()),
+        Heard::StdoutAndStderr => command.stdout(writer.try_clone()?),
+    };
+    command.stderr(writer);
+    // SAFETY: what runs between fork and exec makes system calls and allocates nothing.
+    unsafe { command.pre_exec(move || wash().and_then(|()| Err(image.execute()))) };
+    let patience = Instant::now() + BUSY_PATIENCE.min(task.limit);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Unfinished::TimeLimit);
-        }
-        if open {
-            open = read_available(&mut pipe, &mut said)?;
-        }
-        if let Some(status) = child.try_wait()? {
-            if open {
-                // A process that it left behind may keep the pipe open for ever; what is in it now is all we want.
-                read_available(&mut pipe, &mut said)?;
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < patience => {
+                sleep(BUSY_BEAT);
             }
-            return Ok(Finished { status, stderr: String::from_utf8_lossy(&said).trim().to_owned() });
+            spawned => return Ok(Running { child: spawned?, pipe, open: true }),
         }
-        if open {
-            let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
-            let wait = left.min(Duration::from_millis(20)).as_millis() as u16;
-            poll(&mut fds, PollTimeout::from(wait)).map_err(io::Error::from)?;
-        } else {
-            std::thread::sleep(GLANCE.min(left));
+    }
+}
+
+/// In the child: takes off what it has inherited.
+fn wash() -> io::Result<()> {
+    setsid()?;
+    umask(Mode::from_bits_truncate(0o022));
+    // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two numbers
+    // that it keeps for itself, and the kernel those of SIGKILL and SIGSTOP.
+    for signal in 1..=64 {
+        // SAFETY: a bare system call, and no handler of ours is lost: exec would have reset it.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever started us left
+    // open. A kernel before 5.11 refuses; then these few go on to the child.
+    // SAFETY: a bare system call; it closes nothing before exec, so std's own pipe goes on working.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    Ok(())
+}
+
+/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that the kernel
+/// does not know to /bin/sh.
+struct Image {
+    program: CString,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    _strings: Vec<CString>,
+}
+
+// SAFETY: the pointers lead into `_strings`, which goes where they go and never changes.
+unsafe impl Send for Image {}
+// SAFETY: as above.
+unsafe impl Sync for Image {}
+
+impl Image {
+    fn of(task: &Task) -> io::Result<Image> {
+        let program = CString::new(task.program.as_os_str().as_bytes())?;
+        let mut strings = vec![program.clone()];
+        for argument in task.arguments {
+            strings.push(CString::new(argument.as_bytes())?);
         }
+        for (name, value) in task.environment {
+            strings.push(CString::new(format!("{name}={value}"))?);
+        }
+        let (arguments, environment) = strings.split_at(1 + task.arguments.len());
+        let ended_by_null = |strings: &[CString]| {
+            strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (arguments, environment) = (ended_by_null(arguments), ended_by_null(environment));
+        Ok(Image { program, arguments, environment, _strings: strings })
+    }
+
+    /// Becomes the program; returns only where that fails.
+    fn execute(&self) -> io::Error {
+        // SAFETY: strings that end with NUL, in arrays that end with a null pointer.
+        unsafe {
+            libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr());
+        }
+        io::Error::last_os_error()
+    }
+}
+
+impl Running {
+    /// Waits for the child, but not for what it leaves behind; `None`: the time is up.
+    fn watch(&mut self, deadline: Instant, hear: &mut dyn FnMut(&[u8])) -> io::Result<Option<ExitStatus>> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.listen(hear)?;
+            if let Some(status) = self.child.try_wait()? {
+                // A process that it left behind may keep the pipe open for ever; what is in it now is all we want.
+                self.listen(hear)?;
+                return Ok(Some(status));
+            }
+            if self.open {
+                let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+                let wait = left.min(Duration::from_millis(20)).as_millis() as u16;
+                poll(&mut fds, PollTimeout::from(wait)).map_err(io::Error::from)?;
+            } else {
+                sleep(GLANCE.min(left));
+            }
+        }
+    }
+
+    /// Kills the group, politely first where there is time for it.
+    fn end(&mut self, grace: Duration, hear: &mut dyn FnMut(&[u8])) {
+        let group = Pid::from_raw(self.child.id() as i32);
+        if !grace.is_zero() {
+            let deadline = Instant::now() + grace;
+            let _ = killpg(group, Signal::SIGTERM);
+            let _ = self.watch(deadline, hear);
+            // The child is gone, or the time is up. Its number is nobody else's while a member of the group lives.
+            while killpg(group, None).is_ok() && Instant::now() < deadline {
+                sleep(Duration::from_millis(10));
+            }
+            if killpg(group, None).is_err() {
+                return;
+            }
+        }
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
+    /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we read does
+    /// not keep us from looking at the time.
+    fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        for _ in 0..16 {
+            if !self.open {
+                break;
+            }
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => self.open = false,
+                Ok(length) => hear(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
 fn set_nonblocking(fd: BorrowedFd) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(())
-}
-
-/// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we read does not
-/// keep us from looking at the time; false at the end of the stream.
-fn read_available(pipe: &mut impl Read, said: &mut Vec<u8>) -> io::Result<bool> {
-    let mut buffer = [0; 4096];
-    for _ in 0..16 {
-        match pipe.read(&mut buffer) {
-            Ok(0) => return Ok(false),
-            Ok(length) => {
-                let room = OUTPUT_LIMIT.saturating_sub(said.len());
-                said.extend_from_slice(&buffer[..length.min(room)]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }

@@ -1,0 +1,113 @@
+//! Flows that the kernel tracks (netfilter), deleted by running `conntrack` (conntrack-tools).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::process::{self, Unfinished};
+
+/// Where distributions keep it. PATH is not asked: this runs as root.
+const PLACES: [&str; 4] = ["/usr/sbin/conntrack", "/sbin/conntrack", "/usr/bin/conntrack", "/bin/conntrack"];
+
+/// For all that one `flush` does. A table of 100,000 flows takes a tenth of a second.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a flow may carry an address of ours (conntrack(8)): the router's own flows, those from outside to it (port
+/// forwards among them), and those of the LAN behind SNAT or masquerade, whose answers come to it.
+const PLACES_IN_A_FLOW: [&str; 3] = ["--orig-src", "--orig-dst", "--reply-dst"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The program is not on this machine.
+    NotInstalled,
+    /// A sentence.
+    Failed(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Failure::NotInstalled => write!(
+                f,
+                "`flush_conntrack` needs the program conntrack; install conntrack (conntrack-tools)"
+            ),
+            Failure::Failed(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+pub fn is_installed() -> bool {
+    program().is_some()
+}
+
+/// Deletes the flows that use one of these addresses of ours, whichever end began them, and no other. Returns how many
+/// there were.
+///
+/// To be done when the new route is in the kernel: a flow that sends in between would be tracked again as before.
+///
+/// # Errors
+/// At the first command that fails; the flows deleted until then stay so.
+pub fn flush(addresses: &[IpAddr]) -> Result<u32, Failure> {
+    let program = program().ok_or(Failure::NotInstalled)?;
+    if addresses.is_empty() {
+        return Err(Failure::Failed(
+            "the old link has no address any more, so its flows cannot be told from others, and none was deleted"
+                .to_owned(),
+        ));
+    }
+    // An unspecified address would be a filter that every flow passes.
+    let of_no_link = |a: &&IpAddr| a.is_unspecified() || a.is_loopback() || a.is_multicast();
+    if let Some(address) = addresses.iter().find(of_no_link) {
+        return Err(Failure::Failed(format!("{address} is no link's address: no flow was deleted")));
+    }
+    let deadline = Instant::now() + TIME_LIMIT;
+    let mut flows = 0u32;
+    for address in addresses {
+        for place in PLACES_IN_A_FLOW {
+            flows = flows.saturating_add(delete(program, place, *address, deadline)?);
+        }
+    }
+    Ok(flows)
+}
+
+fn program() -> Option<&'static Path> {
+    PLACES.into_iter().map(Path::new).find(|path| path.exists())
+}
+
+fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Result<u32, Failure> {
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    let arguments = ["-D", "-f", family, place, &address.to_string()].map(str::to_owned);
+    let command = format!("conntrack {}", arguments.join(" "));
+    let finished = process::run(program, &arguments, deadline.saturating_duration_since(Instant::now()));
+    let finished = finished.map_err(|unfinished| {
+        Failure::Failed(match unfinished {
+            Unfinished::TimeLimit => format!(
+                "`{command}` and those before it did not end within {} and were given up; flows that still use \
+                 the old link end by themselves",
+                humantime::format_duration(TIME_LIMIT)
+            ),
+            Unfinished::Error(error) => {
+                format!("`{command}` could not be run ({}): {error}", program.display())
+            }
+        })
+    })?;
+    // Having found none it says so, and ends with exit code 1.
+    deleted(&finished.stderr).ok_or_else(|| {
+        let said = match finished.stderr.lines().last() {
+            Some(line) => line.chars().filter(|c| !c.is_control()).take(300).collect(),
+            None => "it said nothing".to_owned(),
+        };
+        let advice = match said.contains("Operation not permitted") {
+            true => "; deleting flows needs root (CAP_NET_ADMIN)",
+            false => "",
+        };
+        Failure::Failed(format!("`{command}` failed ({}): {said}{advice}", finished.status))
+    })
+}
+
+/// The number in "conntrack v1.4.7 (conntrack-tools): 2 flow entries have been deleted."
+fn deleted(said: &str) -> Option<u32> {
+    let before = said.lines().find_map(|line| line.split_once(" flow entries have been deleted"))?.0;
+    before.split_whitespace().last()?.parse().ok()
+}

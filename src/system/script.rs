@@ -1,0 +1,196 @@
+//! The admin's own scripts: told what is going on, and waited for, but not for ever.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::process::{self, Heard, Task, Unfinished};
+use super::trust;
+
+/// What every script finds in its environment.
+///
+/// HOME is root's, for programs that look for their settings there. The user database is not asked: it may be on the
+/// network, which is down just now. A system without the locale C.UTF-8 goes on with C.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LANG", "C.UTF-8"),
+    ("HOME", "/root"),
+];
+
+/// From SIGTERM, when the time is up, to SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How much of a script's output goes to the log: lines, and bytes of each.
+const LINES: u32 = 200;
+const LINE_LENGTH: usize = 1000;
+
+/// How a script ended. Shown as a clause: "exit code 0", "killed by signal 9", "killed after 60s".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Exit(i32),
+    /// By a signal (signal(7)) that was not ours.
+    Signal(i32),
+    /// It had not ended within its time, and was killed with everything it had started.
+    TimeLimit(Duration),
+}
+
+impl Ending {
+    pub fn success(self) -> bool {
+        self == Ending::Exit(0)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Ending::Exit(code) => write!(f, "exit code {code}"),
+            Ending::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Ending::TimeLimit(limit) => write!(f, "killed after {}", humantime::format_duration(*limit)),
+        }
+    }
+}
+
+/// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.
+///
+/// `environment` is added to PATH, LANG and HOME; all else is as in [`process::follow`]. When `limit` has passed, its
+/// process group gets SIGTERM, and two seconds later SIGKILL. A process that it leaves in the background goes on, but
+/// must have its output sent elsewhere: once the script has ended, the next line it writes meets SIGPIPE.
+///
+/// # Errors
+/// A sentence: somebody else may write it, or it could not be started, and the cure.
+pub fn run(
+    path: &Path,
+    arguments: &[String],
+    environment: &[(String, String)],
+    limit: Duration,
+) -> Result<Ending, String> {
+    trust::refuse_if_others_can_write(path, "script")?;
+    let own = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = [&own, environment].concat();
+    let task = Task {
+        program: path,
+        arguments,
+        environment: &environment,
+        heard: Heard::StdoutAndStderr,
+        limit,
+        grace: GRACE,
+    };
+    let mut output = Output::of(path);
+    let outcome = process::follow(&task, &mut |bytes| output.take(bytes));
+    output.finish();
+    match outcome {
+        Ok(status) => Ok(match (status.code(), status.signal()) {
+            (Some(code), _) => Ending::Exit(code),
+            (None, signal) => Ending::Signal(signal.unwrap_or_default()),
+        }),
+        Err(Unfinished::TimeLimit) => Ok(Ending::TimeLimit(limit)),
+        Err(Unfinished::Error(error)) => Err(explain(path, &error)),
+    }
+}
+
+/// A script's output on its way to the log.
+struct Output {
+    name: String,
+    line: Vec<u8>,
+    cut: bool,
+    shown: u32,
+    dropped: u64,
+}
+
+impl Output {
+    fn of(path: &Path) -> Output {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Output { name, line: Vec::new(), cut: false, shown: 0, dropped: 0 }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let room = LINE_LENGTH - self.line.len();
+            self.cut |= text.len() > room;
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            if text.len() < piece.len() {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        let text = text.trim_end();
+        if text.is_empty() {
+            // A blank line says nothing.
+        } else if self.shown == LINES {
+            self.dropped += 1;
+        } else {
+            // Nothing that would move a terminal's cursor.
+            let text: String = text.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+            log::info!("{}: {text}{}", self.name, if self.cut { " [cut]" } else { "" });
+            self.shown += 1;
+        }
+        self.line.clear();
+        self.cut = false;
+    }
+
+    fn finish(mut self) {
+        self.end_line();
+        if self.dropped > 0 {
+            log::info!("{}: {} more lines are not shown", self.name, self.dropped);
+        }
+    }
+}
+
+/// What execve(2)'s error means for this file.
+fn explain(path: &Path, error: &io::Error) -> String {
+    let script = path.display();
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return format!("the script {script} could not be run: {error}"),
+    };
+    let trouble = if metadata.is_dir() {
+        "it is a directory".to_owned()
+    } else if !metadata.is_file() {
+        "it is no regular file".to_owned()
+    } else if metadata.permissions().mode() & 0o111 == 0 {
+        format!("it is not executable; run `chmod 755 {script}`")
+    } else {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOEXEC) => {
+                "its first line names no interpreter; make it #!/bin/sh, or whichever it is written for"
+                    .to_owned()
+            }
+            Some(Errno::ENOENT) => no_interpreter(path),
+            Some(Errno::EACCES) => {
+                "its interpreter may not be executed, or its filesystem is mounted noexec".to_owned()
+            }
+            Some(Errno::ETXTBSY) => "somebody has it open for writing".to_owned(),
+            _ => error.to_string(),
+        }
+    };
+    format!("the script {script} could not be run: {trouble}")
+}
+
+/// The script is there, and the program that its first line names is not.
+fn no_interpreter(path: &Path) -> String {
+    let mut start = Vec::new();
+    // As much as the kernel reads of it (BINPRM_BUF_SIZE, linux/binfmts.h). What cannot be read is named by its absence.
+    let _ = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    let start = String::from_utf8_lossy(&start);
+    let line = start.split('\n').next().unwrap_or_default();
+    if line.ends_with('\r') {
+        return format!(
+            "its lines end with CR LF, as on Windows; run `sed -i 's/\\r$//' {}`",
+            path.display()
+        );
+    }
+    match line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next()) {
+        Some(interpreter) => format!("its first line names {interpreter}, which is not on this machine"),
+        None => "the loader that it is linked for is not on this machine".to_owned(),
+    }
+}
