@@ -12,5 +12,9 @@ pub mod kernel;
 pub mod ping;
 /// Children with a time limit.
 pub mod process;
+/// A mail on its way out.
+pub mod smtp;
+/// Messages that wait to be sent.
+pub mod spool;
 /// The lock and the state file.
 pub mod store;

@@ -1,13 +1,16 @@
 //! Child processes: no shell, absolute paths, a clean environment, a time limit on every one.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -40,13 +43,36 @@ impl From<io::Error> for Unfinished {
 
 /// Runs a program to its end. It gets an empty environment but for `LC_ALL=C`, nothing to read, and a process group of
 /// its own, which is killed when the time is up.
-pub fn run(program: &std::path::Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
+pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
+    run_on(Stdio::null(), program, arguments, limit)
+}
+
+/// The same, with something to read.
+pub fn run_with_input(
+    program: &Path,
+    arguments: &[String],
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished, Unfinished> {
+    // A file, not a pipe: nobody has to feed it, and a program that stops reading holds up nothing.
+    let mut file = File::from(memfd_create("wanfo-input", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    run_on(file.into(), program, arguments, limit)
+}
+
+fn run_on(
+    stdin: Stdio,
+    program: &Path,
+    arguments: &[String],
+    limit: Duration,
+) -> Result<Finished, Unfinished> {
     let deadline = Instant::now() + limit;
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)
