@@ -49,6 +49,13 @@ pub enum Command {
     /// Switch to the best link now, delay or hold notwithstanding
     Failback,
 
+    /// Send the mails that wait in the spool
+    ///
+    /// wanfo-deliver.path starts this when there is something to send; under cron, run it every minute. A mail that
+    /// cannot be sent is tried again after growing pauses for three days; one that the relay refuses for good is set
+    /// aside in spool/failed, with its words.
+    Deliver(Deliver),
+
     /// Take every route and rule of wanfo's out of the kernel
     ///
     /// Stop wanfo.timer first, or the next check puts them back.
@@ -110,6 +117,13 @@ pub struct ForceFailover {
     /// Stay until `wanfo failback`
     #[arg(long)]
     pub hold: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Deliver {
+    /// Send one mail to every recipient now and say how it went; the spool is left alone
+    #[arg(long)]
+    pub test: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@
 pub mod check;
 /// The configuration, checked and shown.
 mod config;
+/// Sending the mails that wait.
+mod deliver;
 /// Taking everything out again.
 mod down;
 /// A run with an admin's wish: `force-failover` and `failback`.
@@ -75,6 +77,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::History(arguments) => history::run(&config, &arguments),
         Command::ForceFailover(arguments) => force::failover(&config, &arguments),
         Command::Failback => force::failback(&config),
+        Command::Deliver(arguments) => deliver::run(&config, &arguments),
         Command::Down => down::run(&config),
         Command::Config(arguments) => config::run(&cli.config, &config, &arguments),
     }

@@ -23,6 +23,8 @@ pub mod report;
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
+/// A message on its way to the people.
+pub mod spool;
 /// What one run leaves to the next.
 pub mod state;
 /// How many bytes went over a link.

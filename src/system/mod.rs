@@ -20,6 +20,10 @@ pub mod ping;
 pub mod process;
 /// The admin's action and exit scripts.
 pub mod script;
+/// A mail on its way out.
+pub mod smtp;
+/// Messages that wait to be sent.
+pub mod spool;
 /// The lock and the state file.
 pub mod store;
 /// Who else could change a file that root obeys.

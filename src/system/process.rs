@@ -1,7 +1,8 @@
 //! Child processes: no shell, absolute paths, a clean environment, a time limit on every one.
 
 use std::ffi::{CString, c_char};
-use std::io::{self, PipeReader, Read};
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, setsid};
@@ -35,6 +37,8 @@ pub struct Task<'a> {
     pub arguments: &'a [String],
     /// All of it: nothing of ours is handed on.
     pub environment: &'a [(String, String)],
+    /// What it finds on its standard input.
+    pub input: &'a [u8],
     /// What of its words is heard.
     pub heard: Heard,
     pub limit: Duration,
@@ -71,12 +75,22 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs a program of the system to its end. Its environment is `LC_ALL=C`.
+/// Runs a program of the system to its end. Its environment is `LC_ALL=C`, and there is nothing to read.
 pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
+    run_with_input(program, arguments, &[], limit)
+}
+
+/// The same, with something to read.
+pub fn run_with_input(
+    program: &Path,
+    arguments: &[String],
+    input: &[u8],
+    limit: Duration,
+) -> Result<Finished, Unfinished> {
     let mut said = Vec::new();
     let environment = [("LC_ALL".to_owned(), "C".to_owned())];
     let (heard, grace) = (Heard::Stderr, Duration::ZERO);
-    let task = Task { program, arguments, environment: &environment, heard, limit, grace };
+    let task = Task { program, arguments, environment: &environment, input, heard, limit, grace };
     let status = follow(&task, &mut |bytes| {
         let room = OUTPUT_LIMIT.saturating_sub(said.len());
         said.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -86,7 +100,7 @@ pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Fini
 
 /// Runs a program to its end, and hands over what it says as it comes.
 ///
-/// It starts in `/`, in a session and process group of its own, with nothing to read, umask 022, every signal at its
+/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its
 /// default, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
 /// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
 pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
@@ -117,7 +131,7 @@ fn start(task: &Task) -> io::Result<Running> {
     set_nonblocking(pipe.as_fd())?;
     let image = Image::of(task)?;
     let mut command = Command::new(task.program);
-    command.current_dir("/").stdin(Stdio::null());
+    command.current_dir("/").stdin(input(task.input)?);
     match task.heard {
         Heard::Stderr => command.stdout(Stdio::null()),
         Heard::StdoutAndStderr => command.stdout(writer.try_clone()?),
@@ -134,6 +148,17 @@ fn start(task: &Task) -> io::Result<Running> {
             spawned => return Ok(Running { child: spawned?, pipe, open: true }),
         }
     }
+}
+
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    // A file, not a pipe: nobody has to feed it, and a program that stops reading holds up nothing.
+    let mut file = File::from(memfd_create("wanfo-input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// In the child: takes off what it has inherited.

@@ -77,6 +77,7 @@ pub fn run(
         program: path,
         arguments,
         environment: &environment,
+        input: &[],
         heard: Heard::StdoutAndStderr,
         limit,
         grace: GRACE,

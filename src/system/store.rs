@@ -22,12 +22,17 @@ const STATE_SET_ASIDE: &str = "state.json.bad";
 const LOCK_BEAT: Duration = Duration::from_millis(20);
 
 /// The state directory, locked. Only its holder can write.
-///
-/// The lock is on a file of its own, which is never replaced nor deleted: a lock on a file that is replaced excludes
-/// nobody. It goes with the process, and no child inherits it (O_CLOEXEC, which std sets on every file).
 pub struct Store {
     directory: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// An exclusive lock, for as long as it lives.
+///
+/// It is on a file of its own, which is never replaced nor deleted: a lock on a file that is replaced excludes nobody.
+/// It goes with the process, and no child inherits it (O_CLOEXEC, which std sets on every file).
+pub struct Lock {
+    _file: File,
 }
 
 /// Reads the state without the lock. It is replaced whole, so there is always one to read.
@@ -54,26 +59,8 @@ impl Store {
             anyhow::Error::from(error)
                 .context(format!("creating the directory {}{advice}", directory.display()))
         })?;
-        let path = directory.join(LOCK);
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(&path).map_err(
-                |error| {
-                    let advice = advice(&error);
-                    anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
-                },
-            )?;
-        let deadline = Instant::now() + patience;
-        loop {
-            match FileExt::try_lock_exclusive(&lock) {
-                Ok(()) => return Ok(Some(Store { directory: directory.to_owned(), _lock: lock })),
-                Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
-                Err(error) => return Err(error).with_context(|| format!("locking {}", path.display())),
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            thread::sleep(LOCK_BEAT);
-        }
+        let lock = Lock::take(&directory.join(LOCK), patience)?;
+        Ok(lock.map(|lock| Store { directory: directory.to_owned(), _lock: lock }))
     }
 
     /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
@@ -130,6 +117,31 @@ impl Store {
                 Err(error).with_context(|| format!("removing {}", path.display()))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Lock {
+    /// Takes the lock, waiting for at most `patience`; `None`: somebody else holds it still.
+    pub fn take(path: &Path, patience: Duration) -> Result<Option<Lock>> {
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path).map_err(
+                |error| {
+                    let advice = advice(&error);
+                    anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
+                },
+            )?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match FileExt::try_lock_exclusive(&file) {
+                Ok(()) => return Ok(Some(Lock { _file: file })),
+                Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => {}
+                Err(error) => return Err(error).with_context(|| format!("locking {}", path.display())),
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(LOCK_BEAT);
         }
     }
 }

@@ -1,0 +1,161 @@
+//! A message on its way to the people: who has it, when it is tried again, and how several become one mail.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::message::Message;
+
+/// The pauses after the first attempts; after later ones it is `LONGEST_PAUSE`.
+const PAUSES: [Duration; 5] = [
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+    Duration::from_secs(240),
+    Duration::from_secs(480),
+];
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// Three days of trying. Counted in attempts, since the wall clock of a router without a battery may jump by years
+/// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
+pub const MOST_ATTEMPTS: u32 = 293;
+
+/// One file of the spool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    #[serde(flatten)]
+    pub message: Message,
+    pub sent_to: Vec<String>,
+    pub refused: Vec<Refusal>,
+    /// How many were begun.
+    pub attempts: u32,
+    /// By the wall clock; `None`: at once.
+    pub next_attempt: Option<Timestamp>,
+}
+
+/// What will never be delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub to: String,
+    pub reason: String,
+}
+
+/// What one recipient gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The same for the same messages, so that a mailbox can tell a mail that was sent twice.
+    pub id: String,
+    /// One line.
+    pub subject: String,
+    pub text: String,
+}
+
+impl Waiting {
+    pub fn new(message: Message) -> Waiting {
+        Waiting { message, sent_to: Vec::new(), refused: Vec::new(), attempts: 0, next_attempt: None }
+    }
+
+    /// A next attempt further ahead than the longest pause was set by a clock that has been stepped since.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next_attempt.is_none_or(|next| next <= now || next.duration_since(now) > longest_pause())
+    }
+
+    /// Counts an attempt before it is made, so that one that is killed half way is not made again at once.
+    pub fn begin_attempt(&mut self, now: Timestamp) {
+        let pause = PAUSES.get(self.attempts as usize).copied().unwrap_or(LONGEST_PAUSE);
+        self.attempts = self.attempts.saturating_add(1);
+        self.next_attempt = now.checked_add(pause).ok();
+    }
+
+    pub fn is_owed_to(&self, recipient: &str) -> bool {
+        let sent = self.sent_to.iter().any(|to| to == recipient);
+        !sent && !self.refused.iter().any(|refusal| refusal.to == recipient)
+    }
+
+    pub fn is_settled(&self, recipients: &[String]) -> bool {
+        !recipients.iter().any(|recipient| self.is_owed_to(recipient))
+    }
+}
+
+/// The messages that wait for one recipient as one mail, in the order of time; `None` where there are none.
+pub fn join(mut messages: Vec<&Message>) -> Option<Mail> {
+    messages.sort_by_key(|message| (message.at, &message.id));
+    let newest = *messages.last()?;
+    let (subject, text) = match messages.len() {
+        1 => (one_line(&newest.subject), newest.text.clone()),
+        count => (format!("{} (and {} before)", one_line(&newest.subject), count - 1), chapters(&messages)),
+    };
+    Some(Mail { id: format!("{}.{}", newest.id, messages.len()), subject, text })
+}
+
+fn chapters(messages: &[&Message]) -> String {
+    let chapter = |message: &&Message| {
+        let heading = one_line(&message.subject);
+        format!("{heading}\n{}\n\n{}\n", "=".repeat(heading.chars().count()), message.text.trim_end())
+    };
+    messages.iter().map(chapter).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Whatever would end the line, and with it a header or a log line, becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
+}
+
+fn longest_pause() -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(LONGEST_PAUSE.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, at: i64, subject: &str, text: &str) -> Message {
+        let at = Timestamp::from_second(at).unwrap();
+        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn attempts_grow_apart_and_end_after_three_days() {
+        let start = Timestamp::from_second(1_795_000_000).unwrap();
+        let mut waiting = Waiting::new(message("a", 0, "", ""));
+        let mut now = start;
+        let mut after = Vec::new();
+        while waiting.attempts < MOST_ATTEMPTS {
+            assert!(waiting.is_due(now));
+            after.push(now.duration_since(start).as_secs());
+            waiting.begin_attempt(now);
+            now = waiting.next_attempt.unwrap();
+        }
+        assert_eq!(after[..7], [0, 30, 90, 210, 450, 930, 1830]);
+        assert_eq!(after.last(), Some(&(3 * 24 * 3600 + 30)));
+    }
+
+    #[test]
+    fn a_stepped_clock_holds_nothing_back() {
+        let now = Timestamp::from_second(1_795_000_000).unwrap();
+        let mut waiting = Waiting::new(message("a", 0, "", ""));
+        waiting.begin_attempt(now);
+        let seconds = |seconds| now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        assert!(!waiting.is_due(now));
+        assert!(!waiting.is_due(seconds(29)));
+        assert!(waiting.is_due(seconds(30)));
+        assert!(!waiting.is_due(seconds(-800)));
+        assert!(waiting.is_due(seconds(-3600)), "the clock was set back an hour");
+        assert!(waiting.is_due(Timestamp::MIN) && waiting.is_due(Timestamp::MAX));
+    }
+
+    #[test]
+    fn what_waited_is_told_in_the_order_of_time() {
+        let [one, two] = [message("b", 1, "Down", "no answer\n"), message("a", 2, "Up\r\nBcc: x", "back\n")];
+        assert_eq!(join(vec![]), None);
+        let alone = join(vec![&two]).unwrap();
+        assert_eq!((alone.subject.as_str(), alone.text.as_str()), ("Up  Bcc: x", "back\n"));
+        let both = join(vec![&two, &one]).unwrap();
+        assert_eq!(both.subject, "Up  Bcc: x (and 1 before)");
+        assert_eq!(both.text, "Down\n====\n\nno answer\n\n\nUp  Bcc: x\n==========\n\nback\n");
+    }
+}
