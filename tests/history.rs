@@ -114,8 +114,8 @@ fn records_add_up_to_a_summary_of_each_link() {
     ];
     let mut stepped = two_outages.clone();
     // The clock was found to be 30 years behind at second 150.
-    stepped[..3].iter_mut().for_each(|record| record.at = record.at - seconds(946_684_800));
-    let cases: [(&str, Vec<Record>, Present, Option<Timestamp>, [&str; 3]); 9] = [
+    stepped[..3].iter_mut().for_each(|record| record.at -= seconds(946_684_800));
+    let cases = [
         (
             "two outages",
             two_outages.clone(),
