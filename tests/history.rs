@@ -212,6 +212,39 @@ fn records_add_up_to_a_summary_of_each_link() {
             ],
         ),
         (
+            "the record of a new boot was lost: nothing is known of the time before it all the same",
+            vec![
+                monday(10, started("fibre")),
+                monday(110, down("lte")),
+                tuesday(50, down("cable")),
+                tuesday(80, up("cable")),
+            ],
+            present(TUESDAY, 180),
+            None,
+            [
+                "fibre up 100/100 active 100 outages 0 longest - bytes 0",
+                "cable up 200/230 active 0 outages 1 longest 30 bytes 0",
+                "lte up 100/100 active 0 outages 1 longest 0 or more bytes 0",
+            ],
+        ),
+        (
+            "the state was lost within a boot: nothing is known of the time before",
+            vec![
+                monday(10, started("fibre")),
+                monday(110, down("lte")),
+                monday(610, started("fibre")),
+                monday(620, down("cable")),
+                monday(630, down("cable")),
+            ],
+            Present { last_run: None, ..present(MONDAY, 1010) },
+            Some(wall("2026-11-23T00:01:50Z")),
+            [
+                "fibre up 20/20 active 20 outages 0 longest - bytes 0",
+                "cable up 10/20 active 0 outages 1 longest 10 or more bytes 0",
+                "lte up 20/20 active 0 outages 1 longest 0 or more bytes 0",
+            ],
+        ),
+        (
             "the beginning is missing: a link is known from its own first record on",
             two_outages[1..].to_vec(),
             present(MONDAY, 1010),
