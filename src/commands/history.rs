@@ -1,4 +1,6 @@
-use anyhow::Result;
+use std::io::{ErrorKind, Write, stdout};
+
+use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
 use super::Exit;
@@ -36,9 +38,14 @@ pub fn run(config: &Config, arguments: &cli::History) -> Result<Exit> {
     let links: Vec<String> = config.links.iter().map(|link| link.name.clone()).collect();
     let present = Present { boot_id: &boot_id, now, last_run };
     let account = history::account(&records, &links, &present, since);
-    match arguments.format {
-        Format::Text => print!("{}", report::history_text(account.as_ref(), &zone)),
-        Format::Json => print!("{}", report::history_json(account.as_ref())),
+    let text = match arguments.format {
+        Format::Text => report::history_text(account.as_ref(), &zone),
+        Format::Json => report::history_json(account.as_ref()),
+    };
+    match stdout().write_all(text.as_bytes()) {
+        // A pager or `head` that has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("writing the history to stdout")?,
     }
     Ok(Exit::Done)
 }

@@ -12,7 +12,7 @@ use crate::core::history::{Account, Entry, Happening, LinkSummary, Span, Standin
 /// Every terminal has these columns.
 const WIDTH: usize = 80;
 /// Where the columns of an entry begin.
-const WHAT: usize = 10;
+const WHAT: usize = 11;
 const LASTED: usize = 52;
 const BYTES: usize = 68;
 
@@ -49,15 +49,16 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
         let header = format!("{:WHAT$}{:lasted$}{:bytes$}over backup", "", "", "lasted");
         writeln!(page, "{header}")?;
     }
-    let mut day = None;
+    let (mut day, mut before) = (None, None);
     for entry in &account.entries {
         let at = entry.at.to_zoned(zone.clone());
         // The offset is a part of it: when the clocks go back, one day has some hours twice.
         let of_entry = (at.date(), at.offset());
         if day.replace(of_entry) != Some(of_entry) {
-            writeln!(page, "{}", at.strftime("%a %Y-%m-%d, %Z (UTC%:z)"))?;
+            writeln!(page, "\n{}", at.strftime("%a %Y-%m-%d, %Z (UTC%:z)"))?;
         }
-        write_entry(&mut page, entry, &at.strftime("%H:%M:%S").to_string())?;
+        write_entry(&mut page, entry, before, &at.strftime("%H:%M:%S").to_string())?;
+        before = Some(entry);
     }
     writeln!(page)?;
     write_summary(&mut page, account, zone)?;
@@ -71,11 +72,11 @@ fn told_standing(standing: &Standing) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-fn write_entry(page: &mut String, entry: &Entry, time: &str) -> std::fmt::Result {
-    let what = wrapped(&what(entry), LASTED - WHAT - 2);
+fn write_entry(page: &mut String, entry: &Entry, before: Option<&Entry>, time: &str) -> std::fmt::Result {
+    let width = if entry.lasted.is_some() { LASTED - 2 } else { WIDTH } - WHAT;
     let lasted = entry.lasted.map_or(String::new(), told);
     let over = entry.backup_bytes.map_or(String::new(), bytes);
-    for (index, line) in what.iter().enumerate() {
+    for (index, line) in wrapped(&what(entry), width).iter().enumerate() {
         let (what, bytes) = (LASTED - WHAT, BYTES - LASTED);
         let row = match index {
             0 => format!("{:WHAT$}{line:what$}{lasted:bytes$}{over}", format!(" {time}")),
@@ -83,39 +84,42 @@ fn write_entry(page: &mut String, entry: &Entry, time: &str) -> std::fmt::Result
         };
         writeln!(page, "{}", row.trim_end())?;
     }
-    details(entry).iter().try_for_each(|detail| write_wrapped(page, WHAT + 2, detail))
+    details(entry, before).iter().try_for_each(|detail| {
+        // What goes on is indented further, or one command would read as two.
+        let lines = wrapped(detail, WIDTH - WHAT - 4).join(&format!("\n{:1$}", "", WHAT + 4));
+        writeln!(page, "{:1$}{lines}", "", WHAT + 2)
+    })
 }
 
 fn what(entry: &Entry) -> String {
-    let by_hand = |forced| if forced { " by hand" } else { "" };
     match &entry.record.happening {
         Happening::Started { active, .. } => format!(
             "started {} after boot, {active} active",
             time(Duration::from_millis(entry.record.boot_ms.0))
         ),
-        Happening::Switched { from, to, forced, .. } => format!("switch{} {from} -> {to}", by_hand(*forced)),
+        Happening::Switched { from, to, .. } => format!("switch {from} -> {to}"),
         Happening::LinkDown { link, .. } => format!("{link} DOWN"),
         Happening::LinkUp { link } => match entry.after {
             Some(outage) => format!("{link} up after {}", time(outage)),
             None => format!("{link} up"),
         },
-        Happening::Script { state, .. } => format!("script {state}"),
+        Happening::Script { path, state, outcome } => format!("script {path} {state}: {outcome}"),
         Happening::Repaired { changes } if changes.len() == 1 => "repaired a route or rule".to_owned(),
         Happening::Repaired { changes } => format!("repaired {} routes and rules", changes.len()),
     }
 }
 
 /// What stands below it, line by line.
-fn details(entry: &Entry) -> Vec<String> {
+fn details(entry: &Entry, before: Option<&Entry>) -> Vec<String> {
     match &entry.record.happening {
         Happening::Started { .. } => {
             let unknown = entry.unknown_before.filter(|unknown| *unknown > Duration::ZERO);
             let line = |unknown| format!("nothing is known of the {} before", time(unknown));
             unknown.map(line).into_iter().collect()
         }
+        Happening::Switched { reason, .. } if is_told(reason, before) => Vec::new(),
         Happening::Switched { reason, .. } | Happening::LinkDown { reason, .. } => vec![reason.clone()],
-        Happening::LinkUp { .. } => Vec::new(),
-        Happening::Script { path, outcome, .. } => vec![format!("{path}: {outcome}")],
+        Happening::LinkUp { .. } | Happening::Script { .. } => Vec::new(),
         Happening::Repaired { changes } => {
             let mut lines: Vec<String> = changes.iter().take(REPAIRS_SHOWN).cloned().collect();
             if changes.len() > REPAIRS_SHOWN {
@@ -126,6 +130,14 @@ fn details(entry: &Entry) -> Vec<String> {
             }
             lines
         }
+    }
+}
+
+/// Most switches follow at once from a link that went down, whose line has said why.
+fn is_told(reason: &str, before: Option<&Entry>) -> bool {
+    match before.map(|entry| &entry.record.happening) {
+        Some(Happening::LinkDown { link, reason: outage }) => *reason == format!("{link} is down: {outage}"),
+        _ => false,
     }
 }
 
