@@ -35,6 +35,7 @@ pub struct Task<'a> {
     pub arguments: &'a [String],
     /// All of it: nothing of ours is handed on.
     pub environment: &'a [(String, String)],
+    pub stdin: Stdio,
     /// What of its words is heard.
     pub heard: Heard,
     pub limit: Duration,
@@ -71,13 +72,22 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs a program of the system to its end. Its environment is `LC_ALL=C`.
+/// Runs a program of the system to its end. Its environment is `LC_ALL=C`, and there is nothing for it to read.
 pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
+    run_on(Stdio::null(), program, arguments, limit)
+}
+
+fn run_on(
+    stdin: Stdio,
+    program: &Path,
+    arguments: &[String],
+    limit: Duration,
+) -> Result<Finished, Unfinished> {
     let mut said = Vec::new();
     let environment = [("LC_ALL".to_owned(), "C".to_owned())];
-    let (heard, grace) = (Heard::Stderr, Duration::ZERO);
-    let task = Task { program, arguments, environment: &environment, heard, limit, grace };
-    let status = follow(&task, &mut |bytes| {
+    let (environment, heard, grace) = (&environment, Heard::Stderr, Duration::ZERO);
+    let task = Task { program, arguments, environment, stdin, heard, limit, grace };
+    let status = follow(task, &mut |bytes| {
         let room = OUTPUT_LIMIT.saturating_sub(said.len());
         said.extend_from_slice(&bytes[..bytes.len().min(room)]);
     })?;
@@ -86,16 +96,17 @@ pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Fini
 
 /// Runs a program to its end, and hands over what it says as it comes.
 ///
-/// It starts in `/`, in a session and process group of its own, with nothing to read, umask 022, every signal at its
+/// It starts in `/`, in a session and process group of its own, with umask 022, every signal at its
 /// default, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
 /// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
-pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
+pub fn follow(task: Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
     let deadline = Instant::now() + task.limit;
+    let grace = task.grace;
     let mut running = start(task)?;
     match running.watch(deadline, hear) {
         Ok(Some(status)) => Ok(status),
         Ok(None) => {
-            running.end(task.grace, hear);
+            running.end(grace, hear);
             Err(Unfinished::TimeLimit)
         }
         Err(error) => {
@@ -112,12 +123,12 @@ struct Running {
     open: bool,
 }
 
-fn start(task: &Task) -> io::Result<Running> {
+fn start(task: Task) -> io::Result<Running> {
     let (pipe, writer) = io::pipe()?;
     set_nonblocking(pipe.as_fd())?;
-    let image = Image::of(task)?;
+    let image = Image::of(&task)?;
     let mut command = Command::new(task.program);
-    command.current_dir("/").stdin(Stdio::null());
+    command.current_dir("/").stdin(task.stdin);
     match task.heard {
         Heard::Stderr => command.stdout(Stdio::null()),
         Heard::StdoutAndStderr => command.stdout(writer.try_clone()?),

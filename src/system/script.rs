@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -77,12 +78,13 @@ pub fn run(
         program: path,
         arguments,
         environment: &environment,
+        stdin: Stdio::null(),
         heard: Heard::StdoutAndStderr,
         limit,
         grace: GRACE,
     };
     let mut output = Output::of(path);
-    let outcome = process::follow(&task, &mut |bytes| output.take(bytes));
+    let outcome = process::follow(task, &mut |bytes| output.take(bytes));
     output.finish();
     match outcome {
         Ok(status) => Ok(match (status.code(), status.signal()) {

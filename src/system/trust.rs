@@ -35,7 +35,7 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
     let mut ahead: Vec<OsString> = steps(&path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
-    trusted.judge(&here, &metadata(&here).map_err(&refuse)?, ahead.is_empty()).map_err(&refuse)?;
+    trusted.judge(&here, &metadata(&here).map_err(&refuse)?).map_err(&refuse)?;
     while let Some(step) = ahead.pop() {
         if step == ".." {
             here.pop();
@@ -43,7 +43,7 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
         }
         here.push(step);
         let metadata = metadata(&here).map_err(&refuse)?;
-        trusted.judge(&here, &metadata, ahead.is_empty()).map_err(&refuse)?;
+        trusted.judge(&here, &metadata).map_err(&refuse)?;
         if !metadata.is_symlink() {
             continue;
         }
@@ -88,8 +88,8 @@ impl Trusted {
         Trusted { caller: geteuid().as_raw(), unmapped: unmapped_owner() }
     }
 
-    /// Whether others can change this step of a path; `last`: it is the file itself.
-    fn judge(&self, path: &Path, metadata: &Metadata, last: bool) -> Result<(), String> {
+    /// Whether others can change this step of a path.
+    fn judge(&self, path: &Path, metadata: &Metadata) -> Result<(), String> {
         let shown = path.display();
         let owner = metadata.uid();
         if owner != 0 && owner != self.caller && Some(owner) != self.unmapped {
@@ -99,7 +99,7 @@ impl Trusted {
         let mode = metadata.mode();
         // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and the owner
         // of what comes next is asked for as well.
-        if metadata.is_symlink() || metadata.is_dir() && !last && mode & STICKY != 0 {
+        if metadata.is_symlink() || metadata.is_dir() && mode & STICKY != 0 {
             return Ok(());
         }
         let (who, chmod) = match (mode & GROUP_WRITE != 0, mode & OTHERS_WRITE != 0) {
