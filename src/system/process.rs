@@ -1,7 +1,8 @@
 //! Child processes: no shell, absolute paths, a clean environment, a time limit on every one.
 
 use std::ffi::{CString, c_char};
-use std::io::{self, PipeReader, Read};
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, setsid};
@@ -23,8 +25,8 @@ const OUTPUT_LIMIT: usize = 64 * 1024;
 /// How long to sleep between two looks at a child that has closed its output and not yet ended.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// How long a program that somebody has open for writing is tried again, and how often. An editor or a copy is done by
-/// then; and a fork elsewhere in this process may hold the file open until its exec.
+/// How long a program that somebody has open for writing is tried again, and how often. An editor or a copy
+/// is done by then; and a fork elsewhere in this process may hold the file open until its exec.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 const BUSY_BEAT: Duration = Duration::from_millis(20);
 
@@ -35,7 +37,8 @@ pub struct Task<'a> {
     pub arguments: &'a [String],
     /// All of it: nothing of ours is handed on.
     pub environment: &'a [(String, String)],
-    pub stdin: Stdio,
+    /// What it finds on its standard input.
+    pub input: &'a [u8],
     /// What of its words is heard.
     pub heard: Heard,
     pub limit: Duration,
@@ -72,22 +75,23 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs a program of the system to its end. Its environment is `LC_ALL=C`, and there is nothing for it to read.
+/// Runs a program of the system to its end. Its environment is `LC_ALL=C`, and there is nothing to read.
 pub fn run(program: &Path, arguments: &[String], limit: Duration) -> Result<Finished, Unfinished> {
-    run_on(Stdio::null(), program, arguments, limit)
+    run_with_input(program, arguments, &[], limit)
 }
 
-fn run_on(
-    stdin: Stdio,
+/// The same, with something to read.
+pub fn run_with_input(
     program: &Path,
     arguments: &[String],
+    input: &[u8],
     limit: Duration,
 ) -> Result<Finished, Unfinished> {
     let mut said = Vec::new();
     let environment = [("LC_ALL".to_owned(), "C".to_owned())];
-    let (environment, heard, grace) = (&environment, Heard::Stderr, Duration::ZERO);
-    let task = Task { program, arguments, environment, stdin, heard, limit, grace };
-    let status = follow(task, &mut |bytes| {
+    let (heard, grace) = (Heard::Stderr, Duration::ZERO);
+    let task = Task { program, arguments, environment: &environment, input, heard, limit, grace };
+    let status = follow(&task, &mut |bytes| {
         let room = OUTPUT_LIMIT.saturating_sub(said.len());
         said.extend_from_slice(&bytes[..bytes.len().min(room)]);
     })?;
@@ -96,17 +100,16 @@ fn run_on(
 
 /// Runs a program to its end, and hands over what it says as it comes.
 ///
-/// It starts in `/`, in a session and process group of its own, with umask 022, every signal at its
+/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its
 /// default, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
 /// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
-pub fn follow(task: Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
+pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
     let deadline = Instant::now() + task.limit;
-    let grace = task.grace;
     let mut running = start(task)?;
     match running.watch(deadline, hear) {
         Ok(Some(status)) => Ok(status),
         Ok(None) => {
-            running.end(grace, hear);
+            running.end(task.grace, hear);
             Err(Unfinished::TimeLimit)
         }
         Err(error) => {
@@ -123,12 +126,12 @@ struct Running {
     open: bool,
 }
 
-fn start(task: Task) -> io::Result<Running> {
+fn start(task: &Task) -> io::Result<Running> {
     let (pipe, writer) = io::pipe()?;
     set_nonblocking(pipe.as_fd())?;
-    let image = Image::of(&task)?;
+    let image = Image::of(task)?;
     let mut command = Command::new(task.program);
-    command.current_dir("/").stdin(task.stdin);
+    command.current_dir("/").stdin(input(task.input)?);
     match task.heard {
         Heard::Stderr => command.stdout(Stdio::null()),
         Heard::StdoutAndStderr => command.stdout(writer.try_clone()?),
@@ -147,18 +150,29 @@ fn start(task: Task) -> io::Result<Running> {
     }
 }
 
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    // A file, not a pipe: nobody has to feed it, and a program that stops reading holds up nothing.
+    let mut file = File::from(memfd_create("wanfo-input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 /// In the child: takes off what it has inherited.
 fn wash() -> io::Result<()> {
     setsid()?;
     umask(Mode::from_bits_truncate(0o022));
-    // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two numbers
-    // that it keeps for itself, and the kernel those of SIGKILL and SIGSTOP.
+    // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two
+    // numbers that it keeps for itself, and the kernel those of SIGKILL and SIGSTOP.
     for signal in 1..=64 {
         // SAFETY: a bare system call, and no handler of ours is lost: exec would have reset it.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever started us left
-    // open. A kernel before 5.11 refuses; then these few go on to the child.
+    // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever
+    // started us left open. A kernel before 5.11 refuses; then these few go on to the child.
     // SAFETY: a bare system call; it closes nothing before exec, so std's own pipe goes on working.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -166,8 +180,8 @@ fn wash() -> io::Result<()> {
     Ok(())
 }
 
-/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that the kernel
-/// does not know to /bin/sh.
+/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that
+/// the kernel does not know to /bin/sh.
 struct Image {
     program: CString,
     arguments: Vec<*const c_char>,
@@ -218,7 +232,8 @@ impl Running {
             }
             self.listen(hear)?;
             if let Some(status) = self.child.try_wait()? {
-                // A process that it left behind may keep the pipe open for ever; what is in it now is all we want.
+                // A process that it left behind may keep the pipe open for ever; what is in it now is all we
+                // want.
                 self.listen(hear)?;
                 return Ok(Some(status));
             }
@@ -239,7 +254,8 @@ impl Running {
             let deadline = Instant::now() + grace;
             let _ = killpg(group, Signal::SIGTERM);
             let _ = self.watch(deadline, hear);
-            // The child is gone, or the time is up. Its number is nobody else's while a member of the group lives.
+            // The child is gone, or the time is up. Its number is nobody else's while a member of the group
+            // lives.
             while killpg(group, None).is_ok() && Instant::now() < deadline {
                 sleep(Duration::from_millis(10));
             }
@@ -251,8 +267,8 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we read does
-    /// not keep us from looking at the time.
+    /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we
+    /// read does not keep us from looking at the time.
     fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut buffer = [0; 4096];
         for _ in 0..16 {

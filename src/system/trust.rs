@@ -15,15 +15,17 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Refuses a file that somebody besides root and the calling user can change, or replace by way of any folder on the path
-/// to it, symbolic links and what they lead to included. `what` it is ("script") goes into the sentence.
+/// Refuses a file that somebody besides root and the calling user can change, or replace by way of any folder
+/// on the path to it, symbolic links and what they lead to included. `what` it is ("script") goes into the
+/// sentence.
 ///
-/// Owned by root or the caller, and written by its owner alone: that is asked of every step. The group may not write, not
-/// even root's: who is in a group is for the user database to say, which may be on the network, and the cure is one
-/// chmod. With an access list the group's bits show its mask, the most that anybody named there may do (acl(5)).
+/// Owned by root or the caller, and written by its owner alone: that is asked of every step. The group may
+/// not write, not even root's: who is in a group is for the user database to say, which may be on the
+/// network, and the cure is one chmod. With an access list the group's bits show its mask, the most that
+/// anybody named there may do (acl(5)).
 ///
-/// The file is opened by its path after this look. What could change in between could only be changed by those who were
-/// found able to, and these are trusted.
+/// The file is opened by its path after this look. What could change in between could only be changed by
+/// those who were found able to, and these are trusted.
 ///
 /// # Errors
 /// A sentence with the path and the `chmod` or `chown` that cures it.
@@ -53,7 +55,8 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
         }
         let target = fs::read_link(&here)
             .map_err(|error| refuse(format!("{} cannot be read: {error}", here.display())))?;
-        // /dev/stdin and the like lead to a pipe that has no name: whoever started us holds it (proc_pid_fd(5)).
+        // /dev/stdin and the like lead to a pipe that has no name: whoever started us holds it
+        // (proc_pid_fd(5)).
         if here.starts_with("/proc") && target.to_string_lossy().starts_with("pipe:[") {
             return Ok(());
         }
@@ -97,8 +100,8 @@ impl Trusted {
             return Err(format!("{shown} belongs to user {owner}; run `{chown} root {shown}`"));
         }
         let mode = metadata.mode();
-        // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and the owner
-        // of what comes next is asked for as well.
+        // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and
+        // the owner of what comes next is asked for as well.
         if metadata.is_symlink() || metadata.is_dir() && mode & STICKY != 0 {
             return Ok(());
         }
@@ -113,8 +116,8 @@ impl Trusted {
 }
 
 /// The owner that files of users outside this user namespace appear to have, where it does not map everybody
-/// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says nothing here. The
-/// modes are asked all the same.
+/// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says
+/// nothing here. The modes are asked all the same.
 fn unmapped_owner() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let mapped: u64 =
