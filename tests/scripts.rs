@@ -580,8 +580,8 @@ fn an_interface_has_a_count_of_bytes() {
     assert_eq!(counters::bytes("nothing0"), None);
 }
 
-/// A lab whose router has static `snat` on both lines, and whose second provider, as any, drops what has a source address
-/// of the first.
+/// A lab whose router has static `snat` on both lines, and whose second provider, as any, drops what has a
+/// source address of the first.
 fn lab_with_snat() -> Lab {
     let lab = Lab::new(2, "/nonexistent");
     let mut nat = "table inet lab { chain out { type nat hook postrouting priority srcnat;\n".to_owned();

@@ -13,8 +13,8 @@ const PLACES: [&str; 4] = ["/usr/sbin/conntrack", "/sbin/conntrack", "/usr/bin/c
 /// For all that one `flush` does. A table of 100,000 flows takes a tenth of a second.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where a flow may carry an address of ours (conntrack(8)): the router's own flows, those from outside to it (port
-/// forwards among them), and those of the LAN behind SNAT or masquerade, whose answers come to it.
+/// Where a flow may carry an address of ours (conntrack(8)): the router's own flows, those from outside to it
+/// (port forwards among them), and those of the LAN behind SNAT or masquerade, whose answers come to it.
 const PLACES_IN_A_FLOW: [&str; 3] = ["--orig-src", "--orig-dst", "--reply-dst"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +41,11 @@ pub fn is_installed() -> bool {
     program().is_some()
 }
 
-/// Deletes the flows that use one of these addresses of ours, whichever end began them, and no other. Returns how many
-/// there were.
+/// Deletes the flows that use one of these addresses of ours, whichever end began them, and no other. Returns
+/// how many there were.
 ///
-/// To be done when the new route is in the kernel: a flow that sends in between would be tracked again as before.
+/// To be done when the new route is in the kernel: a flow that sends in between would be tracked again as
+/// before.
 ///
 /// # Errors
 /// At the first command that fails; the flows deleted until then stay so.

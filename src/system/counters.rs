@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// Bytes that the interface has received and sent since it was made (ABI/testing/sysfs-class-net-statistics in the
-/// kernel's documentation); `None`: it is not there.
+/// Bytes that the interface has received and sent since it was made (ABI/testing/sysfs-class-net-statistics
+/// in the kernel's documentation); `None`: it is not there.
 ///
 /// Our network namespace's interfaces, where /sys was mounted in it. No interface name has a slash in it.
 pub fn bytes(interface: &str) -> Option<u64> {

@@ -25,8 +25,8 @@ const OUTPUT_LIMIT: usize = 64 * 1024;
 /// How long to sleep between two looks at a child that has closed its output and not yet ended.
 const GLANCE: Duration = Duration::from_millis(1);
 
-/// How long a program that somebody has open for writing is tried again, and how often. An editor or a copy is done by
-/// then; and a fork elsewhere in this process may hold the file open until its exec.
+/// How long a program that somebody has open for writing is tried again, and how often. An editor or a copy
+/// is done by then; and a fork elsewhere in this process may hold the file open until its exec.
 const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 const BUSY_BEAT: Duration = Duration::from_millis(20);
 
@@ -165,14 +165,14 @@ fn input(bytes: &[u8]) -> io::Result<Stdio> {
 fn wash() -> io::Result<()> {
     setsid()?;
     umask(Mode::from_bits_truncate(0o022));
-    // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two numbers
-    // that it keeps for itself, and the kernel those of SIGKILL and SIGSTOP.
+    // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two
+    // numbers that it keeps for itself, and the kernel those of SIGKILL and SIGSTOP.
     for signal in 1..=64 {
         // SAFETY: a bare system call, and no handler of ours is lost: exec would have reset it.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever started us left
-    // open. A kernel before 5.11 refuses; then these few go on to the child.
+    // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever
+    // started us left open. A kernel before 5.11 refuses; then these few go on to the child.
     // SAFETY: a bare system call; it closes nothing before exec, so std's own pipe goes on working.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -180,8 +180,8 @@ fn wash() -> io::Result<()> {
     Ok(())
 }
 
-/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that the kernel
-/// does not know to /bin/sh.
+/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that
+/// the kernel does not know to /bin/sh.
 struct Image {
     program: CString,
     arguments: Vec<*const c_char>,
@@ -232,7 +232,8 @@ impl Running {
             }
             self.listen(hear)?;
             if let Some(status) = self.child.try_wait()? {
-                // A process that it left behind may keep the pipe open for ever; what is in it now is all we want.
+                // A process that it left behind may keep the pipe open for ever; what is in it now is all we
+                // want.
                 self.listen(hear)?;
                 return Ok(Some(status));
             }
@@ -253,7 +254,8 @@ impl Running {
             let deadline = Instant::now() + grace;
             let _ = killpg(group, Signal::SIGTERM);
             let _ = self.watch(deadline, hear);
-            // The child is gone, or the time is up. Its number is nobody else's while a member of the group lives.
+            // The child is gone, or the time is up. Its number is nobody else's while a member of the group
+            // lives.
             while killpg(group, None).is_ok() && Instant::now() < deadline {
                 sleep(Duration::from_millis(10));
             }
@@ -265,8 +267,8 @@ impl Running {
         let _ = self.child.wait();
     }
 
-    /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we read does
-    /// not keep us from looking at the time.
+    /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we
+    /// read does not keep us from looking at the time.
     fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut buffer = [0; 4096];
         for _ in 0..16 {

@@ -15,8 +15,8 @@ use super::trust;
 
 /// What every script finds in its environment.
 ///
-/// HOME is root's, for programs that look for their settings there. The user database is not asked: it may be on the
-/// network, which is down just now. A system without the locale C.UTF-8 goes on with C.
+/// HOME is root's, for programs that look for their settings there. The user database is not asked: it may be
+/// on the network, which is down just now. A system without the locale C.UTF-8 goes on with C.
 const ENVIRONMENT: [(&str, &str); 3] = [
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("LANG", "C.UTF-8"),
@@ -58,9 +58,10 @@ impl fmt::Display for Ending {
 
 /// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.
 ///
-/// `environment` is added to PATH, LANG and HOME; all else is as in [`process::follow`]. When `limit` has passed, its
-/// process group gets SIGTERM, and two seconds later SIGKILL. A process that it leaves in the background goes on, but
-/// must have its output sent elsewhere: once the script has ended, the next line it writes meets SIGPIPE.
+/// `environment` is added to PATH, LANG and HOME; all else is as in [`process::follow`]. When `limit` has
+/// passed, its process group gets SIGTERM, and two seconds later SIGKILL. A process that it leaves in the
+/// background goes on, but must have its output sent elsewhere: once the script has ended, the next line it
+/// writes meets SIGPIPE.
 ///
 /// # Errors
 /// A sentence: somebody else may write it, or it could not be started, and the cure.
@@ -180,7 +181,8 @@ fn explain(path: &Path, error: &io::Error) -> String {
 /// The script is there, and the program that its first line names is not.
 fn no_interpreter(path: &Path) -> String {
     let mut start = Vec::new();
-    // As much as the kernel reads of it (BINPRM_BUF_SIZE, linux/binfmts.h). What cannot be read is named by its absence.
+    // As much as the kernel reads of it (BINPRM_BUF_SIZE, linux/binfmts.h). What cannot be read is named by
+    // its absence.
     let _ = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
     let start = String::from_utf8_lossy(&start);
     let line = start.split('\n').next().unwrap_or_default();

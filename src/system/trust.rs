@@ -15,15 +15,17 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Refuses a file that somebody besides root and the calling user can change, or replace by way of any folder on the path
-/// to it, symbolic links and what they lead to included. `what` it is ("script") goes into the sentence.
+/// Refuses a file that somebody besides root and the calling user can change, or replace by way of any folder
+/// on the path to it, symbolic links and what they lead to included. `what` it is ("script") goes into the
+/// sentence.
 ///
-/// Owned by root or the caller, and written by its owner alone: that is asked of every step. The group may not write, not
-/// even root's: who is in a group is for the user database to say, which may be on the network, and the cure is one
-/// chmod. With an access list the group's bits show its mask, the most that anybody named there may do (acl(5)).
+/// Owned by root or the caller, and written by its owner alone: that is asked of every step. The group may
+/// not write, not even root's: who is in a group is for the user database to say, which may be on the
+/// network, and the cure is one chmod. With an access list the group's bits show its mask, the most that
+/// anybody named there may do (acl(5)).
 ///
-/// The file is opened by its path after this look. What could change in between could only be changed by those who were
-/// found able to, and these are trusted.
+/// The file is opened by its path after this look. What could change in between could only be changed by
+/// those who were found able to, and these are trusted.
 ///
 /// # Errors
 /// A sentence with the path and the `chmod` or `chown` that cures it.
@@ -35,7 +37,7 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
     let mut ahead: Vec<OsString> = steps(&path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
-    trusted.judge(&here, &metadata(&here).map_err(&refuse)?, ahead.is_empty()).map_err(&refuse)?;
+    trusted.judge(&here, &metadata(&here).map_err(&refuse)?).map_err(&refuse)?;
     while let Some(step) = ahead.pop() {
         if step == ".." {
             here.pop();
@@ -43,7 +45,7 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
         }
         here.push(step);
         let metadata = metadata(&here).map_err(&refuse)?;
-        trusted.judge(&here, &metadata, ahead.is_empty()).map_err(&refuse)?;
+        trusted.judge(&here, &metadata).map_err(&refuse)?;
         if !metadata.is_symlink() {
             continue;
         }
@@ -53,7 +55,8 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String>
         }
         let target = fs::read_link(&here)
             .map_err(|error| refuse(format!("{} cannot be read: {error}", here.display())))?;
-        // /dev/stdin and the like lead to a pipe that has no name: whoever started us holds it (proc_pid_fd(5)).
+        // /dev/stdin and the like lead to a pipe that has no name: whoever started us holds it
+        // (proc_pid_fd(5)).
         if here.starts_with("/proc") && target.to_string_lossy().starts_with("pipe:[") {
             return Ok(());
         }
@@ -88,8 +91,8 @@ impl Trusted {
         Trusted { caller: geteuid().as_raw(), unmapped: unmapped_owner() }
     }
 
-    /// Whether others can change this step of a path; `last`: it is the file itself.
-    fn judge(&self, path: &Path, metadata: &Metadata, last: bool) -> Result<(), String> {
+    /// Whether others can change this step of a path.
+    fn judge(&self, path: &Path, metadata: &Metadata) -> Result<(), String> {
         let shown = path.display();
         let owner = metadata.uid();
         if owner != 0 && owner != self.caller && Some(owner) != self.unmapped {
@@ -97,9 +100,9 @@ impl Trusted {
             return Err(format!("{shown} belongs to user {owner}; run `{chown} root {shown}`"));
         }
         let mode = metadata.mode();
-        // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and the owner
-        // of what comes next is asked for as well.
-        if metadata.is_symlink() || metadata.is_dir() && !last && mode & STICKY != 0 {
+        // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and
+        // the owner of what comes next is asked for as well.
+        if metadata.is_symlink() || metadata.is_dir() && mode & STICKY != 0 {
             return Ok(());
         }
         let (who, chmod) = match (mode & GROUP_WRITE != 0, mode & OTHERS_WRITE != 0) {
@@ -113,8 +116,8 @@ impl Trusted {
 }
 
 /// The owner that files of users outside this user namespace appear to have, where it does not map everybody
-/// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says nothing here. The
-/// modes are asked all the same.
+/// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says
+/// nothing here. The modes are asked all the same.
 fn unmapped_owner() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let mapped: u64 =
