@@ -58,7 +58,7 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
         let outcome = outbox.send(to, &mail);
         match &outcome {
             Ok(said) => log::info!("mail to {to}: {:?}: {said}", mail.subject),
-            Err(failure) => log::warn!("no mail to {to}: {failure}"),
+            Err(failure) => log::error!("no mail to {to}: {failure}"),
         }
         for waiting in &mut owed {
             match &outcome {

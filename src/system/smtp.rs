@@ -59,7 +59,7 @@ pub struct Outbox<'a> {
 
 enum Session {
     NotYet,
-    Open(SmtpConnection),
+    Open(Box<SmtpConnection>),
     /// The relay itself failed, and would fail the same way again.
     Failed(Failure),
 }
@@ -133,7 +133,7 @@ fn letter(from: &str, to: &str, mail: &Mail) -> Result<Message, String> {
 }
 
 /// Connects, encrypts, logs in.
-fn open(smtp: &Smtp) -> Result<SmtpConnection, Failure> {
+fn open(smtp: &Smtp) -> Result<Box<SmtpConnection>, Failure> {
     let hello = hello();
     let tls = match smtp.tls {
         Tls::None => None,
@@ -165,7 +165,7 @@ fn open(smtp: &Smtp) -> Result<SmtpConnection, Failure> {
             .auth(DEFAULT_MECHANISMS, &credentials)
             .map_err(|error| explain(smtp, &format!("the login as {username:?}"), &error))?;
     }
-    Ok(connection)
+    Ok(Box::new(connection))
 }
 
 /// lettre's own `send` ends the session where one recipient is refused, and knows one time limit only.

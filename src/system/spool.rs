@@ -209,7 +209,9 @@ impl Delivery {
         let directory = &self.spool.directory;
         // A message set aside has two files.
         for (directory, most) in [(directory.join("sent"), TRACES), (directory.join("failed"), 2 * TRACES)] {
-            let files = list(&directory)?;
+            let mut files = list(&directory)?;
+            // What was set aside unread may be anything.
+            files.retain(|path| !path.is_dir());
             if files.len() <= most {
                 continue;
             }
