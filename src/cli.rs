@@ -47,7 +47,9 @@ pub enum Command {
     ForceFailover(ForceFailover),
 
     /// Switch to the best link now, delay or hold notwithstanding
-    Failback,
+    ///
+    /// The exit script, where there is one, is asked first and can object.
+    Failback(Failback),
 
     /// Send the mails that wait in the spool
     ///
@@ -117,6 +119,13 @@ pub struct ForceFailover {
     /// Stay until `wanfo failback`
     #[arg(long)]
     pub hold: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Failback {
+    /// Without asking the exit script
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Args)]

@@ -106,7 +106,7 @@ fn live_through(router: &mut Router, happenings: &[(Happening, u64)]) -> Vec<Run
                 let until = |ms: u64| Hold::Until(router.now.plus(Duration::from_millis(ms)));
                 request = Request::Failover { to, hold: hold.map_or(Hold::UntilFailback, until) };
             }
-            Happening::Failback => request = Request::Failback,
+            Happening::Failback => request = Request::Failback { now: false },
             Happening::Reboot => router.reboot(),
             Happening::StateLost => router.memory = None,
             Happening::Nothing => {}
@@ -440,7 +440,7 @@ proptest! {
             router.set(&format!("eth{line}"), if *fine { Condition::Good } else { bad });
         }
         // A hold ends here, the one thing that would keep a worse link for ever.
-        router.run(Request::Failback);
+        router.run(Request::Failback { now: false });
         // Long enough for each delay in turn and for every counter.
         let mut run = router.run(Request::Nothing);
         for _ in 0..(8 * 60 / beat + 20) {

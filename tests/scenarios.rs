@@ -182,7 +182,7 @@ impl Happening {
         };
         self.run.map(|command| match command {
             Command::ForceFailover => Request::Failover { to: self.to.as_ref().map(place), hold },
-            Command::Failback => Request::Failback,
+            Command::Failback => Request::Failback { now: false },
         })
     }
 
@@ -283,7 +283,7 @@ fn tell(run: &Run) -> String {
         lines.push(format!("by hand: {:?}", run.request));
     }
     match &run.outcome {
-        Outcome::Stay { why, .. } => lines.push(why.clone()),
+        Outcome::Stay { why, .. } | Outcome::Vetoed { why } => lines.push(why.clone()),
         Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
         Outcome::Switch(_) => {}
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Exit, say};
+use super::{Exit, follow_up, say};
 use crate::core::config::Config;
 use crate::core::decide::{Outcome, Request};
 use crate::core::event::{self, Event};
@@ -16,7 +16,7 @@ use crate::core::routing::{self, Change, Wanted};
 use crate::core::state::{BootTime, Recollection, State, Switching};
 use crate::system::kernel::{self, Kernel};
 use crate::system::store::{self, Store};
-use crate::system::{clock, iproute, ping};
+use crate::system::{clock, counters, iproute, ping};
 
 /// `wanfo check`, as the timer starts it.
 pub fn run(config: &Config) -> Result<Exit> {
@@ -34,51 +34,60 @@ pub fn dry_run(config: &Config) -> Result<Exit> {
     one_run(config, Hands::Tied, Request::Nothing)
 }
 
-/// Looks, repairs, asks, weighs, decides, switches, remembers.
+/// Looks, repairs, asks, weighs, decides, switches, remembers, tells.
 pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> {
     let now = clock::now()?.boot;
     let mut kernel = Kernel::open()?;
     let view = look(&mut kernel, config)?;
-    let mut state = hands.recall(config, &view, now)?;
-    let mut events = Vec::new();
+    let (mut state, mut events) = hands.recall(config, &view, now)?;
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
-    events.extend(kept.event());
+    events.extend(kept.event(if events.is_empty() { Event::Repaired } else { Event::Reconciled }));
+    hands.announce(&events);
     if kept.left.is_empty()
-        && let Some(Switching { from, to }) = state.switching.take()
+        && let Some(Switching { from, to, .. }) = state.switching.clone()
     {
-        events.push(Event::SwitchCompleted { from, to });
+        hands.announce(&[Event::SwitchCompleted { from, to }]);
+        follow_up::finish_switch(config, &hands, &mut state, &kept.view)?;
     }
+    count_bytes(&mut state);
 
     let lines = kept.view.lines.clone();
     let situation = Situation { config, lines: &lines, state: &state, request, now };
     let asks = situation.whom_to_ask(&kept.left);
     let answers = ping::round(&round::addresses(&asks), config.probe.timeout);
     let checked = situation.weigh(round::sort_by_link(asks, answers));
-    events.extend(event::verdicts_that_changed(&situation, &checked));
+    log_answers(config, &checked);
+    let verdicts = event::verdicts_that_changed(&situation, &checked);
+    hands.announce(&verdicts);
+    events.extend(verdicts);
 
-    let outcome = situation.decide(&checked);
-    let problems = situation.problems(&kept.view.facts, &checked);
-    let links = situation.link_states(&checked);
-    if let Outcome::Switch(switch) = &outcome {
-        state.begin_switch(switch, config, clock::now()?.boot);
-        // The intent goes to disk before the first route moves: killed from here on, the next run completes it.
-        hands.save(&state)?;
-        kept = hands.reconcile(&mut kernel, config, kept.view, &state)?;
-        events.extend(switch_event(&mut state, kept.left.is_empty()));
-        events.extend(kept.event());
+    let (outcome, veto) = follow_up::ask_exit_script(&hands, &situation, situation.decide(&checked))?;
+    let problems = [situation.problems(&kept.view.facts, &checked), follow_up::problems(config)].concat();
+    state = State { links: situation.link_states(&checked), veto, checked_at: clock::now()?.boot, ..state };
+    follow_up::note(config, &mut state, &events, now)?;
+    match &outcome {
+        Outcome::Switch(switch) => {
+            state.begin_switch(switch, config, counter(&lines[switch.to]), clock::now()?.boot);
+            // The intent goes to disk before the first route moves: killed from here on, the next run completes it.
+            hands.save(&state)?;
+            kept = hands.reconcile(&mut kernel, config, kept.view, &state)?;
+            hands.announce(&switch_events(&state, &kept));
+            if kept.left.is_empty() {
+                follow_up::finish_switch(config, &hands, &mut state, &kept.view)?;
+            }
+        }
+        Outcome::Stay { hold, .. } | Outcome::Refuse { hold, .. } => state.hold = *hold,
+        Outcome::Vetoed { .. } => {}
     }
 
     let faults = [kept.faults(), round::own_faults(&checked)].concat();
-    let problems = [faults.clone(), problems].concat();
-    events.extend(event::problems_that_changed(&state.problems, &problems));
-    if let Outcome::Stay { hold, .. } | Outcome::Refuse { hold, .. } = outcome {
-        state.hold = hold;
-    }
-    state.remember(config, links, problems, clock::now()?.boot);
-    tell(config, &hands, &checked, &events, &faults);
-    hands.save(&state)?;
+    hands.announce(&event::problems_that_changed(&state.problems, &problems, &faults));
+    faults.iter().for_each(|fault| log::error!("{fault}"));
+    state.problems = [faults.clone(), problems].concat();
+    state.schedule(config, clock::now()?.boot);
+    follow_up::remember_and_tell(config, &hands, &mut state)?;
     conclude(&hands, &state, request, outcome, &faults)
 }
 
@@ -91,27 +100,43 @@ pub enum Hands {
 
 impl Hands {
     /// The state to go on from: the last run's, or a fresh one where it knows nothing that is of use.
-    fn recall(&self, config: &Config, view: &View, now: BootTime) -> Result<State> {
+    fn recall(&self, config: &Config, view: &View, now: BootTime) -> Result<(State, Vec<Event>)> {
         let boot_id = clock::boot_id()?;
         let memory = match self {
             Hands::Free(store) => store.recall(&boot_id)?,
             Hands::Tied => store::peek(&config.paths.run, &boot_id)?,
         };
         Ok(match memory {
-            Recollection::Known(state) if state.active_in(config).is_some() => *state,
+            Recollection::Known(state) if state.knows_all_of(config) => (*state, Vec::new()),
+            Recollection::Known(state) if state.active_in(config).is_some() => {
+                let active = state.active.clone();
+                (*state, vec![Event::Started { active }])
+            }
             memory => {
                 let active = routing::active_by_kernel(config, &view.lines, &view.facts);
-                let fresh = State::fresh(&boot_id, &config.links[active].name, now);
-                match memory {
+                let active = config.links[active].name.clone();
+                let mut state = State::fresh(&boot_id, &active, now);
+                if let Recollection::Known(before) = memory {
                     // The active link was taken out of the config. What is known of the others stands.
-                    Recollection::Known(state) => State { links: state.links, ..fresh },
-                    _ => fresh,
+                    state.links = before.links;
                 }
+                (state, vec![Event::Started { active }])
             }
         })
     }
 
-    fn save(&self, state: &State) -> Result<()> {
+    /// Says what happened, as it happens. A run in which nothing happens says nothing.
+    fn announce(&self, events: &[Event]) {
+        let would = if let Hands::Tied = self { "would say: " } else { "" };
+        for event in events {
+            match event {
+                Event::Problem(_) => log::warn!("{would}{event}"),
+                _ => log::info!("{would}{event}"),
+            }
+        }
+    }
+
+    pub fn save(&self, state: &State) -> Result<()> {
         match self {
             Hands::Free(store) => store.save(state),
             Hands::Tied => Ok(()),
@@ -213,26 +238,37 @@ impl Reconciled {
         }
     }
 
-    fn event(&self) -> Option<Event> {
+    fn event(&self, kind: fn(Vec<Change>) -> Event) -> Option<Event> {
         let done = self.changes.iter().filter(|change| !self.left.contains(change));
         let done: Vec<Change> = done.cloned().collect();
-        (!done.is_empty()).then_some(Event::Reconciled(done))
+        (!done.is_empty()).then(|| kind(done))
     }
 }
 
-/// What is to be said of a switch; one that the kernel shows is no longer an intent.
-fn switch_event(state: &mut State, done: bool) -> Option<Event> {
-    let Switching { from, to } = state.switching.clone()?;
+/// What the byte counter of a link's interface shows.
+fn counter(line: &Line) -> Option<u64> {
+    line.interface.as_deref().and_then(counters::bytes)
+}
+
+/// Goes on counting the bytes over the backup that is active.
+fn count_bytes(state: &mut State) {
+    let interface = state.link(&state.active).and_then(|link| link.interface.clone());
+    if let (Some(usage), Some(counter)) = (&mut state.usage, interface.as_deref().and_then(counters::bytes)) {
+        usage.take(counter);
+    }
+}
+
+/// What is to be said of a switch that was just begun.
+fn switch_events(state: &State, kept: &Reconciled) -> Vec<Event> {
     let reason = state.reason.clone();
-    if done {
-        state.switching = None;
-        return Some(Event::Switched { from, to, reason });
-    }
-    Some(Event::SwitchBegun { from, to, reason })
+    let switch = state.switching.clone().map(|Switching { from, to, .. }| match kept.left.is_empty() {
+        true => Event::Switched { from, to, reason },
+        false => Event::SwitchBegun { from, to, reason },
+    });
+    switch.into_iter().chain(kept.event(Event::Reconciled)).collect()
 }
 
-/// Says what happened. A run in which nothing happened says nothing.
-fn tell(config: &Config, hands: &Hands, checked: &[Checked], events: &[Event], faults: &[String]) {
+fn log_answers(config: &Config, checked: &[Checked]) {
     for (link, checked) in config.links.iter().zip(checked) {
         for answer in checked.answers.iter().flatten() {
             match &answer.result {
@@ -242,17 +278,6 @@ fn tell(config: &Config, hands: &Hands, checked: &[Checked], events: &[Event], f
         }
         let (verdict, failed_rounds) = (checked.health.verdict, checked.health.failed_rounds);
         log::debug!("{}: {verdict}, {failed_rounds} of {} failed rounds", link.name, config.probe.threshold);
-    }
-    let would = if let Hands::Tied = hands { "would say: " } else { "" };
-    for event in events {
-        match event {
-            Event::Problem(problem) if faults.contains(problem) => {}
-            Event::Problem(_) => log::warn!("{would}{event}"),
-            _ => log::info!("{would}{event}"),
-        }
-    }
-    for fault in faults {
-        log::error!("{fault}");
     }
 }
 
@@ -266,7 +291,7 @@ fn conclude(
 ) -> Result<Exit> {
     let (why, refused) = match outcome {
         Outcome::Refuse { why, .. } => (why, true),
-        Outcome::Stay { why, .. } => (why, false),
+        Outcome::Stay { why, .. } | Outcome::Vetoed { why } => (why, false),
         Outcome::Switch(switch) => (format!("switched to {}: {}", state.active, switch.reason), false),
     };
     if refused {

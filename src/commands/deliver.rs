@@ -110,8 +110,7 @@ fn give_up(
 
 /// `--test`: one mail to every recipient, past the spool, and what became of it.
 fn test(notify: &Notify) -> Exit {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let host = host.to_string_lossy();
+    let host = clock::host();
     let message = Message {
         id: format!("test-{}", Timestamp::now().as_millisecond()),
         at: Timestamp::now(),

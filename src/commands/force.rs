@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Exit;
 use super::check::{self, Hands};
-use crate::cli::ForceFailover;
+use crate::cli::{Failback, ForceFailover};
 use crate::core::config::Config;
 use crate::core::decide::Request;
 use crate::core::state::Hold;
@@ -42,8 +42,8 @@ pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
 }
 
 /// Switches to the best link.
-pub fn failback(config: &Config) -> Result<Exit> {
-    run(config, Request::Failback)
+pub fn failback(config: &Config, arguments: &Failback) -> Result<Exit> {
+    run(config, Request::Failback { now: arguments.now })
 }
 
 fn run(config: &Config, request: Request) -> Result<Exit> {

@@ -8,6 +8,8 @@ mod config;
 mod deliver;
 /// Taking everything out again.
 mod down;
+/// What a switch brings with it.
+mod follow_up;
 /// A run with an admin's wish: `force-failover` and `failback`.
 mod force;
 /// What happened.
@@ -76,7 +78,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Status(arguments) => status::run(&config, &arguments),
         Command::History(arguments) => history::run(&config, &arguments),
         Command::ForceFailover(arguments) => force::failover(&config, &arguments),
-        Command::Failback => force::failback(&config),
+        Command::Failback(arguments) => force::failback(&config, &arguments),
         Command::Deliver(arguments) => deliver::run(&config, &arguments),
         Command::Down => down::run(&config),
         Command::Config(arguments) => config::run(&cli.config, &config, &arguments),

@@ -15,7 +15,10 @@ pub enum Request {
         to: Option<usize>,
         hold: Hold,
     },
-    Failback,
+    /// `now`: without asking the exit script.
+    Failback {
+        now: bool,
+    },
 }
 
 /// What comes of a run.
@@ -27,6 +30,10 @@ pub enum Outcome {
         hold: Hold,
     },
     Switch(Switch),
+    /// The exit script said no not long ago; why, in its words or ours.
+    Vetoed {
+        why: String,
+    },
     /// What was asked for cannot be done; why not.
     Refuse {
         why: String,
@@ -38,6 +45,8 @@ pub enum Outcome {
 pub struct Switch {
     pub to: usize,
     pub reason: String,
+    /// It leaves a link that works, so the exit script may object.
+    pub may_be_vetoed: bool,
     /// Whether a person asked to leave the preferred link.
     pub forced: bool,
     pub hold: Hold,
@@ -132,7 +141,7 @@ impl Situation<'_> {
         match self.request {
             Request::Nothing => self.decide_by_itself(&links, checked),
             Request::Failover { to, hold } => self.decide_failover(&links, checked, to, hold),
-            Request::Failback => self.decide_failback(&links, checked),
+            Request::Failback { now } => self.decide_failback(&links, checked, now),
         }
     }
 
@@ -146,7 +155,13 @@ impl Situation<'_> {
                     true => format!("{} is up", self.name(to)),
                     false => format!("{name} is down: {}", self.trouble(active, &checked[active])),
                 };
-                return Outcome::Switch(Switch { to, reason, forced: false, hold: Hold::No });
+                let may_be_vetoed = links[active].up && self.config.exit_script.is_some();
+                return match self.state.standing_veto(self.now).filter(|_| may_be_vetoed) {
+                    Some(veto) => Outcome::Vetoed { why: veto.why.clone() },
+                    None => {
+                        Outcome::Switch(Switch { to, reason, may_be_vetoed, forced: false, hold: Hold::No })
+                    }
+                };
             }
             Decision::Keep => format!("staying on {name}"),
             Decision::NothingBetter => format!("staying on {name}: no other link is known to work"),
@@ -176,7 +191,8 @@ impl Situation<'_> {
                 Outcome::Stay { why: format!("{} is active already", self.name(active)), hold }
             }
             Some(to) => {
-                Outcome::Switch(Switch { to, reason: "forced by hand".to_owned(), forced: true, hold })
+                let reason = "forced by hand".to_owned();
+                Outcome::Switch(Switch { to, reason, may_be_vetoed: false, forced: true, hold })
             }
             None => {
                 let asked = to.map_or(1..links.len(), |to| to..to + 1);
@@ -189,12 +205,25 @@ impl Situation<'_> {
         }
     }
 
-    fn decide_failback(&self, links: &[Candidate], checked: &[Checked]) -> Outcome {
+    /// What comes of a switch that the exit script objects to.
+    pub fn vetoed(&self, why: &str) -> Outcome {
+        let why = format!("staying on {}: {why}", self.name(self.active()));
+        match self.request {
+            Request::Nothing => Outcome::Vetoed { why },
+            _ => Outcome::Refuse {
+                why: format!("{why}; `failback --now` does not ask"),
+                hold: self.state.hold,
+            },
+        }
+    }
+
+    fn decide_failback(&self, links: &[Candidate], checked: &[Checked], now: bool) -> Outcome {
         let active = self.active();
         match best(links) {
             Some(to) if to < active => {
                 let reason = "failback by hand".to_owned();
-                Outcome::Switch(Switch { to, reason, forced: false, hold: Hold::No })
+                let may_be_vetoed = links[active].up && self.config.exit_script.is_some() && !now;
+                Outcome::Switch(Switch { to, reason, may_be_vetoed, forced: false, hold: Hold::No })
             }
             _ if active == 0 => {
                 Outcome::Stay { why: format!("{} is active already", self.name(0)), hold: Hold::No }

@@ -8,6 +8,10 @@ use super::routing::Change;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// The first run since boot, the first with a usable state, or the first with other links in the config.
+    Started {
+        active: String,
+    },
     LinkDown {
         link: String,
         reason: String,
@@ -31,7 +35,10 @@ pub enum Event {
         from: String,
         to: String,
     },
+    /// Routes and rules brought to what this run decided.
     Reconciled(Vec<Change>),
+    /// What an earlier run had left in order was not in order any more.
+    Repaired(Vec<Change>),
     Problem(String),
     Solved(String),
 }
@@ -52,10 +59,11 @@ pub fn verdicts_that_changed(situation: &Situation, checked: &[Checked]) -> Vec<
         .collect()
 }
 
-/// Problems that the last run did not know, and those that it did and that are gone.
-pub fn problems_that_changed(before: &[String], now: &[String]) -> Vec<Event> {
-    let appeared = now.iter().filter(|problem| !before.contains(problem));
-    let solved = before.iter().filter(|problem| !now.contains(problem));
+/// Problems that the last run did not know, and those that it did and that are gone. The run's own faults are no news:
+/// they are said on every run.
+pub fn problems_that_changed(before: &[String], problems: &[String], faults: &[String]) -> Vec<Event> {
+    let appeared = problems.iter().filter(|problem| !before.contains(problem));
+    let solved = before.iter().filter(|problem| !problems.contains(problem) && !faults.contains(problem));
     appeared.cloned().map(Event::Problem).chain(solved.cloned().map(Event::Solved)).collect()
 }
 
@@ -71,12 +79,18 @@ impl fmt::Display for Event {
             Event::SwitchCompleted { from, to } => {
                 write!(f, "completed the switch from {from} to {to} that an earlier run had begun")
             }
-            Event::Reconciled(changes) => {
-                write!(f, "brought the kernel's routes in line:")?;
-                changes.iter().try_for_each(|change| write!(f, "\n  {change}"))
+            Event::Started { active } => {
+                write!(f, "first run with these links; {active} is active")
             }
+            Event::Reconciled(changes) => list(f, "brought the kernel's routes in line:", changes),
+            Event::Repaired(changes) => list(f, "brought the kernel's routes in line again:", changes),
             Event::Problem(problem) => write!(f, "problem: {problem}"),
             Event::Solved(problem) => write!(f, "solved: {problem}"),
         }
     }
+}
+
+fn list(f: &mut fmt::Formatter, heading: &str, changes: &[Change]) -> fmt::Result {
+    f.write_str(heading)?;
+    changes.iter().try_for_each(|change| write!(f, "\n  {change}"))
 }

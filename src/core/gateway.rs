@@ -96,6 +96,12 @@ impl Line {
         }
     }
 
+    /// The link's own addresses, of both families.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let ways = [&self.v4, &self.v6].into_iter().flatten();
+        ways.flat_map(|way| &way.addresses).map(|own| own.network.ip()).collect()
+    }
+
     /// The address behind a target, where it has one just now.
     ///
     /// The word `gateway` means the IPv4 gateway, else the IPv6 one; a link-local one is no target, because ping-rs

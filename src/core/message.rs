@@ -1,7 +1,15 @@
-//! A mail in the making: what people are told, and when.
+//! What people are told by mail: AstLinux's words first, then the evidence.
 
-use jiff::Timestamp;
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
+
+use super::facts::{Facts, Route, RouteTarget};
+use super::gateway::Line;
+use super::report::{data_volume, span};
+use super::state::{LinkState, State, Switching};
 
 /// One thing to tell, as it waits in the state file and then in the spool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,4 +22,136 @@ pub struct Message {
     /// One line.
     pub subject: String,
     pub text: String,
+}
+
+/// What is known of a switch that was seen in the kernel.
+pub struct Switched<'a> {
+    pub host: &'a str,
+    pub at: &'a Zoned,
+    pub state: &'a State,
+    pub switching: &'a Switching,
+    pub lines: &'a [Line],
+    pub facts: &'a Facts,
+}
+
+impl Switched<'_> {
+    /// The mail about it.
+    pub fn message(&self) -> Message {
+        let subject = one_line(&self.headline());
+        let mut text = format!("{subject}\n\n");
+        self.write_evidence(&mut text).expect("writing to a string does not fail");
+        Message { id: self.state.id_of_now("switch"), at: self.at.timestamp(), subject, text }
+    }
+
+    /// AstLinux's sentences; with more than two links "primary" and "secondary" would not say which.
+    fn headline(&self) -> String {
+        let Switching { from, to, .. } = self.switching;
+        let host = self.host;
+        let two = self.state.links.len() == 2;
+        let place = |name: &str| self.state.links.iter().position(|link| link.name == name);
+        let name = |name: &str, in_two: &'static str| if two { in_two.to_owned() } else { name.to_owned() };
+        match (place(from), place(to)) {
+            (Some(from_place), Some(to_place)) if to_place < from_place => {
+                let capital = name(to, "Primary");
+                format!("{capital} WAN link OK on '{host}'. Switched back to {} link.", name(to, "primary"))
+            }
+            _ if self.state.forced => {
+                let capital = name(from, "Primary");
+                format!(
+                    "{capital} WAN link left by hand on '{host}'. Switched to {} link.",
+                    name(to, "secondary")
+                )
+            }
+            _ => {
+                let capital = name(from, "Primary");
+                format!("{capital} WAN link failed on '{host}'. Switched to {} link.", name(to, "secondary"))
+            }
+        }
+    }
+
+    fn write_evidence(&self, text: &mut String) -> std::fmt::Result {
+        let Switching { from, to, .. } = self.switching;
+        writeln!(text, "Why:    {}", self.state.reason)?;
+        writeln!(text, "When:   {}", self.at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)"))?;
+        writeln!(text, "From:   {}", self.described(from))?;
+        writeln!(text, "To:     {}", self.described(to))?;
+        if let Some(outage_ms) = self.switching.outage_ms {
+            writeln!(text, "Outage: {to} was out for {}", span(Duration::from_millis(outage_ms)))?;
+        }
+        if let Some(bytes) = self.switching.backup_bytes {
+            writeln!(text, "Volume: {} went over {from} meanwhile", data_volume(bytes))?;
+        }
+        writeln!(text, "\nTargets, as the last round found them:")?;
+        for link in &self.state.links {
+            write_targets(text, link)?;
+        }
+        writeln!(text, "\nRoutes by the two links, as the kernel has them now:")?;
+        let names: Vec<&str> = [from, to].into_iter().filter_map(|name| self.interface(name)).collect();
+        for route in self.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
+            writeln!(text, "  {route}")?;
+        }
+        Ok(())
+    }
+
+    fn interface(&self, name: &str) -> Option<&str> {
+        self.state.link(name).and_then(|link| link.interface.as_deref())
+    }
+
+    fn described(&self, name: &str) -> String {
+        let mut words = name.to_owned();
+        let place = self.state.links.iter().position(|link| link.name == name);
+        if let Some(line) = place.and_then(|place| self.lines.get(place)) {
+            let via = |way: &Result<super::gateway::Way, _>| way.as_ref().ok().and_then(|way| way.via);
+            words += &line.interface.as_ref().map(|interface| format!(", {interface}")).unwrap_or_default();
+            for gateway in [via(&line.v4), via(&line.v6)].into_iter().flatten() {
+                words += &format!(", gateway {gateway}");
+            }
+            for address in line.addresses() {
+                words += &format!(", address {address}");
+            }
+        }
+        words
+    }
+}
+
+/// The mail about a waiting backup that went down (`trouble` says why) or came back.
+pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, trouble: Option<&str>) -> Message {
+    let (subject, why) = match trouble {
+        Some(trouble) => {
+            (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {trouble}\n"))
+        }
+        None => (format!("Standby WAN link {link} OK again on '{host}'."), String::new()),
+    };
+    let subject = one_line(&subject);
+    let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
+    let mut text =
+        format!("{subject}\n\n{why}When: {when}\nThe traffic goes over {} as before.\n", state.active);
+    if let Some(link) = state.link(link) {
+        text += "\nTargets, as the last round found them:\n";
+        write_targets(&mut text, link).expect("writing to a string does not fail");
+    }
+    Message { id: state.id_of_now(&format!("standby-{link}")), at: at.timestamp(), subject, text }
+}
+
+fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
+    if let (true, Some(trouble)) = (link.targets.is_empty(), &link.trouble) {
+        writeln!(text, "  {}: {trouble}", link.name)?;
+    }
+    for target in &link.targets {
+        let answer = match (&target.error, target.rtt_ms) {
+            (Some(error), _) => error.clone(),
+            (None, rtt_ms) => format!("answered in {:.1} ms", rtt_ms.unwrap_or_default()),
+        };
+        writeln!(text, "  {}: {} {answer}", link.name, target.address)?;
+    }
+    Ok(())
+}
+
+fn leaves_by(route: &Route, interfaces: &[&str]) -> bool {
+    matches!(&route.target, RouteTarget::Out { interface, .. } if interfaces.contains(&interface.as_str()))
+}
+
+/// A host name is what its admin made it; no line break of it may begin a header of the mail.
+fn one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

@@ -23,6 +23,8 @@ pub mod report;
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
+/// What the user's scripts are told.
+pub mod script;
 /// A message on its way to the people.
 pub mod spool;
 /// What one run leaves to the next.

@@ -178,12 +178,30 @@ impl Situation<'_> {
                     // A void round is no probe: the next run asks again.
                     _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
                 };
+                let since = before.and_then(|link| link.verdict_since);
+                let (verdict_since, outage_ms) =
+                    match (self.health_before(link).verdict, checked.health.verdict) {
+                        (Verdict::Down, Verdict::Up) => {
+                            let outage = since.and_then(|since| self.now.since(since));
+                            (Some(self.now), outage.map(|outage| outage.as_millis() as u64))
+                        }
+                        (Verdict::Up, Verdict::Down) => (Some(self.now), None),
+                        _ => (since, before.and_then(|link| link.outage_ms)),
+                    };
                 LinkState {
                     name: link.name.clone(),
                     interface: line.interface.clone(),
                     gateway: gateway(&line.v4),
                     gateway6: gateway(&line.v6),
+                    addresses: match line.addresses() {
+                        addresses if addresses.is_empty() => {
+                            before.map(|link| link.addresses.clone()).unwrap_or_default()
+                        }
+                        addresses => addresses,
+                    },
                     health: checked.health,
+                    verdict_since,
+                    outage_ms,
                     threshold: self.config.probe.threshold,
                     probed_at,
                     trouble: match &checked.round {

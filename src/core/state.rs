@@ -11,9 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::config::Config;
 use super::decide::{Stay, Switch};
 use super::health::Health;
+use super::history::Record;
+use super::message::Message;
+use super::usage::Usage;
 
 /// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
 pub const VERSION: u32 = 1;
+
+/// How long the exit script's no stands before it is asked again.
+const VETO_STANDS: Duration = Duration::from_secs(10);
 
 /// Milliseconds since boot, time asleep included (CLOCK_BOOTTIME, clock_gettime(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +54,21 @@ pub struct State {
     pub switching: Option<Switching>,
     /// Until then no automatic switch leaves the active link; `None`: nothing keeps it, or it is held until failback.
     pub next_switch_after: Option<BootTime>,
+    /// The exit script's answer, when it was no.
+    #[serde(default)]
+    pub veto: Option<Veto>,
+    /// The bytes over the backup that is active.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// What is to be told and written down, and was not seen to be done yet.
+    #[serde(default)]
+    pub to_tell: ToTell,
+    /// Mails in the spool.
+    #[serde(default)]
+    pub notifications_pending: usize,
+    /// When a repair was last written into the history.
+    #[serde(default)]
+    pub repair_recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
     /// What an admin should look at, as sentences.
     pub problems: Vec<String>,
@@ -71,6 +92,29 @@ pub enum Hold {
 pub struct Switching {
     pub from: String,
     pub to: String,
+    /// How long the link that is entered was out, where it has just come back.
+    #[serde(default)]
+    pub outage_ms: Option<u64>,
+    /// The bytes over the backup that is left.
+    #[serde(default)]
+    pub backup_bytes: Option<u64>,
+    /// How the action script ended; `None`: it has not yet.
+    #[serde(default)]
+    pub script: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veto {
+    pub at: BootTime,
+    pub why: String,
+}
+
+/// Told only after it is on disk here, and struck out only after it is where it belongs: killed in between, the next run
+/// does it again, and what is there already is not doubled.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToTell {
+    pub mails: Vec<Message>,
+    pub records: Vec<Record>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,8 +123,17 @@ pub struct LinkState {
     pub interface: Option<String>,
     pub gateway: Option<IpAddr>,
     pub gateway6: Option<IpAddr>,
+    /// Its own addresses; the last known ones while it has none.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
     #[serde(flatten)]
     pub health: Health,
+    /// Since when the verdict stands; `None`: since before the first run.
+    #[serde(default)]
+    pub verdict_since: Option<BootTime>,
+    /// How long the latest outage was that has ended.
+    #[serde(default)]
+    pub outage_ms: Option<u64>,
     pub threshold: u32,
     pub probed_at: Option<BootTime>,
     /// Why the latest round was not good.
@@ -141,33 +194,54 @@ impl State {
             hold: Hold::No,
             switching: None,
             next_switch_after: None,
+            veto: None,
+            usage: None,
+            to_tell: ToTell::default(),
+            notifications_pending: 0,
+            repair_recorded_at: None,
             checked_at: now,
             problems: Vec::new(),
             links: Vec::new(),
         }
     }
 
-    /// Puts the intent of a switch into words, before anything is done about it.
-    pub fn begin_switch(&mut self, switch: &Switch, config: &Config, now: BootTime) {
+    /// Puts the intent of a switch into words, before anything is done about it. `counter` is what the byte counter of
+    /// the link that is entered shows.
+    pub fn begin_switch(&mut self, switch: &Switch, config: &Config, counter: Option<u64>, now: BootTime) {
         let to = config.links[switch.to].name.clone();
         let from = std::mem::replace(&mut self.active, to.clone());
-        self.switching = Some(Switching { from, to });
+        let outage_ms = self.link(&to).and_then(|link| match (link.verdict_since, self.switched_at) {
+            (Some(up_again), Some(left)) if up_again >= left => link.outage_ms,
+            _ => None,
+        });
+        let backup_bytes = self.usage.map(|usage| usage.total);
+        self.usage = counter.filter(|_| switch.to > 0).map(Usage::start);
+        self.switching = Some(Switching { from, to, outage_ms, backup_bytes, script: None });
         self.switched_at = Some(now);
         self.reason = switch.reason.clone();
         self.forced = switch.forced;
         self.hold = switch.hold;
+        self.veto = None;
     }
 
-    /// Takes in what a run has learnt.
-    pub fn remember(&mut self, config: &Config, links: Vec<LinkState>, problems: Vec<String>, now: BootTime) {
-        self.links = links;
-        self.problems = problems;
-        self.checked_at = now;
+    /// A name for what happens in this run: no other run of any boot has the same.
+    pub fn id_of_now(&self, what: &str) -> String {
+        let boot = self.boot_id.split('-').next().unwrap_or_default();
+        format!("{boot}-{}-{what}", self.checked_at.0)
+    }
+
+    /// When the next automatic switch may leave the active link.
+    pub fn schedule(&mut self, config: &Config, now: BootTime) {
         let delay = self.active_in(config).map_or(Duration::ZERO, |active| config.links[active].delay);
         self.next_switch_after = match self.stay(delay, now) {
             Stay::For(left) => Some(now.plus(left)),
             Stay::Free | Stay::UntilFailback => None,
         };
+    }
+
+    /// The exit script's no, as long as it is not to be asked again.
+    pub fn standing_veto(&self, now: BootTime) -> Option<&Veto> {
+        self.veto.as_ref().filter(|veto| now.since(veto.at).is_some_and(|time| time < VETO_STANDS))
     }
 
     pub fn link(&self, name: &str) -> Option<&LinkState> {
@@ -177,6 +251,12 @@ impl State {
     /// The place of the active link in the config, unless the config has lost it.
     pub fn active_in(&self, config: &Config) -> Option<usize> {
         config.links.iter().position(|link| link.name == self.active)
+    }
+
+    /// Whether it was left by a run with the same links in the same order.
+    pub fn knows_all_of(&self, config: &Config) -> bool {
+        let names = config.links.iter().map(|link| &link.name);
+        self.active_in(config).is_some() && self.links.iter().map(|link| &link.name).eq(names)
     }
 
     /// What keeps an automatic switch from leaving the active link, whose delay is given.

@@ -1,7 +1,7 @@
 //! The clocks, and which boot this is.
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::core::report::Moment;
@@ -22,4 +22,15 @@ pub fn boot_id() -> Result<String> {
     let id =
         std::fs::read_to_string(BOOT_ID).with_context(|| format!("reading {BOOT_ID}; is /proc mounted?"))?;
     Ok(id.trim().to_owned())
+}
+
+/// This moment with the machine's time zone, as people are told it.
+pub fn zoned() -> Zoned {
+    Zoned::now()
+}
+
+/// What this machine calls itself.
+pub fn host() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "this router".to_owned())
 }

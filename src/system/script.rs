@@ -56,6 +56,12 @@ impl fmt::Display for Ending {
     }
 }
 
+/// Whether what we start could gain no privilege (PR_GET_NO_NEW_PRIVS, prctl(2)). Nobody sets that by hand: it means the
+/// sandbox of wanfo.service, in which a script may not do what root may.
+pub fn is_confined() -> bool {
+    nix::sys::prctl::get_no_new_privs().unwrap_or(false)
+}
+
 /// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.
 ///
 /// `environment` is added to PATH, LANG and HOME; all else is as in [`process::follow`]. When `limit` has

@@ -19,7 +19,9 @@ struct Status<'a> {
     next_switch_after: Option<Timestamp>,
     last_check: Option<Timestamp>,
     problems: &'a [String],
-    notifications_pending: u32,
+    /// The exit script's answer, when it was no.
+    veto: Option<&'a str>,
+    notifications_pending: usize,
     links: Vec<Link<'a>>,
 }
 
@@ -61,6 +63,7 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
             next_switch_after: None,
             last_check: None,
             problems: &[],
+            veto: None,
             notifications_pending: 0,
             links: Vec::new(),
         },
@@ -102,7 +105,8 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         next_switch_after: state.next_switch_after.filter(|at| *at > now.boot).map(wall),
         last_check: Some(wall(state.checked_at)),
         problems: &state.problems,
-        notifications_pending: 0,
+        veto: state.veto.as_ref().map(|veto| veto.why.as_str()),
+        notifications_pending: state.notifications_pending,
         links: links.collect(),
     }
 }

@@ -72,6 +72,20 @@ fn is_held(state: &State, now: Moment) -> bool {
     }
 }
 
+/// A span in whole seconds: "3m 20s".
+pub fn span(span: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+}
+
+/// Bytes as data plans count them, in powers of ten: "12.3 MB".
+pub fn data_volume(bytes: u64) -> String {
+    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match units.into_iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{:.1} {unit}", bytes as f64 / size as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 fn is_up(link: &LinkState) -> bool {
     link.health.verdict == Verdict::Up
 }

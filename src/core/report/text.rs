@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Moment, is_held, is_too_old, is_up};
+use super::{Moment, is_held, is_too_old, is_up, span};
 use crate::core::state::{BootTime, Hold, LinkState, State, TargetState};
 
 /// The state as a page of text, times as they are told: "3m 20s ago".
@@ -45,14 +45,22 @@ fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
     }
     match (state.hold, state.next_switch_after.and_then(|at| at.since(now.boot))) {
         (Hold::UntilFailback, _) => writeln!(page, "  held        until `wanfo failback`")?,
-        (_, Some(left)) if is_held(state, now) => writeln!(page, "  held        for {} more", told(left))?,
+        (_, Some(left)) if is_held(state, now) => writeln!(page, "  held        for {} more", span(left))?,
         (_, Some(left)) if !left.is_zero() => writeln!(
             page,
             "  delay       no automatic switch for {} more, unless {} goes down",
-            told(left),
+            span(left),
             state.active
         )?,
         _ => {}
+    }
+    if let Some(veto) = &state.veto {
+        writeln!(page, "  veto        {} ({})", veto.why, ago(veto.at, now))?;
+    }
+    match state.notifications_pending {
+        0 => {}
+        1 => writeln!(page, "  mail        1 message waits to be sent")?,
+        waiting => writeln!(page, "  mail        {waiting} messages wait to be sent")?,
     }
     writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
     for link in &state.links {
@@ -102,12 +110,7 @@ fn answer(target: &TargetState) -> String {
 fn ago(at: BootTime, now: Moment) -> String {
     match now.boot.since(at) {
         Some(elapsed) if elapsed < Duration::from_secs(1) => "just now".to_owned(),
-        Some(elapsed) => format!("{} ago", told(elapsed)),
+        Some(elapsed) => format!("{} ago", span(elapsed)),
         None => "at an unknown time".to_owned(),
     }
-}
-
-/// A span in whole seconds: "3m 20s".
-fn told(span: Duration) -> String {
-    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
 }

@@ -1,0 +1,217 @@
+//! What a switch brings with it: the exit script before a failback; flows, action script, mail and history after a switch
+//! that the kernel shows.
+//!
+//! Each step is on disk in the state file before it is done and struck out after it. A run that is killed in between is
+//! completed by the next one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::check::{Hands, View};
+use crate::core::config::{Config, NotifyEvent};
+use crate::core::decide::{Outcome, Switch};
+use crate::core::event::Event;
+use crate::core::history::{Happening, Record};
+use crate::core::message::{self, Switched};
+use crate::core::round::Situation;
+use crate::core::script::{self as call, Call};
+use crate::core::state::{BootTime, State, Switching, Veto};
+use crate::system::script::Ending;
+use crate::system::spool::Spool;
+use crate::system::{clock, conntrack, history, script};
+
+/// A repair that comes back on every run (two programs at war over a route) is written down once in this time.
+const REPAIR_BEAT: Duration = Duration::from_secs(600);
+
+/// Asks the exit script, where there is one and the switch leaves a link that works.
+pub fn ask_exit_script(
+    hands: &Hands,
+    situation: &Situation,
+    outcome: Outcome,
+) -> Result<(Outcome, Option<Veto>)> {
+    let config = situation.config;
+    let (Outcome::Switch(Switch { to, reason, may_be_vetoed: true, .. }), Some(path)) =
+        (&outcome, &config.exit_script)
+    else {
+        let veto = matches!(outcome, Outcome::Vetoed { .. }).then(|| situation.state.veto.clone()).flatten();
+        return Ok((outcome, veto));
+    };
+    if let Hands::Tied = hands {
+        super::say(format_args!("would run: {} SECONDARY_EXIT ...\n", path.display()))?;
+        return Ok((outcome, None));
+    }
+    let active = situation.active();
+    let call = call::before_failback(config, situation.lines, active, *to, reason, &clock::zoned());
+    let why = match run(path, &call, config.script_timeout) {
+        Ok(ending) if ending.success() => return Ok((outcome, None)),
+        Ok(ending) => format!("the exit script {} says not now ({ending})", path.display()),
+        // Better a line too long on the backup than calls cut off because of a typo in a path.
+        Err(failure) => {
+            log::warn!("{failure}; not knowing what it says, wanfo stays");
+            format!("the exit script could not be asked: {failure}")
+        }
+    };
+    let veto = Veto { at: situation.now, why: why.clone() };
+    Ok((situation.vetoed(&why), Some(veto)))
+}
+
+/// Does what is left of a switch that the kernel shows.
+pub fn finish_switch(config: &Config, hands: &Hands, state: &mut State, view: &View) -> Result<()> {
+    let Some(mut switching) = state.switching.clone() else { return Ok(()) };
+    if let Hands::Tied = hands {
+        return Ok(());
+    }
+    let at = clock::zoned();
+    if config.flush_conntrack {
+        flush_old_flows(state, &switching);
+    }
+    if switching.script.is_none() {
+        let Switching { from, to, backup_bytes, .. } = switching.clone();
+        let (reason, forced) = (state.reason.clone(), state.forced);
+        record(state, Happening::Switched { from, to, reason, forced, backup_bytes })?;
+        if let Some(path) = &config.action_script {
+            let call = call::after_switch(config, &view.lines, state, &switching, &at);
+            let outcome = run(path, &call, config.script_timeout).map_or_else(
+                |failure| {
+                    log::error!("{failure}");
+                    failure
+                },
+                |ending| ending.to_string(),
+            );
+            let (path, word) = (path.display().to_string(), call.arguments[0].clone());
+            record(state, Happening::Script { path, state: word, outcome: outcome.clone() })?;
+            switching.script = Some(outcome);
+            // A run that is killed from here on does not run the script again.
+            state.switching = Some(switching.clone());
+            hands.save(state)?;
+        }
+    }
+    if is_wanted(config, NotifyEvent::Switch) {
+        let host = clock::host();
+        let switched = Switched {
+            host: &host,
+            at: &at,
+            state,
+            switching: &switching,
+            lines: &view.lines,
+            facts: &view.facts,
+        };
+        let mail = switched.message();
+        state.to_tell.mails.push(mail);
+    }
+    state.switching = None;
+    Ok(())
+}
+
+/// Writes what happened besides switches into the list of what is to be told.
+pub fn note(config: &Config, state: &mut State, events: &[Event], now: BootTime) -> Result<()> {
+    for event in events {
+        let happening = match event {
+            Event::Started { active } => Happening::Started {
+                active: active.clone(),
+                links: config.links.iter().map(|link| link.name.clone()).collect(),
+            },
+            Event::LinkDown { link, reason } => {
+                Happening::LinkDown { link: link.clone(), reason: reason.clone() }
+            }
+            Event::LinkUp { link } => Happening::LinkUp { link: link.clone() },
+            Event::Repaired(changes) if may_record_repair(state, now) => {
+                state.repair_recorded_at = Some(now);
+                Happening::Repaired { changes: changes.iter().map(ToString::to_string).collect() }
+            }
+            _ => continue,
+        };
+        record(state, happening)?;
+        let (link, trouble) = match event {
+            Event::LinkDown { link, reason } => (link, Some(reason.as_str())),
+            Event::LinkUp { link } => (link, None),
+            _ => continue,
+        };
+        let place = config.links.iter().position(|other| other.name == *link);
+        if *link != state.active
+            && place.is_some_and(|place| place > 0)
+            && is_wanted(config, NotifyEvent::Standby)
+        {
+            let mail = message::standby(&clock::host(), &clock::zoned(), state, link, trouble);
+            state.to_tell.mails.push(mail);
+        }
+    }
+    Ok(())
+}
+
+/// Puts the state on disk, then hands on what is to be told: mails to the spool, records to the history. Nothing to tell,
+/// nothing touched under `paths.state`, but a look at whether a mail is due for another try.
+pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> Result<()> {
+    hands.save(state)?;
+    if let Hands::Tied = hands {
+        return Ok(());
+    }
+    let before = (state.to_tell.clone(), state.notifications_pending);
+    let spool = Spool::new(&config.paths.state);
+    state.to_tell.mails.iter().try_for_each(|mail| spool.put(mail))?;
+    state.to_tell.mails.clear();
+    history::append(&config.paths.state, &state.to_tell.records)?;
+    state.to_tell.records.clear();
+    if config.notify.is_some() {
+        state.notifications_pending = spool.pending()?;
+        spool.wake(&config.paths.run, clock::now()?.wall)?;
+    }
+    if before != (state.to_tell.clone(), state.notifications_pending) {
+        hands.save(state)?;
+    }
+    Ok(())
+}
+
+/// What the admin should know of these parts, on every run.
+pub fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.flush_conntrack && !conntrack::is_installed() {
+        problems.push(
+            "`flush_conntrack` needs the program conntrack; install conntrack (conntrack-tools)".to_owned(),
+        );
+    }
+    if (config.action_script.is_some() || config.exit_script.is_some()) && script::is_confined() {
+        problems.push(
+            "the scripts run inside the sandbox of wanfo.service and may fail at what they do; install the drop-in \
+             action-script.conf that comes with the units"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+fn run(path: &Path, call: &Call, limit: Duration) -> Result<Ending, String> {
+    script::run(path, &call.arguments, &call.environment, limit)
+}
+
+/// The old link may have lost its addresses with its interface; the state still knows them.
+fn flush_old_flows(state: &State, switching: &Switching) {
+    let addresses_of = |name: &str| state.link(name).map(|link| link.addresses.clone()).unwrap_or_default();
+    let entered = addresses_of(&switching.to);
+    let mut addresses = addresses_of(&switching.from);
+    // Two links on one interface share its addresses, and those flows have a way.
+    addresses.retain(|address| !entered.contains(address));
+    match conntrack::flush(&addresses) {
+        Ok(flows) => log::info!("deleted {flows} flows that still used {}", switching.from),
+        // It stands among the problems; once is enough.
+        Err(conntrack::Failure::NotInstalled) => {}
+        Err(failure) => log::warn!("{failure}"),
+    }
+}
+
+fn is_wanted(config: &Config, event: NotifyEvent) -> bool {
+    config.notify.as_ref().is_some_and(|notify| notify.events.contains(&event))
+}
+
+fn may_record_repair(state: &State, now: BootTime) -> bool {
+    state.repair_recorded_at.and_then(|at| now.since(at)).is_none_or(|time| time >= REPAIR_BEAT)
+}
+
+fn record(state: &mut State, happening: Happening) -> Result<()> {
+    let now = clock::now()?;
+    let record = Record { at: now.wall, boot_id: state.boot_id.clone(), boot_ms: now.boot, happening };
+    state.to_tell.records.push(record);
+    Ok(())
+}
