@@ -3,7 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::Exit;
+use super::{Exit, say};
 use crate::cli;
 use crate::core::config::{Config, Notify};
 use crate::core::message::Message;
@@ -15,7 +15,7 @@ use crate::system::spool::{Delivery, Spool};
 pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
     let spool = Spool::new(&config.paths.state);
     match &config.notify {
-        Some(notify) if arguments.test => Ok(test(notify)),
+        Some(notify) if arguments.test => test(notify),
         Some(notify) => deliver(notify, spool),
         None => {
             let waiting = spool.pending()?;
@@ -109,7 +109,7 @@ fn give_up(
 }
 
 /// `--test`: one mail to every recipient, past the spool, and what became of it.
-fn test(notify: &Notify) -> Exit {
+fn test(notify: &Notify) -> Result<Exit> {
     let host = clock::host();
     let message = Message {
         id: format!("test-{}", Timestamp::now().as_millisecond()),
@@ -119,12 +119,12 @@ fn test(notify: &Notify) -> Exit {
             "This is what `wanfo deliver --test` sends. Mails about the WAN links of '{host}' will reach you.\n"
         ),
     };
-    let Some(mail): Option<Mail> = spool::join(vec![&message]) else { return Exit::Failed };
+    let Some(mail): Option<Mail> = spool::join(vec![&message]) else { return Ok(Exit::Failed) };
     let mut outbox = Outbox::new(notify);
     let mut exit = Exit::Done;
     for to in &notify.to {
         match outbox.send(to, &mail) {
-            Ok(said) => println!("{to}: sent; {said}"),
+            Ok(said) => say(format_args!("{to}: sent; {said}\n"))?,
             Err(failure) => {
                 log::error!("{to}: not sent; {failure}");
                 exit = Exit::Failed;
@@ -132,5 +132,5 @@ fn test(notify: &Notify) -> Exit {
         }
     }
     outbox.close();
-    exit
+    Ok(exit)
 }
