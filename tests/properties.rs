@@ -299,7 +299,9 @@ impl Disorder {
                 one(at).map(|at| kernel.routes.remove(at));
             }
             Disorder::WrongGateway(at, host) => {
-                one(at).map(|at| kernel.routes[at] = by(&kernel.routes[at], host));
+                if let Some(at) = one(at) {
+                    kernel.routes[at] = by(&kernel.routes[at], host);
+                }
             }
             Disorder::WrongTable(at) => {
                 let moved = one(at).map(|at| Route { table: 5303, ..kernel.routes[at].clone() });
