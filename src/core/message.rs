@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Route, RouteTarget};
 use super::gateway::Line;
-use super::report::{data_volume, span};
+use super::report::{bytes, span};
 use super::state::{LinkState, State, Switching};
 
 /// One thing to tell, as it waits in the state file and then in the spool.
@@ -78,8 +78,8 @@ impl Switched<'_> {
         if let Some(outage_ms) = self.switching.outage_ms {
             writeln!(text, "Outage: {to} was out for {}", span(Duration::from_millis(outage_ms)))?;
         }
-        if let Some(bytes) = self.switching.backup_bytes {
-            writeln!(text, "Volume: {} went over {from} meanwhile", data_volume(bytes))?;
+        if let Some(count) = self.switching.backup_bytes {
+            writeln!(text, "Volume: {} went over {from} meanwhile", bytes(count))?;
         }
         writeln!(text, "\nTargets, as the last round found them:")?;
         for link in &self.state.links {
