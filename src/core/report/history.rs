@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::TOO_OLD;
+use super::bytes;
 use crate::core::history::{Account, Entry, Happening, LinkSummary, Span, Standing};
 
 /// Every terminal has these columns.
