@@ -45,7 +45,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
     events.extend(kept.event(if events.is_empty() { Event::Repaired } else { Event::Reconciled }));
     hands.announce(&events);
-    if kept.left.is_empty()
+    if kept.default_traffic_moved()
         && let Some(Switching { from, to, .. }) = state.switching.clone()
     {
         hands.announce(&[Event::SwitchCompleted { from, to }]);
@@ -74,7 +74,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
             hands.save(&state)?;
             kept = hands.reconcile(&mut kernel, config, kept.view, &state)?;
             hands.announce(&switch_events(&state, &kept));
-            if kept.left.is_empty() {
+            if kept.default_traffic_moved() {
                 follow_up::finish_switch(config, &hands, &mut state, &kept.view)?;
             }
         }
@@ -238,6 +238,12 @@ impl Reconciled {
         }
     }
 
+    /// Whether the default traffic goes where it should. A pin or a destination that somebody else's route keeps us from
+    /// is a fault, but no reason to tell nobody of the switch.
+    fn default_traffic_moved(&self) -> bool {
+        !self.left.iter().any(Change::moves_default_traffic)
+    }
+
     fn event(&self, kind: fn(Vec<Change>) -> Event) -> Option<Event> {
         let done = self.changes.iter().filter(|change| !self.left.contains(change));
         let done: Vec<Change> = done.cloned().collect();
@@ -261,10 +267,11 @@ fn count_bytes(state: &mut State) {
 /// What is to be said of a switch that was just begun.
 fn switch_events(state: &State, kept: &Reconciled) -> Vec<Event> {
     let reason = state.reason.clone();
-    let switch = state.switching.clone().map(|Switching { from, to, .. }| match kept.left.is_empty() {
-        true => Event::Switched { from, to, reason },
-        false => Event::SwitchBegun { from, to, reason },
-    });
+    let switch =
+        state.switching.clone().map(|Switching { from, to, .. }| match kept.default_traffic_moved() {
+            true => Event::Switched { from, to, reason },
+            false => Event::SwitchBegun { from, to, reason },
+        });
     switch.into_iter().chain(kept.event(Event::Reconciled)).collect()
 }
 

@@ -378,6 +378,18 @@ impl Change {
         }
     }
 
+    /// Whether it decides over the default traffic: an override route is made, changed or taken away.
+    pub fn moves_default_traffic(&self) -> bool {
+        match self {
+            Change::AddRule(_) | Change::DeleteRule(_) => false,
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                let family = route.family();
+                let overrides = [everything(family), half(0), half(128), global_ipv6()];
+                route.table == MAIN_TABLE && overrides.contains(&route.destination)
+            }
+        }
+    }
+
     /// The arguments of `ip` that make this change.
     pub fn ip_arguments(&self) -> Vec<String> {
         let words = match self {
