@@ -56,6 +56,7 @@ fn main() {
             routes_and_rules_of_others_stay_untouched,
             a_default_route_that_dhcp_sets_does_not_undo_a_failover,
             override_by_default_route_names_a_default_route_that_it_cannot_beat,
+            a_destination_that_somebody_else_holds_does_not_hold_up_a_switch,
         },
         ipv6::{
             targets_over_ipv6_alone_decide,

@@ -136,3 +136,20 @@ pub fn override_by_default_route_names_a_default_route_that_it_cannot_beat() {
     story.check_until_active("primary");
     assert_same(&calm, &story.kernel());
 }
+
+pub fn a_destination_that_somebody_else_holds_does_not_hold_up_a_switch() {
+    let routes = "routes: [203.0.113.99]";
+    let story = Story::begin(2, &config(&two_links(["", routes]), &[PROBE]));
+    story.router.ip("route add 203.0.113.99/32 dev lan");
+    let run = story.wanfo(&["check"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("another program's route"), "{}", run.stderr);
+    story.cut_silently(1);
+    let switched =
+        (0..5).map(|_| story.wanfo(&["check"])).find(|run| run.stderr.contains("switched from primary to"));
+    assert!(switched.is_some());
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+    assert!(story.wanfo(&["history"]).stdout.contains("switch primary -> secondary"));
+    assert!(story.router.ip("route show 203.0.113.99").contains("dev lan"));
+}
