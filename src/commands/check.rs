@@ -256,11 +256,13 @@ fn counter(line: &Line) -> Option<u64> {
     line.interface.as_deref().and_then(counters::bytes)
 }
 
-/// Goes on counting the bytes over the backup that is active.
+/// Goes on counting the bytes over the backup that is active; on the primary nothing is counted.
 fn count_bytes(state: &mut State) {
-    let interface = state.link(&state.active).and_then(|link| link.interface.clone());
-    if let (Some(usage), Some(counter)) = (&mut state.usage, interface.as_deref().and_then(counters::bytes)) {
+    let Some(mut usage) = state.usage else { return };
+    let interface = state.link(&state.active).and_then(|link| link.interface.as_deref());
+    if let Some(counter) = interface.and_then(counters::bytes) {
         usage.take(counter);
+        state.usage = Some(usage);
     }
 }
 
