@@ -92,20 +92,20 @@ fn skip_without_aiosmtpd() {
 
 /// Whether exim4 cannot run here; says so loudly.
 fn skips_exim() -> bool {
-    // What exim4 finds in its /etc: Debian's looks its user up by this name when it starts, and refuses user ID 0.
+    // What exim4 finds in /etc: Debian's looks up its user by this name at every start, and refuses user ID 0.
     fs::write("/run/passwd", "Debian-exim:x:8:8::/:/bin/false\n").unwrap();
     fs::write("/run/group", "Debian-exim:x:8:\n").unwrap();
     let mut command = Command::new("unshare");
-    let output =
-        command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).args(["-C", "/dev/null", "-bV"]).output();
-    let why = match output {
+    lab::die_with_parent(&mut command);
+    command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).args(["-C", "/dev/null", "-bV"]);
+    let why = match command.output() {
         Ok(output) if output.status.success() => return false,
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
         Err(error) => format!("`unshare` (package util-linux) did not start: {error}"),
     };
-    let cure = "see .ci/run for how to get it without installing it, then set WANFO_TEST_EXIM to the program";
-    let program = exim();
-    let program = program.display();
+    let cure = "it is in Debian's exim4-daemon-light; .ci/run gets it without installing it, and then \
+                WANFO_TEST_EXIM names it";
+    let program = exim().display().to_string();
     if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
         eprintln!(
             "FAILED: WANFO_REQUIRE_LAB=1 asks for the mail tests, but {program} does not run: {why}; {cure}"
@@ -121,9 +121,9 @@ fn exim() -> PathBuf {
     std::env::var_os("WANFO_TEST_EXIM").map_or("/usr/sbin/exim4".into(), PathBuf::from)
 }
 
-/// Arguments of unshare(1), before exim4 and its own. Without root there is but one user ID, root and the lab's alike:
-/// exim4 sees it as its own user's, finds that it has nothing to give up, and does without. As process 1 it takes along
-/// whatever it started when it is killed.
+/// Arguments of unshare(1), before exim4 and its own. The lab may have a single user ID, which is root in it.
+/// exim4 sees that one as its own user's, finds that there is nothing to give up, and does without. As process
+/// 1 it takes along, when it is killed, whatever it started.
 const EXIM_IN_ITS_OWN_NAMESPACES: [&str; 7] = [
     "--mount",
     "--pid",
