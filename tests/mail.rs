@@ -1,4 +1,4 @@
-//! Mail, against real relays: aiosmtpd in the lab's Internet, as the router sees it over line 1.
+//! Mail, against real relays: aiosmtpd and exim4 in the lab's Internet, as the router sees them over line 1.
 
 mod lab;
 
@@ -51,13 +51,23 @@ fn main() {
         ),
         ("after_three_days_a_mail_is_given_up", after_three_days_a_mail_is_given_up),
     ];
-    let trials = trials.map(|(name, trial)| {
-        Trial::test(name, move || {
+    let exim_trials: [(&str, fn()); 4] = [
+        ("exim_takes_mails_over_starttls_and_tls", exim_takes_mails_over_starttls_and_tls),
+        ("exim_refuses_a_wrong_password", exim_refuses_a_wrong_password),
+        ("exim_puts_a_mail_off", exim_puts_a_mail_off),
+        ("exim_refuses_one_of_two_recipients", exim_refuses_one_of_two_recipients),
+    ];
+    let without_exim = skips_exim();
+    let trials = trials.map(|trial| (trial, false)).into_iter();
+    let trials = trials.chain(exim_trials.map(|trial| (trial, without_exim)));
+    let trials = trials.map(|((name, trial), ignored)| {
+        let trial = move || {
             trial();
             Ok(())
-        })
+        };
+        Trial::test(name, trial).with_ignored_flag(ignored)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
 /// The Python that has aiosmtpd: that of WANFO_TEST_PYTHON, else `python3`.
@@ -79,6 +89,51 @@ fn skip_without_aiosmtpd() {
     eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: there is no aiosmtpd: {cure} !!!");
     exit(0);
 }
+
+/// Whether exim4 cannot run here; says so loudly.
+fn skips_exim() -> bool {
+    // What exim4 finds in /etc: Debian's looks up its user by this name at every start, and refuses user ID 0.
+    fs::write("/run/passwd", "Debian-exim:x:8:8::/:/bin/false\n").unwrap();
+    fs::write("/run/group", "Debian-exim:x:8:\n").unwrap();
+    let mut command = Command::new("unshare");
+    lab::die_with_parent(&mut command);
+    command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).args(["-C", "/dev/null", "-bV"]);
+    let why = match command.output() {
+        Ok(output) if output.status.success() => return false,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+        Err(error) => format!("`unshare` (package util-linux) did not start: {error}"),
+    };
+    let cure = "it is in Debian's exim4-daemon-light; .ci/run gets it without installing it, and then \
+                WANFO_TEST_EXIM names it";
+    let program = exim().display().to_string();
+    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+        eprintln!(
+            "FAILED: WANFO_REQUIRE_LAB=1 asks for the mail tests, but {program} does not run: {why}; {cure}"
+        );
+        exit(1);
+    }
+    eprintln!("!!! SKIPPED, THE TESTS WITH EXIM4: {program} does not run: {why}; {cure} !!!");
+    true
+}
+
+/// The program of Debian's exim4-daemon-light: that of WANFO_TEST_EXIM, else where its package puts it.
+fn exim() -> PathBuf {
+    std::env::var_os("WANFO_TEST_EXIM").map_or("/usr/sbin/exim4".into(), PathBuf::from)
+}
+
+/// Arguments of unshare(1), before exim4 and its own. The lab may have a single user ID, which is root in it.
+/// exim4 sees that one as its own user's, finds that there is nothing to give up, and does without. As process
+/// 1 it takes along, when it is killed, whatever it started.
+const EXIM_IN_ITS_OWN_NAMESPACES: [&str; 7] = [
+    "--mount",
+    "--pid",
+    "--kill-child",
+    "sh",
+    "-c",
+    "mount --bind /run/passwd /etc/passwd && mount --bind /run/group /etc/group && \
+     exec unshare --user --map-user=8 --map-group=8 \"$@\"",
+    "sh",
+];
 
 /// A relay in the lab's Internet, on target 1 of line 1. Gone when dropped.
 struct Relay {
@@ -129,6 +184,80 @@ impl Drop for Relay {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// exim4 in the same place. Gone when dropped.
+struct Exim {
+    process: Child,
+    log: PathBuf,
+    mailbox: PathBuf,
+}
+
+/// Where `Exim` has TLS from the first byte; on `PORT` it has STARTTLS.
+const TLS_PORT: u16 = 4650;
+
+impl Exim {
+    /// Needs the files of `certify`.
+    fn start(lab: &Lab) -> Exim {
+        fs::create_dir(lab.path("exim")).unwrap();
+        let config = lab.path("exim.conf");
+        let definitions = format!(
+            "DIRECTORY = {}\nADDRESS = {}\nSTARTTLS_PORT = {PORT}\nTLS_PORT = {TLS_PORT}\nPROGRAM = {}\n",
+            lab.path("").display(),
+            relay_address(),
+            exim().display()
+        );
+        fs::write(&config, definitions + include_str!("mail/exim.conf")).unwrap();
+        let mut command = lab.internet.command("unshare");
+        command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).arg("-bdf").arg("-C").arg(config);
+        let process = command.spawn().expect("unshare starts");
+        let exim = Exim { process, log: lab.path("exim/mainlog"), mailbox: lab.path("mailbox") };
+        wait_until("exim4 listens", || exim.log().contains("listening for SMTP"));
+        exim
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What is in the mailbox once all that was taken is there: it says 250 first and delivers then.
+    fn mails(&self) -> Vec<String> {
+        let count = |words: &str| self.log().matches(words).count();
+        wait_until("exim4 delivers", || count(" <= ") == count(" Completed\n"));
+        let text = fs::read_to_string(&self.mailbox).unwrap_or_default();
+        text.split("From wanfo@router.example.com ").skip(1).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Exim {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s in vain: {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// A lab with exim4, whose router has its password and STARTTLS.
+fn lab_with_exim(to: &[&str]) -> (Lab, Exim) {
+    let lab = Lab::new(2, WANFO);
+    certify(&lab);
+    write_password(&lab, "pass wörd", 0o600);
+    send_to_exim(&lab, to, "starttls", PORT);
+    let exim = Exim::start(&lab);
+    (lab, exim)
+}
+
+fn send_to_exim(lab: &Lab, to: &[&str], tls: &str, port: u16) {
+    let (relay, password, ca) = (relay_address(), lab.path("password"), lab.path("ca.pem"));
+    let login = format!("username: router, password_file: {}, ca_file: {}", password.display(), ca.display());
+    configure(lab, to, &format!("smtp: {{host: {relay}, port: {port}, tls: {tls}, {login}}}"));
 }
 
 /// A lab whose router is told how to send mail to the relay.
@@ -599,4 +728,75 @@ fn after_three_days_a_mail_is_given_up() {
     assert_failed(&deliver(&lab), "given up after three days");
     assert_eq!(pending(&lab), 0);
     assert!(set_aside(&lab, "one").contains("refused"));
+}
+
+fn exim_takes_mails_over_starttls_and_tls() {
+    let (lab, exim) = lab_with_exim(&[NOC, BOSS]);
+    for (id, tls, port) in [("m1", "starttls", PORT), ("m2", "tls", TLS_PORT)] {
+        send_to_exim(&lab, &[NOC, BOSS], tls, port);
+        put(&lab, id, "Primary WAN link failed on 'gw'.");
+        assert_done(&deliver(&lab));
+        assert_eq!(pending(&lab), 0);
+
+        let mails = exim.mails();
+        for to in [NOC, BOSS] {
+            // It delivers two at a time, in any order.
+            let is_it = |mail: &&String| {
+                mail.contains(&format!("evidence of {id}\n"))
+                    && mail.contains(&format!("Envelope-to: {to}\n"))
+            };
+            let mail = mails.iter().find(is_it).unwrap_or_else(|| panic!("{id} to {to}: {mails:?}"));
+            for words in [
+                // With TLS and a login (RFC 3848).
+                "with esmtpsa ",
+                &format!("\nTo: {to}\n"),
+                "\nSubject: Primary WAN link failed on 'gw'.\n",
+                &format!("\nMessage-ID: <{id}.1@router.example.com>\n"),
+            ] {
+                assert!(mail.contains(words), "{tls}: {words:?} is not in {mail}");
+            }
+        }
+    }
+    assert_eq!(exim.mails().len(), 4);
+    assert_eq!(exim.log().matches(" A=plain:router ").count(), 4, "{}", exim.log());
+}
+
+fn exim_refuses_a_wrong_password() {
+    let (lab, exim) = lab_with_exim(&[NOC, BOSS]);
+    write_password(&lab, "hunter2-wrong", 0o600);
+    put(&lab, "one", "Down");
+    let run = deliver(&lab);
+    assert_failed(&run, "refuses the login as \"router\": 535 Incorrect authentication data");
+    assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+    assert_eq!((pending(&lab), exim.mails().len()), (0, 0));
+    let reason = set_aside(&lab, "one");
+    assert!(reason.contains("535 Incorrect authentication data"), "{reason}");
+}
+
+fn exim_puts_a_mail_off() {
+    let (lab, exim) = lab_with_exim(&[NOC]);
+    let greylist = lab.path("greylist");
+    fs::write(&greylist, "").unwrap();
+    put(&lab, "one", "Down");
+    assert_failed(&deliver(&lab), "451 4.7.1 greylisted");
+    assert_eq!((pending(&lab), exim.mails().len()), (1, 0));
+    fs::remove_file(greylist).unwrap();
+    make_due(&lab);
+    assert_done(&deliver(&lab));
+    assert_eq!((pending(&lab), exim.mails().len()), (0, 1));
+}
+
+fn exim_refuses_one_of_two_recipients() {
+    let (lab, exim) = lab_with_exim(&["gone@example.com", NOC]);
+    put(&lab, "one", "Down");
+    assert_failed(&deliver(&lab), "550 5.1.1 no such user here");
+    assert_eq!(pending(&lab), 0);
+    let [mail] = &exim.mails()[..] else { panic!("{:?}", exim.mails()) };
+    assert!(mail.contains("Envelope-to: noc@example.com\n"), "{mail}");
+    let reason = set_aside(&lab, "one");
+    assert!(
+        reason.starts_with("gone@example.com: ") && reason.contains("550 5.1.1 no such user here"),
+        "{reason}"
+    );
+    assert_done(&deliver(&lab));
 }
