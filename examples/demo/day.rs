@@ -117,8 +117,9 @@ impl Day<'_> {
             after.as_secs_f64()
         ));
         self.story.more(status["reason"].as_str().unwrap_or("none"));
-        let said = self.action_script_said(logged)?;
-        self.story.say(&format!("SCRIPT: {said}"));
+        let said = self.action_script_said(logged, line)?;
+        self.story.say("ACTION SCRIPT: it prints:");
+        self.story.quote(&said);
         self.tell_of(&self.mail(mailed, line)?, shown);
 
         self.status_once(&format!("answers to the LAN user over {to}"), |_| self.answered_over(line))?;
@@ -142,15 +143,16 @@ impl Day<'_> {
         Ok(())
     }
 
-    /// What the script printed since there were so many lines in the log.
-    fn action_script_said(&self, logged: usize) -> Result<String> {
-        self.wait("a line of the action script", || {
+    /// What the script printed about this line, since there were so many lines in the log.
+    fn action_script_said(&self, logged: usize, line: Line) -> Result<String> {
+        let word = if line == 1 { "PRIMARY" } else { "SECONDARY" };
+        self.wait(&format!("a line of the action script about {word}"), || {
             let log = &self.log.lock().unwrap()[logged..];
             // wanfo puts the script's name before what it prints.
             let mut said = log.iter().filter_map(|line| line.strip_prefix("wanfo: action: "));
-            Ok(match said.next() {
+            Ok(match said.find(|said| said.starts_with(word)) {
                 Some(said) => Break(said.to_owned()),
-                None => Continue(format!("wanfo check said {log:?}")),
+                None => Continue(format!("`wanfo check` said {log:?}")),
             })
         })
     }
@@ -178,9 +180,9 @@ impl Day<'_> {
         self.story.say(&format!("MAIL: the relay on the Internet has taken it for {to}, over {line}:"));
         self.story.quote(&format!("Subject: {}", mail.subject));
         if shown == Shown::Evidence {
-            // The text is the subject, the evidence, the targets and the routes, with blank lines in between.
-            let evidence = mail.text.split(String::is_empty).nth(1).unwrap_or_default();
-            evidence.iter().for_each(|line| self.story.quote(line));
+            // Paragraphs: the subject again, the evidence, the targets, the routes.
+            let evidence = mail.text.split("\n\n").nth(1).unwrap_or_default();
+            evidence.lines().for_each(|line| self.story.quote(line));
             self.story.quote("[...]");
         }
     }

@@ -37,8 +37,8 @@ use story::Story;
 const ACTION_SCRIPT: &str = r#"#!/bin/sh
 state="$1" primary_if="$2" primary_gw="$3" secondary_if="$4" secondary_gw="$5" secondary_gwipv6="$6"
 case $state in
-  SECONDARY) echo "telephones register over $secondary_if, gateway $secondary_gw and $secondary_gwipv6" ;;
-  PRIMARY)   echo "telephones register over $primary_if again, gateway $primary_gw" ;;
+  SECONDARY) echo "$state: the telephones go over $secondary_if, by $secondary_gw and $secondary_gwipv6" ;;
+  PRIMARY)   echo "$state: the telephones go over $primary_if again, by $primary_gw" ;;
 esac
 "#;
 
@@ -111,7 +111,7 @@ fn demo() -> Result<()> {
     }
     story.heading("What wanfo remembers: wanfo history");
     for line in day.wanfo_says(&["history"])?.lines() {
-        println!("  {line}");
+        println!("{}", format!("  {line}").trim_end());
     }
     drop(day);
     drop(lab);

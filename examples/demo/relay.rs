@@ -21,8 +21,8 @@ pub struct Mail {
     pub line: Option<Line>,
     pub recipients: Vec<String>,
     pub subject: String,
-    /// The lines behind the header. Mails of wanfo are ASCII, so there is nothing to decode.
-    pub text: Vec<String>,
+    /// What stands behind the header.
+    pub text: String,
 }
 
 /// Takes mails until the process ends.
@@ -119,11 +119,29 @@ fn read(content: &[String], recipients: Vec<String>, line: Option<Line>) -> Mail
     let (header, text) = content.split_at(end);
     // A long header is folded: each further line begins with a blank (RFC 5322, section 2.2.3).
     let header = header.join("\n").replace("\n ", " ");
-    let subject = header.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("(none)");
-    Mail {
-        line,
-        recipients,
-        subject: subject.to_owned(),
-        text: text.iter().skip(1).cloned().collect(),
+    let field = |name: &str| header.lines().find_map(|line| line.strip_prefix(name));
+    let text = text.get(1..).unwrap_or_default();
+    let text = match field("Content-Transfer-Encoding: ") {
+        // A mail with a line of more than 76 characters.
+        Some("quoted-printable") => from_quoted_printable(text),
+        _ => text.join("\n"),
+    };
+    Mail { line, recipients, subject: field("Subject: ").unwrap_or("(none)").to_owned(), text }
+}
+
+/// RFC 2045, section 6.7.
+fn from_quoted_printable(lines: &[String]) -> String {
+    let mut bytes = Vec::new();
+    for line in lines {
+        let (line, end) = line.strip_suffix('=').map_or((line.as_str(), "\n"), |line| (line, ""));
+        let (plain, encoded) = line.split_at(line.find('=').unwrap_or(line.len()));
+        bytes.extend(plain.bytes());
+        for piece in encoded.split('=').skip(1) {
+            let code = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            bytes.extend(code);
+            bytes.extend(piece.bytes().skip(2));
+        }
+        bytes.extend(end.bytes());
     }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -29,7 +29,7 @@ impl Story {
 
     /// The next line of a sentence, or of a program's output.
     pub fn more(&self, line: &str) {
-        println!("{:MARGIN$}{line}", "");
+        println!("{}", format!("{:MARGIN$}{line}", "").trim_end());
     }
 
     /// A line of something that was received, wrapped between words.

@@ -307,6 +307,8 @@ impl Lab {
     /// The same not yet started, for a test that wants to kill it, or several at once.
     pub fn wanfo_command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = self.router.command(&self.binary);
+        // Its counters of bytes are in there.
+        namespace::with_own_sys(&mut command);
         command.args(arguments).env("WANFO_CONFIG", self.path("wanfo.yaml"));
         // Where a systemd unit runs the lab: what wanfo says is read here and by no journal.
         command.env_remove("JOURNAL_STREAM");
