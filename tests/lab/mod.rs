@@ -38,6 +38,7 @@ use std::process::{Command, Output, exit};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
 use tempfile::TempDir;
 
@@ -90,6 +91,8 @@ pub fn enter() -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
         .map_err(|error| refused("mounting a tmpfs on /run", error.into()))?;
+    // With that of most distributions' users, 002, wanfo would refuse configs and scripts: their group may write.
+    umask(Mode::from_bits_truncate(0o022));
     Ok(())
 }
 
@@ -304,7 +307,11 @@ impl Lab {
     /// The same not yet started, for a test that wants to kill it, or several at once.
     pub fn wanfo_command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = self.router.command(&self.binary);
+        // Its counters of bytes are in there.
+        namespace::with_own_sys(&mut command);
         command.args(arguments).env("WANFO_CONFIG", self.path("wanfo.yaml"));
+        // Where a systemd unit runs the lab: what wanfo says is read here and by no journal.
+        command.env_remove("JOURNAL_STREAM");
         command
     }
 }

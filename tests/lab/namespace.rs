@@ -1,6 +1,6 @@
 //! A network namespace without a name: it lives as long as a file descriptor of this process.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -95,6 +96,23 @@ pub fn die_with_parent(command: &mut Command) {
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
     unsafe { command.pre_exec(arm) };
+}
+
+/// Gives the program, of `Namespace::command`, a /sys that shows its own namespace's interfaces, as `ip netns exec` does.
+/// Where the kernel lets nobody mount one, as in some containers, it keeps the machine's: no interface of the lab is
+/// in there.
+pub(super) fn with_own_sys(command: &mut Command) {
+    let mount_sys = || {
+        // Not less than what the machine's own /sys forbids, or a user namespace may not mount one
+        // (mount_namespaces(7)).
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let _ = unshare(CloneFlags::CLONE_NEWNS)
+            .and_then(|()| mount(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags, None::<&CStr>));
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls, and their
+    // strings need no memory.
+    unsafe { command.pre_exec(mount_sys) };
 }
 
 /// PATH, and the directories of the admin's tools, which many distributions keep out of a user's PATH.
