@@ -35,7 +35,9 @@ pub fn ask_exit_script(
     let (Outcome::Switch(Switch { to, reason, may_be_vetoed: true, .. }), Some(path)) =
         (&outcome, &config.exit_script)
     else {
-        let veto = matches!(outcome, Outcome::Vetoed { .. }).then(|| situation.state.veto.clone()).flatten();
+        // It also outlives a run in which no failback was near, or a primary that misses one round would have the
+        // script asked again at once.
+        let veto = situation.state.standing_veto(situation.now).cloned();
         return Ok((outcome, veto));
     };
     if let Hands::Tied = hands {
@@ -53,7 +55,8 @@ pub fn ask_exit_script(
             format!("the exit script could not be asked: {failure}")
         }
     };
-    let veto = Veto { at: situation.now, why: why.clone() };
+    // From the answer on: a script that takes its time must not be asked without a pause.
+    let veto = Veto { at: clock::now()?.boot, why: why.clone() };
     Ok((situation.vetoed(&why), Some(veto)))
 }
 
