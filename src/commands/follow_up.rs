@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::check::{Hands, View};
 use crate::core::config::{Config, NotifyEvent};
-use crate::core::decide::{Outcome, Switch};
+use crate::core::decide::{Outcome, Request, Switch};
 use crate::core::event::Event;
 use crate::core::history::{Happening, Record};
 use crate::core::message::{self, Switched};
@@ -48,9 +48,20 @@ pub fn ask_exit_script(
     let call = call::before_failback(config, situation.lines, active, *to, reason, &clock::zoned());
     let why = match run(path, &call, config.script_timeout) {
         Ok(ending) if ending.success() => return Ok((outcome, None)),
-        Ok(ending) => format!("the exit script {} says not now ({ending})", path.display()),
+        Ok(ending @ Ending::Exit(_)) => {
+            let why = format!("the exit script {} says not now ({ending})", path.display());
+            // By hand it is the answer to the command. The same every ten seconds would be no news.
+            if situation.request == Request::Nothing && situation.state.veto.is_none() {
+                log::info!("staying on {}: {why}", situation.name(active));
+            }
+            why
+        }
         // Better a line too long on the backup than calls cut off because of a typo in a path.
-        Err(failure) => {
+        answer => {
+            let failure = match answer {
+                Ok(ending) => format!("the exit script {} was {ending}", path.display()),
+                Err(failure) => failure,
+            };
             log::warn!("{failure}; not knowing what it says, wanfo stays");
             format!("the exit script could not be asked: {failure}")
         }
