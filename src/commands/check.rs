@@ -117,8 +117,10 @@ impl Hands {
                 let active = config.links[active].name.clone();
                 let mut state = State::fresh(&boot_id, &active, now);
                 if let Recollection::Known(before) = memory {
-                    // The active link was taken out of the config. What is known of the others stands.
+                    // The active link was taken out of the config. What is known of the others stands, and what is
+                    // still to be told.
                     state.links = before.links;
+                    state.to_tell = before.to_tell;
                 }
                 (state, vec![Event::Started { active }])
             }
