@@ -43,7 +43,9 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
-    events.extend(kept.event(if events.is_empty() { Event::Repaired } else { Event::Reconciled }));
+    // On the first run, and where a switch was broken off, nobody has undone anything.
+    let is_repair = events.is_empty() && state.switching.is_none();
+    events.extend(kept.event(if is_repair { Event::Repaired } else { Event::Reconciled }));
     hands.announce(&events);
     if kept.left.is_empty()
         && let Some(Switching { from, to, .. }) = state.switching.clone()
