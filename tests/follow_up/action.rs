@@ -53,23 +53,23 @@ pub fn an_astlinux_script_is_called_once_for_every_switch() {
     let run = story.check();
     assert!(run.stderr.contains("action: failover from wan1 to wan2"), "{run:?}");
     story.check();
-    let there = "6|SECONDARY|wan1|192.0.2.17|wan2|192.0.2.33||";
+    let there = "6|SECONDARY|wan1|192.0.2.1|wan2|192.0.2.17||";
     assert_eq!(lines(&story.path("calls")), [there]);
     let told = lines(&story.path("told"));
     let expected = [
         "WANFO_FORCED=0",
         "WANFO_FROM=primary",
-        "WANFO_FROM_ADDRESSES=192.0.2.18 2001:db8:1::2",
+        "WANFO_FROM_ADDRESSES=192.0.2.2 2001:db8:1::2",
         "WANFO_FROM_GATEWAY6=2001:db8:1::1",
-        "WANFO_FROM_GATEWAY=192.0.2.17",
+        "WANFO_FROM_GATEWAY=192.0.2.1",
         "WANFO_FROM_INTERFACE=wan1",
-        "WANFO_REASON=primary is down: wan1 has no carrier",
+        "WANFO_REASON=primary is down: interface wan1 has no carrier",
         "WANFO_STATE=SECONDARY",
         "WANFO_TIME=",
         "WANFO_TO=secondary",
-        "WANFO_TO_ADDRESSES=192.0.2.34 2001:db8:2::2",
+        "WANFO_TO_ADDRESSES=192.0.2.18",
         "WANFO_TO_GATEWAY6=",
-        "WANFO_TO_GATEWAY=192.0.2.33",
+        "WANFO_TO_GATEWAY=192.0.2.17",
         "WANFO_TO_INTERFACE=wan2",
     ];
     for words in expected {
@@ -115,9 +115,9 @@ pub fn with_three_links_secondary_is_the_backup_that_is_entered_or_left() {
     assert_eq!(
         lines(&story.path("calls")),
         [
-            "6|SECONDARY|wan1|192.0.2.17|wan2|192.0.2.33|2001:db8:2::1|",
-            "6|SECONDARY|wan1|192.0.2.17|wan3|192.0.2.49|2001:db8:3::1|",
-            "6|PRIMARY|wan1|192.0.2.17|wan3|192.0.2.49|2001:db8:3::1|",
+            "6|SECONDARY|wan1|192.0.2.1|wan2|192.0.2.17|2001:db8:2::1|",
+            "6|SECONDARY|wan1|192.0.2.1|wan3|192.0.2.33|2001:db8:3::1|",
+            "6|PRIMARY|wan1|192.0.2.1|wan3|192.0.2.33|2001:db8:3::1|",
         ]
     );
     let host = host();

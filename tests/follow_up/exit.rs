@@ -49,7 +49,7 @@ pub fn the_exit_script_keeps_the_backup_until_it_says_yes() {
     let run = story.check();
     let [ask] = &lines(&story.path("asks"))[..] else { panic!("asked once: {run:?}") };
     let (first, call) = ask.split_once('|').unwrap();
-    assert_eq!(call, "SECONDARY_EXIT|wan1|192.0.2.17|wan2|192.0.2.33|2001:db8:2::1|");
+    assert_eq!(call, "SECONDARY_EXIT|wan1|192.0.2.1|wan2|192.0.2.17|2001:db8:2::1|");
     let why = "says not now (exit code 7)";
     assert!(run.stderr.contains(why), "it is said: {run:?}");
     let answered = Instant::now();

@@ -165,5 +165,6 @@ pub fn the_bytes_over_the_backup_are_counted_over_a_new_interface() {
     let told: f64 = count.parse().expect("a number");
     assert!((told - bytes as f64 / 1000.0).abs() < 1.0, "{told} kB of {bytes} bytes");
     let summary = story.succeeds(&["history"]).stdout;
+    let count = (bytes as f64 / 1000.0).round();
     assert!(summary.contains(&format!("{count} kB")), "{summary}");
 }

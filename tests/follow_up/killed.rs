@@ -54,6 +54,8 @@ const WAYS: [(&str, &str, &str); 2] =
 impl Subject {
     fn new(action: &str) -> Subject {
         let story = Story::of_two_links();
+        // Not by now.
+        fs::write(story.path("killed"), "").expect("the lab takes a file");
         let action = script(&story, "action", &format!("echo $1 >>HERE/calls\n{action}"));
         let action = format!("action_script: {}", action.display());
         story.configure(&config(&two_links(["delay: 1h", "delay: 1h"]), &[PROBE, NOTIFY, &action]));
@@ -124,6 +126,7 @@ impl Subject {
         } else {
             assert!(!story.path("calls").exists(), "{what}");
         }
+        assert!(happened(story, "repaired").is_empty(), "{what}: nobody has undone anything");
         self.forget();
         switched
     }
@@ -249,7 +252,7 @@ pub fn killed_by_its_own_action_script() {
         let mut subject = Subject::new(&action);
         for (command, from, to) in WAYS {
             subject.be_on(from);
-            let _ = fs::remove_file(subject.story.path("killed"));
+            fs::remove_file(subject.story.path("killed")).expect("the script has left it");
             let run = subject.story.wanfo(&[command]);
             assert_eq!(run.code, -1, "{run:?}");
             assert_eq!(state(&subject.story)["switching"]["to"], to);
