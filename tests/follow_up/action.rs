@@ -133,6 +133,9 @@ pub fn with_three_links_secondary_is_the_backup_that_is_entered_or_left() {
     );
 }
 
+/// Makes a script what a case is about.
+type Prepare<'a> = &'a dyn Fn();
+
 pub fn whatever_the_script_does_the_switch_stands() {
     let story = Story::of_two_links();
     let long = ["delay: 1h", "delay: 1h"];
@@ -142,7 +145,7 @@ pub fn whatever_the_script_does_the_switch_stands() {
     let remove = || {
         let _ = fs::remove_file(&action).or_else(|_| fs::remove_dir(&action));
     };
-    let cases: [(&str, &dyn Fn(), &[&str], &str); 7] = [
+    let cases: [(&str, Prepare, &[&str], &str); 7] = [
         ("fails", &|| drop(script(&story, "action", "echo no; exit 3")), &["action: no"], "exit code 3"),
         ("dies", &|| drop(script(&story, "action", "kill -11 $$")), &[], "killed by signal 11"),
         ("sleeps", &|| drop(script(&story, "action", "sleep 1000")), &[], "killed after 1s"),
