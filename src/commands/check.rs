@@ -43,7 +43,9 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
-    events.extend(kept.event(if events.is_empty() { Event::Repaired } else { Event::Reconciled }));
+    // On the first run, and where a switch was broken off, nobody has undone anything.
+    let is_repair = events.is_empty() && state.switching.is_none();
+    events.extend(kept.event(if is_repair { Event::Repaired } else { Event::Reconciled }));
     hands.announce(&events);
     if kept.default_traffic_moved()
         && let Some(Switching { from, to, .. }) = state.switching.clone()
@@ -117,8 +119,10 @@ impl Hands {
                 let active = config.links[active].name.clone();
                 let mut state = State::fresh(&boot_id, &active, now);
                 if let Recollection::Known(before) = memory {
-                    // The active link was taken out of the config. What is known of the others stands.
+                    // The active link was taken out of the config. What is known of the others stands, and what is
+                    // still to be told.
                     state.links = before.links;
+                    state.to_tell = before.to_tell;
                 }
                 (state, vec![Event::Started { active }])
             }

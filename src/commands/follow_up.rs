@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::check::{Hands, View};
 use crate::core::config::{Config, NotifyEvent};
-use crate::core::decide::{Outcome, Switch};
+use crate::core::decide::{Outcome, Request, Switch};
 use crate::core::event::Event;
 use crate::core::history::{Happening, Record};
 use crate::core::message::{self, Switched};
@@ -35,7 +35,9 @@ pub fn ask_exit_script(
     let (Outcome::Switch(Switch { to, reason, may_be_vetoed: true, .. }), Some(path)) =
         (&outcome, &config.exit_script)
     else {
-        let veto = matches!(outcome, Outcome::Vetoed { .. }).then(|| situation.state.veto.clone()).flatten();
+        // It also outlives a run in which no failback was near, or a primary that misses one round would have the
+        // script asked again at once.
+        let veto = situation.state.standing_veto(situation.now).cloned();
         return Ok((outcome, veto));
     };
     if let Hands::Tied = hands {
@@ -46,14 +48,26 @@ pub fn ask_exit_script(
     let call = call::before_failback(config, situation.lines, active, *to, reason, &clock::zoned());
     let why = match run(path, &call, config.script_timeout) {
         Ok(ending) if ending.success() => return Ok((outcome, None)),
-        Ok(ending) => format!("the exit script {} says not now ({ending})", path.display()),
+        Ok(ending @ Ending::Exit(_)) => {
+            let why = format!("the exit script {} says not now ({ending})", path.display());
+            // By hand it is the answer to the command. The same every ten seconds would be no news.
+            if situation.request == Request::Nothing && situation.state.veto.is_none() {
+                log::info!("staying on {}: {why}", situation.name(active));
+            }
+            why
+        }
         // Better a line too long on the backup than calls cut off because of a typo in a path.
-        Err(failure) => {
+        answer => {
+            let failure = match answer {
+                Ok(ending) => format!("the exit script {} was {ending}", path.display()),
+                Err(failure) => failure,
+            };
             log::warn!("{failure}; not knowing what it says, wanfo stays");
             format!("the exit script could not be asked: {failure}")
         }
     };
-    let veto = Veto { at: situation.now, why: why.clone() };
+    // From the answer on: a script that takes its time must not be asked without a pause.
+    let veto = Veto { at: clock::now()?.boot, why: why.clone() };
     Ok((situation.vetoed(&why), Some(veto)))
 }
 

@@ -49,7 +49,7 @@ impl Spool {
     /// The message is not in the spool, and should be put again; or its id is no id.
     pub fn put(&self, message: &Message) -> Result<()> {
         if !is_id(&message.id) {
-            bail!("{:?} cannot name a message: it may have letters, digits and '-'", message.id);
+            bail!("{:?} cannot name a message: it may have letters, digits, '-' and '_'", message.id);
         }
         // In this order: `deliver` leaves the trace first and removes the message then.
         let places = [self.waiting(&message.id), self.sent(&message.id), self.failed(&message.id)];
@@ -251,7 +251,8 @@ fn read(path: &Path) -> Result<Option<Waiting>, String> {
 }
 
 fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 200 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !id.is_empty() && id.len() <= 200 && id.bytes().all(fits)
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>> {

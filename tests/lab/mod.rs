@@ -28,11 +28,13 @@
 mod namespace;
 mod service;
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -244,6 +246,16 @@ impl Lab {
         near_side(self.provider(line), line);
     }
 
+    /// The router's `wanI` vanishes, as a modem on USB does that is pulled out.
+    pub fn pull_modem(&self, line: Line) {
+        self.router.ip(&format!("link delete wan{line}"));
+    }
+
+    /// Undoes `pull_modem`: a new interface of the old name, whose counters begin at 0.
+    pub fn plug_in_modem(&self, line: Line) {
+        join(line, &self.router, self.provider(line));
+    }
+
     /// One address of the Internet falls silent on one line; other addresses and other lines go on.
     pub fn silence(&self, line: Line, address: impl Into<IpAddr>) {
         self.provider(line).ip(&format!("route add blackhole {}", address.into()));
@@ -312,6 +324,39 @@ impl Lab {
         command.args(arguments).env("WANFO_CONFIG", self.path("wanfo.yaml"));
         // Where a systemd unit runs the lab: what wanfo says is read here and by no journal.
         command.env_remove("JOURNAL_STREAM");
+        command
+    }
+
+    /// The same on a machine where each first file or directory lies in the place of the second.
+    pub fn wanfo_seeing<A: AsRef<OsStr>>(&self, arguments: &[A], covers: &[(&Path, &Path)]) -> Command {
+        let c_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).expect("no zero byte");
+        let covers: Vec<_> = covers.iter().map(|(cover, below)| (c_string(cover), c_string(below))).collect();
+        let mut command = self.wanfo_command(arguments);
+        let cover = move || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&str>;
+            for (cover, below) in &covers {
+                mount(Some(cover.as_c_str()), below.as_c_str(), nothing, MsFlags::MS_BIND, nothing)?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
+        unsafe { command.pre_exec(cover) };
+        command
+    }
+
+    /// The same on a machine whose /sys shows the router's interfaces, and so their counters, as on a real router.
+    pub fn wanfo_with_counters<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = self.wanfo_command(arguments);
+        let mount_sys = || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            // It shows the interfaces of whoever mounts it, which entered the router's namespace before this.
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("sysfs"), "/sys", Some("sysfs"), flags, None::<&str>)?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
+        unsafe { command.pre_exec(mount_sys) };
         command
     }
 }
@@ -387,15 +432,7 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
         provider.ip(&format!("route add blackhole {prefix} metric {BACKSTOP}"));
     }
 
-    router.ip(&format!("link add wan{line} type veth peer name customer netns {}", provider.path()));
-    router.ip(&format!("link set wan{line} up"));
-    provider.ip("link set customer up");
-    router.ip(&format!("address add {}/28 dev wan{line}", router_address(line)));
-    router.ip(&format!("address add {}/64 dev wan{line}", router_address6(line)));
-    near_side(&provider, line);
-    let metric = 100 * line;
-    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway(line)));
-    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway6(line)));
+    join(line, router, &provider);
 
     internet.ip(&format!("link add line{line} type veth peer name internet netns {}", provider.path()));
     internet.ip(&format!("link set line{line} up"));
@@ -403,13 +440,26 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
     internet.ip(&format!("address add {}/30 dev line{line}", transit(line, 2)));
     internet.ip(&format!("address add {}/64 dev line{line}", transit6(line, 2)));
     far_side(&provider, line);
-    let (via, via6) = (transit(line, 1), transit6(line, 1));
+    let (via, via6, metric) = (transit(line, 1), transit6(line, 1), 100 * line);
     internet.ip(&format!("route add {}/28 via {via} dev line{line}", wan(line, 0)));
     internet.ip(&format!("route add {}/64 via {via6} dev line{line}", wan6(line, 0)));
     // One way back to the LAN per line, for the service's sockets, each of which sees only its own device's.
     internet.ip(&format!("route add {LAN} via {via} dev line{line} metric {metric}"));
     internet.ip(&format!("route add {LAN6} via {via6} dev line{line} metric {metric}"));
     provider
+}
+
+/// The cable between router and provider, and what the two have on it.
+fn join(line: Line, router: &Namespace, provider: &Namespace) {
+    router.ip(&format!("link add wan{line} type veth peer name customer netns {}", provider.path()));
+    router.ip(&format!("link set wan{line} up"));
+    provider.ip("link set customer up");
+    router.ip(&format!("address add {}/28 dev wan{line}", router_address(line)));
+    router.ip(&format!("address add {}/64 dev wan{line}", router_address6(line)));
+    near_side(provider, line);
+    let metric = 100 * line;
+    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway(line)));
+    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway6(line)));
 }
 
 /// What `link set down` on the provider's end takes away: its routes, and its IPv6 addresses.

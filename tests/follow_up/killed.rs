@@ -1,0 +1,262 @@
+//! kill -9 between every two steps of a switch.
+//!
+//! After the next run the routes are right, the intent is gone, the action script ran at least once, and each switch
+//! is in the spool and in the history exactly once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::story::{PROBE, Story, assert_same, config, two_links};
+use crate::*;
+
+/// What takes the place of `ip`, and the true one.
+const SLOW_IP: &str = "/run/ip/slow";
+const TRUE_IP: &str = "/run/ip/true";
+
+fn the_ip() -> PathBuf {
+    let places = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
+    places.iter().find_map(|place| fs::canonicalize(place).ok()).expect("the lab needs `ip`, so it is there")
+}
+
+/// While there is no second thread: a file that is open for writing in a process just forked cannot be run.
+pub fn put_the_slow_ip_in_place() {
+    fs::create_dir("/run/ip").expect("the lab's own /run takes a directory");
+    fs::copy(the_ip(), TRUE_IP).expect("`ip` can be copied");
+    fs::write(SLOW_IP, format!("#!/bin/sh\nsleep 0.03; exec {TRUE_IP} \"$@\"\n")).expect("room for a script");
+    chmod(Path::new(SLOW_IP), 0o755);
+}
+
+/// A router on which only the test switches, and what it looks like on either link when nothing disturbs.
+struct Subject {
+    story: Story,
+    whole: [Vec<String>; 2],
+    /// Switches that there were.
+    switches: usize,
+    /// The ids of the mails about them.
+    mails: BTreeSet<String>,
+}
+
+/// Where it goes and how.
+const WAYS: [(&str, &str, &str); 2] =
+    [("force-failover", "primary", "secondary"), ("failback", "secondary", "primary")];
+
+impl Subject {
+    fn new(action: &str) -> Subject {
+        let story = Story::of_two_links();
+        // Not by now.
+        fs::write(story.path("killed"), "").expect("the lab takes a file");
+        let action = script(&story, "action", &format!("echo $1 >>HERE/calls\n{action}"));
+        let action = format!("action_script: {}", action.display());
+        story.configure(&config(&two_links(["delay: 1h", "delay: 1h"]), &[PROBE, NOTIFY, &action]));
+        story.check();
+        story.succeeds(&["force-failover"]);
+        let away = story.kernel();
+        story.succeeds(&["failback"]);
+        let mut subject =
+            Subject { whole: [story.kernel(), away], story, switches: 0, mails: BTreeSet::new() };
+        subject.forget();
+        subject
+    }
+
+    /// Begins to count anew.
+    fn forget(&mut self) {
+        let _ = fs::remove_file(self.story.path("calls"));
+        self.switches = switches(&self.story).len();
+        self.mails = self.ids();
+    }
+
+    fn ids(&self) -> BTreeSet<String> {
+        spool(&self.story).iter().map(|mail| text(&mail["id"]).to_owned()).collect()
+    }
+
+    /// Goes to where the next way begins, undisturbed.
+    fn be_on(&mut self, link: &str) {
+        if self.story.active() != link {
+            let command = WAYS.iter().find(|(_, _, to)| *to == link).expect("a way to each link").0;
+            self.story.succeeds(&[command]);
+            self.forget();
+        }
+    }
+
+    /// The next run makes good what a killed one left, and each thing was done as often as it should be. Whether there
+    /// was a switch.
+    #[track_caller]
+    fn assert_made_good(&mut self, from: &str, to: &str, moment: usize) -> bool {
+        let story = &self.story;
+        let run = story.check();
+        let state = state(story);
+        let what = format!("moment {moment} of the way to {to}: {run:?}");
+        assert!(state["switching"].is_null(), "{what}: {state}");
+        let switched = state["active"] == to;
+        assert!(switched || state["active"] == from, "{what}: {state}");
+        assert_same(&self.whole[usize::from(state["active"] == "secondary")], &story.kernel());
+        assert_eq!(story.check().stderr, "", "{what}: nothing is left to do");
+
+        let all = switches(story);
+        let new: Vec<_> =
+            all[self.switches..].iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+        assert_eq!(new, vec![(from, to); usize::from(switched)], "{what}");
+        let ids = self.ids();
+        let new: Vec<&String> = ids.difference(&self.mails).collect();
+        assert_eq!(new.len(), usize::from(switched), "{what}: {new:?}");
+        let mails = spool(story);
+        assert_eq!(mails.len(), ids.len(), "{what}: one mail under each id");
+        if switched {
+            let subject = text(&mails.last().expect("there is a new one")["subject"]);
+            assert_eq!(
+                subject.contains("Switched back to primary link."),
+                to == "primary",
+                "{what}: {subject}"
+            );
+            let calls = lines(&story.path("calls"));
+            let word = if to == "primary" { "PRIMARY" } else { "SECONDARY" };
+            assert!((1..=2).contains(&calls.len()), "{what}: {calls:?}");
+            assert!(calls.iter().all(|call| call == word), "{what}: {calls:?}");
+        } else {
+            assert!(!story.path("calls").exists(), "{what}");
+        }
+        assert!(happened(story, "repaired").is_empty(), "{what}: nobody has undone anything");
+        self.forget();
+        switched
+    }
+}
+
+pub fn killed_between_any_two_steps_of_a_switch() {
+    let mut subject = Subject::new("");
+    let mut made = [0, 0];
+    for steps in 0.. {
+        let mut ended = 0;
+        for (command, from, to) in WAYS {
+            subject.be_on(from);
+            let code = killed_after(subject.story.wanfo_command(&[command]), steps);
+            assert!(code.is_none_or(|code| code == 0), "{command} ended with {code:?}");
+            ended += usize::from(code.is_some());
+            made[usize::from(subject.assert_made_good(from, to, steps))] += 1;
+        }
+        if ended == WAYS.len() {
+            break;
+        }
+        assert!(steps < 200, "no end of it");
+    }
+    assert!(made[0] >= 2 && made[1] >= 30, "there are more steps than that: {made:?}");
+}
+
+/// Runs the program until it is about to take step number `steps`, counted from 0: a write to a file, a change in a
+/// directory, a new process. There it is killed. The exit code if it ended before that.
+#[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
+fn killed_after(mut command: Command, steps: usize) -> Option<i32> {
+    // SAFETY: between fork and exec calls must be async-signal-safe; ptrace is a bare system call.
+    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let program = Pid::from_raw(child.id() as i32);
+    // It stops at its exec; options can be set from then on.
+    waitpid(program, None).expect("the program stops at its exec");
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    ptrace::setoptions(program, options).expect("the program can be traced");
+    ptrace::syscall(program, None).expect("the program goes on");
+    let mut left = steps;
+    loop {
+        // Of this thread only: other trials wait for children of their own.
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        let (thread, signal) = match waitpid(None, Some(flags)).expect("the program has not ended yet") {
+            WaitStatus::Exited(process, code) if process == program => return Some(code),
+            WaitStatus::Signaled(process, ..) if process == program => return None,
+            WaitStatus::PtraceSyscall(thread) if is_step(thread) && left == 0 => {
+                kill(program, Signal::SIGKILL).expect("it is our child");
+                continue;
+            }
+            WaitStatus::PtraceSyscall(thread) => {
+                left -= usize::from(is_step(thread));
+                (thread, None)
+            }
+            WaitStatus::PtraceEvent(thread, ..) => (thread, None),
+            // How a new thread begins, and what exec brings.
+            WaitStatus::Stopped(thread, Signal::SIGSTOP | Signal::SIGTRAP) => (thread, None),
+            WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
+            _ => continue,
+        };
+        // It may have been killed meanwhile.
+        let _ = ptrace::syscall(thread, signal);
+    }
+}
+
+/// Whether a thread that is stopped at a system call is about to enter one that others can see.
+fn is_step(thread: Pid) -> bool {
+    let steps = [
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+        libc::SYS_mkdirat,
+        libc::SYS_unlinkat,
+        libc::SYS_fsync,
+        libc::SYS_fdatasync,
+        libc::SYS_ftruncate,
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_mkdir,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_unlink,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_fork,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork,
+    ];
+    let Ok(info) = ptrace::syscall_info(thread) else { return false };
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return false;
+    }
+    // SAFETY: `op` says which member of the union it is.
+    let (number, first) = unsafe { (info.u.entry.nr as libc::c_long, info.u.entry.args[0]) };
+    // What goes to stdout and stderr is no step.
+    steps.contains(&number) || number == libc::SYS_write && first > 2
+}
+
+pub fn killed_at_any_moment_of_a_switch() {
+    let mut subject = Subject::new("sleep 0.1");
+    let mut made = [0, 0];
+    for moment in 0..14 {
+        for (command, from, to) in WAYS {
+            subject.be_on(from);
+            let covers = [(Path::new(SLOW_IP), &*the_ip())];
+            let mut command = subject.story.wanfo_seeing(&[command], &covers);
+            let mut child =
+                command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wanfo starts");
+            sleep(Duration::from_millis(moment * 23));
+            child.kill().expect("it is our child");
+            child.wait().expect("it is our child");
+            // A child of it may be just about to make its change.
+            sleep(Duration::from_millis(60));
+            made[usize::from(subject.assert_made_good(from, to, moment as usize))] += 1;
+        }
+    }
+    assert!(made.iter().all(|&times| times > 0), "the moments do not reach far enough: {made:?}");
+}
+
+pub fn killed_by_its_own_action_script() {
+    // The parent of the script is wanfo. Once only, or the next run would end so as well.
+    let kill = "[ -e HERE/killed ] || { touch HERE/killed; kill -9 $PPID; }";
+    for action in [kill.to_owned(), format!("sleep 0.1; {kill}"), format!("{kill}\nsleep 0.2; exit 4")] {
+        let mut subject = Subject::new(&action);
+        for (command, from, to) in WAYS {
+            subject.be_on(from);
+            fs::remove_file(subject.story.path("killed")).expect("the script has left it");
+            let run = subject.story.wanfo(&[command]);
+            assert_eq!(run.code, -1, "{run:?}");
+            assert_eq!(state(&subject.story)["switching"]["to"], to);
+            assert!(subject.assert_made_good(from, to, 0));
+        }
+    }
+}
