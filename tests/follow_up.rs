@@ -44,6 +44,7 @@ fn main() {
         // The longest first.
         killed::{
             killed_between_any_two_steps_of_a_switch,
+            killed_between_any_two_steps_of_a_switch_without_a_script,
             killed_at_any_moment_of_a_switch,
             killed_by_its_own_action_script,
         },

@@ -45,6 +45,10 @@ struct Subject {
     switches: usize,
     /// The ids of the mails about them.
     mails: BTreeSet<String>,
+    /// Runs of the action script, as far as the history knows.
+    scripts: usize,
+    /// How often the script was run twice for one switch.
+    repeated: usize,
 }
 
 /// Where it goes and how.
@@ -52,19 +56,28 @@ const WAYS: [(&str, &str, &str); 2] =
     [("force-failover", "primary", "secondary"), ("failback", "secondary", "primary")];
 
 impl Subject {
-    fn new(action: &str) -> Subject {
+    /// With an action script that notes its call and then does this, or without one.
+    fn new(action: Option<&str>) -> Subject {
         let story = Story::of_two_links();
         // Not by now.
         fs::write(story.path("killed"), "").expect("the lab takes a file");
-        let action = script(&story, "action", &format!("echo $1 >>HERE/calls\n{action}"));
-        let action = format!("action_script: {}", action.display());
+        let action = action.map_or_else(String::new, |action| {
+            let path = script(&story, "action", &format!("echo $1 >>HERE/calls\n{action}"));
+            format!("action_script: {}", path.display())
+        });
         story.configure(&config(&two_links(["delay: 1h", "delay: 1h"]), &[PROBE, NOTIFY, &action]));
         story.check();
         story.succeeds(&["force-failover"]);
         let away = story.kernel();
         story.succeeds(&["failback"]);
-        let mut subject =
-            Subject { whole: [story.kernel(), away], story, switches: 0, mails: BTreeSet::new() };
+        let mut subject = Subject {
+            whole: [story.kernel(), away],
+            story,
+            switches: 0,
+            mails: BTreeSet::new(),
+            scripts: 0,
+            repeated: 0,
+        };
         subject.forget();
         subject
     }
@@ -74,6 +87,7 @@ impl Subject {
         let _ = fs::remove_file(self.story.path("calls"));
         self.switches = switches(&self.story).len();
         self.mails = self.ids();
+        self.scripts = happened(&self.story, "script").len();
     }
 
     fn ids(&self) -> BTreeSet<String> {
@@ -112,6 +126,9 @@ impl Subject {
         assert_eq!(new.len(), usize::from(switched), "{what}: {new:?}");
         let mails = spool(story);
         assert_eq!(mails.len(), ids.len(), "{what}: one mail under each id");
+        let has_script = story.path("action").exists();
+        let records = happened(story, "script").len() - self.scripts;
+        assert_eq!(records, usize::from(switched && has_script), "{what}");
         if switched {
             let subject = text(&mails.last().expect("there is a new one")["subject"]);
             assert_eq!(
@@ -120,9 +137,12 @@ impl Subject {
                 "{what}: {subject}"
             );
             let calls = lines(&story.path("calls"));
-            let word = if to == "primary" { "PRIMARY" } else { "SECONDARY" };
-            assert!((1..=2).contains(&calls.len()), "{what}: {calls:?}");
-            assert!(calls.iter().all(|call| call == word), "{what}: {calls:?}");
+            if has_script {
+                let word = if to == "primary" { "PRIMARY" } else { "SECONDARY" };
+                assert!((1..=2).contains(&calls.len()), "{what}: {calls:?}");
+                assert!(calls.iter().all(|call| call == word), "{what}: {calls:?}");
+                self.repeated += calls.len() - 1;
+            }
         } else {
             assert!(!story.path("calls").exists(), "{what}");
         }
@@ -133,7 +153,14 @@ impl Subject {
 }
 
 pub fn killed_between_any_two_steps_of_a_switch() {
-    let mut subject = Subject::new("");
+    killed_between_any_two_steps(Subject::new(Some("")));
+}
+
+pub fn killed_between_any_two_steps_of_a_switch_without_a_script() {
+    killed_between_any_two_steps(Subject::new(None));
+}
+
+fn killed_between_any_two_steps(mut subject: Subject) {
     let mut made = [0, 0];
     for steps in 0.. {
         let mut ended = 0;
@@ -150,6 +177,8 @@ pub fn killed_between_any_two_steps_of_a_switch() {
         assert!(steps < 200, "no end of it");
     }
     assert!(made[0] >= 2 && made[1] >= 30, "there are more steps than that: {made:?}");
+    // Only where it had begun, and the state file did not say yet that it had ended.
+    assert!(subject.repeated <= 8, "the script was run again after {} of {made:?} kills", subject.repeated);
 }
 
 /// Runs the program until it is about to take step number `steps`, counted from 0: a write to a file, a change in a
@@ -225,7 +254,7 @@ fn is_step(thread: Pid) -> bool {
 }
 
 pub fn killed_at_any_moment_of_a_switch() {
-    let mut subject = Subject::new("sleep 0.1");
+    let mut subject = Subject::new(Some("sleep 0.1"));
     let mut made = [0, 0];
     for moment in 0..14 {
         for (command, from, to) in WAYS {
@@ -249,7 +278,7 @@ pub fn killed_by_its_own_action_script() {
     // The parent of the script is wanfo. Once only, or the next run would end so as well.
     let kill = "[ -e HERE/killed ] || { touch HERE/killed; kill -9 $PPID; }";
     for action in [kill.to_owned(), format!("sleep 0.1; {kill}"), format!("{kill}\nsleep 0.2; exit 4")] {
-        let mut subject = Subject::new(&action);
+        let mut subject = Subject::new(Some(&action));
         for (command, from, to) in WAYS {
             subject.be_on(from);
             fs::remove_file(subject.story.path("killed")).expect("the script has left it");
