@@ -502,7 +502,8 @@ fn the_state_file_of_the_first_version_is_read() {
     assert_eq!(state.hold, Hold::Until(BootTime(1_034_012)));
     // What the first version did not know yet is unknown, not an error.
     let (from, to) = ("primary".to_owned(), "secondary".to_owned());
-    let switching = Switching { from, to, outage_ms: None, backup_bytes: None, script: None };
+    let switching =
+        Switching { from, to, outage_ms: None, backup_bytes: None, script: None, script_starts: 0 };
     assert_eq!(state.switching, Some(switching));
     let primary = state.link("primary").unwrap();
     assert_eq!((primary.health.verdict, primary.health.failed_rounds), (Verdict::Down, 3));

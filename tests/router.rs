@@ -57,6 +57,7 @@ fn main() {
             a_default_route_that_dhcp_sets_does_not_undo_a_failover,
             override_by_default_route_names_a_default_route_that_it_cannot_beat,
             a_destination_that_somebody_else_holds_does_not_hold_up_a_switch,
+            another_protocol_number_in_the_config_leaves_nothing_behind,
         },
         ipv6::{
             targets_over_ipv6_alone_decide,

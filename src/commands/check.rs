@@ -18,15 +18,36 @@ use crate::system::kernel::{self, Kernel};
 use crate::system::store::{self, Store};
 use crate::system::{clock, counters, iproute, ping};
 
+/// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
+const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
+
 /// `wanfo check`, as the timer starts it.
 pub fn run(config: &Config) -> Result<Exit> {
     match Store::lock(&config.paths.run, Duration::ZERO)? {
         Some(store) => one_run(config, Hands::Free(store), Request::Nothing),
         None => {
-            log::debug!("another run holds the lock");
+            warn_if_locked_out(config)?;
             Ok(Exit::Busy)
         }
     }
+}
+
+/// Another run at work is normal, and no word is lost on it.
+fn warn_if_locked_out(config: &Config) -> Result<()> {
+    let now = clock::now()?.boot;
+    let last_run = match store::peek(&config.paths.run, &clock::boot_id()?)? {
+        Recollection::Known(state) => now.since(state.checked_at),
+        _ => None,
+    };
+    match last_run.filter(|age| *age > LOCKED_OUT_TOO_LONG) {
+        Some(age) => log::warn!(
+            "another run has held the lock in {} since the last one ended {}s ago; `lsof` tells who",
+            config.paths.run.display(),
+            age.as_secs()
+        ),
+        None => log::debug!("another run holds the lock"),
+    }
+    Ok(())
 }
 
 /// `wanfo check --dry-run`.
@@ -40,6 +61,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     let mut kernel = Kernel::open()?;
     let view = look(&mut kernel, config)?;
     let (mut state, mut events) = hands.recall(config, &view, now)?;
+    let view = leave_old_protocol(&mut kernel, config, &hands, &mut state, view)?;
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
@@ -91,6 +113,26 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     state.schedule(config, clock::now()?.boot);
     follow_up::remember_and_tell(config, &hands, &mut state)?;
     conclude(&hands, &state, request, outcome, &faults)
+}
+
+/// After an edit of `routing.protocol` what we made under the old number would be a stranger's: takes it out first.
+fn leave_old_protocol(
+    kernel: &mut Kernel,
+    config: &Config,
+    hands: &Hands,
+    state: &mut State,
+    view: View,
+) -> Result<View> {
+    let now = config.routing.protocol;
+    let Some(before) = state.protocol.replace(now).filter(|before| *before != now) else { return Ok(view) };
+    let mut old = config.clone();
+    old.routing.protocol = before;
+    let old_view = look(kernel, &old)?;
+    match hands {
+        Hands::Free(_) => reconcile(kernel, &old, old_view, |_| Wanted::default())?,
+        Hands::Tied => return Ok(view),
+    };
+    look(kernel, config)
 }
 
 /// What a run may do to the world.
@@ -313,6 +355,11 @@ fn conclude(
     if stdout().is_terminal() || matches!(hands, Hands::Tied) || request != Request::Nothing {
         let links = state.links.iter().map(|link| format!("{} is {}", link.name, link.health.verdict));
         say(format_args!("{why}; {}\n", links.collect::<Vec<_>>().join(", ")))?;
+        if matches!(hands, Hands::Tied)
+            && state.links.iter().any(|link| link.probed_at.is_none() && link.trouble.is_none())
+        {
+            say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
+        }
     } else {
         log::debug!("{why}");
     }

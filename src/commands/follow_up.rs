@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::check::{Hands, View};
 use crate::core::config::{Config, NotifyEvent};
@@ -17,13 +17,19 @@ use crate::core::history::{Happening, Record};
 use crate::core::message::{self, Switched};
 use crate::core::round::Situation;
 use crate::core::script::{self as call, Call};
-use crate::core::state::{BootTime, State, Switching, Veto};
+use crate::core::state::{BootTime, State, Switching, ToTell, Veto};
 use crate::system::script::Ending;
 use crate::system::spool::Spool;
-use crate::system::{clock, conntrack, history, script};
+use crate::system::{clock, conntrack, history, script, trust};
 
 /// A repair that comes back on every run (two programs at war over a route) is written down once in this time.
 const REPAIR_BEAT: Duration = Duration::from_secs(600);
+
+/// How often the action script is started for one switch, when run after run is killed while it is at work.
+const SCRIPT_STARTS: u32 = 3;
+
+/// What is kept to be told while it cannot be handed on, the newest.
+const MOST_TO_TELL: usize = 200;
 
 /// Asks the exit script, where there is one and the switch leaves a link that works.
 pub fn ask_exit_script(
@@ -87,13 +93,17 @@ pub fn finish_switch(config: &Config, hands: &Hands, state: &mut State, view: &V
         record(state, Happening::Switched { from, to, reason, forced, backup_bytes })?;
         if let Some(path) = &config.action_script {
             let call = call::after_switch(config, &view.lines, state, &switching, &at);
-            let outcome = run(path, &call, config.script_timeout).map_or_else(
-                |failure| {
-                    log::error!("{failure}");
-                    failure
-                },
-                |ending| ending.to_string(),
-            );
+            let outcome = if switching.script_starts < SCRIPT_STARTS {
+                switching.script_starts += 1;
+                hands.save(&State { switching: Some(switching.clone()), ..state.clone() })?;
+                run(path, &call, config.script_timeout).map(|ending| ending.to_string())
+            } else {
+                Err(format!("{} is given up: the run was killed each time it was at work", path.display()))
+            };
+            let outcome = outcome.unwrap_or_else(|failure| {
+                log::error!("{failure}");
+                failure
+            });
             let (path, word) = (path.display().to_string(), call.arguments[0].clone());
             record(state, Happening::Script { path, state: word, outcome: outcome.clone() })?;
             switching.script = Some(outcome);
@@ -158,16 +168,29 @@ pub fn note(config: &Config, state: &mut State, events: &[Event], now: BootTime)
 /// Puts the state on disk, then hands on what is to be told: mails to the spool, records to the history. Nothing to tell,
 /// nothing touched under `paths.state`, but a look at whether a mail is due for another try.
 pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> Result<()> {
+    let ToTell { mails, records } = &mut state.to_tell;
+    mails.drain(..mails.len().saturating_sub(MOST_TO_TELL));
+    records.drain(..records.len().saturating_sub(MOST_TO_TELL));
     hands.save(state)?;
     if let Hands::Tied = hands {
         return Ok(());
     }
     let before = (state.to_tell.clone(), state.notifications_pending);
     let spool = Spool::new(&config.paths.state);
-    state.to_tell.mails.iter().try_for_each(|mail| spool.put(mail))?;
-    state.to_tell.mails.clear();
-    history::append(&config.paths.state, &state.to_tell.records)?;
-    state.to_tell.records.clear();
+    if state.to_tell != ToTell::default() {
+        if config.paths.state.exists() {
+            trust::refuse_if_others_can_write(&config.paths.state, "directory").map_err(Error::msg)?;
+        }
+        // What cannot be put into the spool holds up nothing else, the history least of all.
+        let mut failure = None;
+        state.to_tell.mails.retain(|mail| spool.put(mail).map_err(|error| failure = Some(error)).is_err());
+        history::append(&config.paths.state, &state.to_tell.records)?;
+        state.to_tell.records.clear();
+        if let Some(failure) = failure {
+            hands.save(state)?;
+            return Err(failure);
+        }
+    }
     if config.notify.is_some() {
         state.notifications_pending = spool.pending()?;
         spool.wake(&config.paths.run, clock::now()?.wall)?;

@@ -13,7 +13,7 @@ use crate::core::state::Hold;
 use crate::system::clock;
 use crate::system::store::Store;
 
-/// How long a command waits for a run that is under way. Longer than a run takes with every `ip` at its time limit.
+/// How long a command waits for a run that is under way. A run with a slow script may take longer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Switches to a backup, because somebody says so.
@@ -55,6 +55,9 @@ fn run(config: &Config, request: Request) -> Result<Exit> {
 
 /// Says that the lock was not to be had.
 pub fn locked_out() -> Exit {
-    log::error!("another run has held the lock for {}s; try again", PATIENCE.as_secs());
+    log::error!(
+        "another run has held the lock for {}s (its script may still be at work); try again",
+        PATIENCE.as_secs()
+    );
     Exit::Busy
 }

@@ -28,6 +28,7 @@ use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
+use crate::core::report;
 use crate::system::{journal, trust};
 
 /// How a command ended, as its exit code tells.
@@ -62,7 +63,13 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Ok(config) => config,
         Err(problems) => {
             log::error!("{problems}");
-            return Ok(Exit::Usage);
+            return Ok(match cli.command {
+                // To a monitor, 2 would say that no link is up.
+                Command::Status(status) if status.exit_code => {
+                    Exit::Standing(report::Standing::Unknown as u8)
+                }
+                _ => Exit::Usage,
+            });
         }
     };
     let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);

@@ -234,7 +234,7 @@ impl Situation<'_> {
                     .collect();
                 Outcome::Refuse {
                     why: format!("staying on {}: {}", self.name(active), why.join("; ")),
-                    hold: Hold::No,
+                    hold: self.state.hold,
                 }
             }
         }

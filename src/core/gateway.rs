@@ -140,8 +140,11 @@ pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a 
     match (&link.interface, link.gateway) {
         (Some(name), _) => interfaces.iter().find(|interface| interface.name == *name),
         (None, Gateway::Address(gateway)) => {
-            let holds = |interface: &&Interface| interface.addresses.iter().any(|own| own.reaches(gateway));
-            interfaces.iter().find(holds)
+            let prefix =
+                |own: &Address| own.reaches(gateway).then(|| own.peer.unwrap_or(own.network).prefix());
+            // The narrowest subnet: a LAN of 10.0.0.0/8 must not hide a line of 10.1.2.0/24.
+            let narrowest = |interface: &&Interface| interface.addresses.iter().filter_map(prefix).max();
+            interfaces.iter().filter(|interface| narrowest(interface).is_some()).max_by_key(narrowest)
         }
         (None, _) => None,
     }
@@ -186,13 +189,16 @@ fn find_way(
     let usable =
         |address: &Address| Family::from(&address.network) == family && address.global && !address.tentative;
     let addresses: Vec<Address> = interface.addresses.iter().copied().filter(usable).collect();
-    if addresses.is_empty() {
+    // A line with delegated prefixes has its IPv6 addresses in the LAN; its gateway says that it carries IPv6.
+    let no_address = addresses.is_empty();
+    if no_address && family == Family::V4 {
         return Err(Obstacle::NoAddress(family, name));
     }
     let direct = Way { interface: name.clone(), via: None, onlink: false, addresses };
     match setting {
         Gateway::Address(gateway) => Ok(direct.by_way_of(gateway)),
         // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
+        Gateway::None if no_address => Err(Obstacle::NoAddress(family, name)),
         Gateway::None if family == Family::V4 || interface.point_to_point => Ok(direct),
         Gateway::None => Err(Obstacle::NoGateway(family, name)),
         Gateway::Auto => match default_route_of(&name, family, protocol, routes) {
@@ -202,6 +208,7 @@ fn find_way(
                 Ok(Way { onlink, ..way })
             }
             Some((None, _)) => Ok(direct),
+            None if no_address => Err(Obstacle::NoAddress(family, name)),
             None if interface.point_to_point => Ok(direct),
             None => Err(Obstacle::NoGateway(family, name)),
         },

@@ -29,6 +29,8 @@ pub enum Failure {
     Shared,
     /// Its pin is not in the kernel, and the request could leave by another link: not asked.
     Unpinned,
+    /// This machine would not send it: the sentence tells the cure. It says nothing of this line, or of any other.
+    Refused(String),
     /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
     OwnFault(String),
 }
@@ -38,7 +40,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::NoAnswer => f.write_str("no answer"),
             Failure::Unreachable => f.write_str("unreachable"),
-            Failure::Unusable(why) | Failure::OwnFault(why) => f.write_str(why),
+            Failure::Unusable(why) | Failure::Refused(why) | Failure::OwnFault(why) => f.write_str(why),
             Failure::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
             Failure::Shared => f.write_str("not probed, it is another link's target"),
         }
@@ -87,6 +89,11 @@ impl Health {
     /// What is assumed of a link of which nothing is known.
     pub const UNKNOWN: Health = Health { verdict: Verdict::Up, failed_rounds: 0 };
 
+    /// Up, and without a failed round on its account.
+    pub fn is_spotless(self) -> bool {
+        self == Health::UNKNOWN
+    }
+
     /// The health after one more round.
     pub fn after(self, round: &Round, threshold: u32) -> Health {
         let failed_rounds = match round {
@@ -119,7 +126,7 @@ pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
     let answered = answers.iter().filter(|answer| answer.result.is_ok()).count();
     if answered >= link.quorum as usize {
         Round::Good
-    } else if answers.iter().any(|answer| answer.result == Err(Failure::Unpinned)) {
+    } else if answers.iter().any(Answer::is_missing) {
         // What could not be asked might have answered.
         Round::Void
     } else {
@@ -128,6 +135,11 @@ pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
 }
 
 impl Answer {
+    /// Whether it could not be asked for.
+    fn is_missing(&self) -> bool {
+        matches!(self.result, Err(Failure::Unpinned | Failure::Refused(_)))
+    }
+
     /// Whether it says something of this machine and nothing of any line.
     pub fn is_own_fault(&self) -> bool {
         matches!(self.result, Err(Failure::OwnFault(_)))

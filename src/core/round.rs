@@ -96,7 +96,7 @@ impl Situation<'_> {
         let link = &self.config.links[index];
         let active = self.active();
         let is_healthy = |index: usize| {
-            self.health_before(&self.config.links[index]) == Health::UNKNOWN
+            self.health_before(&self.config.links[index]).is_spotless()
                 && self.lines[index].obstacle().is_none()
         };
         let may_return = || self.state.stay(self.config.links[active].delay, self.now).is_free();
@@ -200,6 +200,7 @@ impl Situation<'_> {
                         addresses => addresses,
                     },
                     health: checked.health,
+                    ever_good: checked.round == Round::Good || before.is_some_and(|link| link.ever_good),
                     verdict_since,
                     outage_ms,
                     threshold: self.config.probe.threshold,
@@ -245,7 +246,7 @@ pub fn sort_by_link(asks: Vec<Ask>, answers: Vec<Answer>) -> Vec<Option<Vec<Answ
 pub fn own_faults(checked: &[Checked]) -> Vec<String> {
     let mut faults = Vec::new();
     for answer in checked.iter().filter_map(|link| link.answers.as_ref()).flatten() {
-        if let Err(Failure::OwnFault(fault)) = &answer.result
+        if let Err(Failure::OwnFault(fault) | Failure::Refused(fault)) = &answer.result
             && !faults.contains(fault)
         {
             faults.push(fault.clone());

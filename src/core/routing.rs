@@ -120,9 +120,9 @@ impl Builder<'_> {
                     ipproto: Some(protocol),
                     ..rule
                 });
-                // Strict reverse-path filtering asks for the way back to the target without naming a protocol or
-                // `iif lo` (fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer
-                // of an inactive link is dropped. IPv6 has no such filter.
+                // Strict reverse-path filtering asks for the way back to the target without naming a protocol
+                // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an
+                // inactive link is dropped. IPv6 has no such filter.
                 let own = way.map_or(&[][..], |way| &way.addresses).iter().filter(|_| family == Family::V4);
                 for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
                     self.rule(family, table, |rule| Rule { from, to, ..rule });
@@ -154,7 +154,9 @@ impl Builder<'_> {
             Ok(way) => way.toward_gateway(),
             // Its gateway is gone from sight for a moment (a DHCP client at work), or for good. What carries the
             // traffic stays; the link's failed rounds will tell.
-            Err(_) if self.keep_override(family, lines[active].interface.as_deref()) => return,
+            Err(_) if family == Family::V4 && self.keep_override(lines[active].interface.as_deref()) => {
+                return;
+            }
             Err(_) if family == Family::V6 && self.must_refuse_ipv6(lines, active) => {
                 RouteTarget::Unreachable
             }
@@ -175,9 +177,10 @@ impl Builder<'_> {
                 .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == way.via))
     }
 
-    fn keep_override(&mut self, family: Family, interface: Option<&str>) -> bool {
+    /// Keeps the IPv4 override by this interface as it stands.
+    fn keep_override(&mut self, interface: Option<&str>) -> bool {
         let Some(interface) = interface else { return false };
-        let places = self.override_places(family);
+        let places = self.override_places(Family::V4);
         let kept: Vec<Route> = self
             .ours()
             .filter(|route| route.table == MAIN_TABLE && route.leaves_by(interface))

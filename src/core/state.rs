@@ -42,6 +42,9 @@ pub struct State {
     pub version: u32,
     /// /proc/sys/kernel/random/boot_id of the boot that the times belong to.
     pub boot_id: String,
+    /// `routing.protocol` of the run that wrote this; `None`: it did not say yet.
+    #[serde(default)]
+    pub protocol: Option<u8>,
     /// The name of the link that carries the default traffic.
     pub active: String,
     /// When the active link became so; `None`: it was so when wanfo first looked.
@@ -101,6 +104,10 @@ pub struct Switching {
     /// How the action script ended; `None`: it has not yet.
     #[serde(default)]
     pub script: Option<String>,
+    /// How often it was started. A run that is killed while the script is at work, by the unit's time limit say, must not
+    /// start it for ever: meanwhile nobody looks at the lines.
+    #[serde(default)]
+    pub script_starts: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +135,9 @@ pub struct LinkState {
     pub addresses: Vec<IpAddr>,
     #[serde(flatten)]
     pub health: Health,
+    /// Whether a round of it was good since boot.
+    #[serde(default = "yes")]
+    pub ever_good: bool,
     /// Since when the verdict stands; `None`: since before the first run.
     #[serde(default)]
     pub verdict_since: Option<BootTime>,
@@ -139,6 +149,11 @@ pub struct LinkState {
     /// Why the latest round was not good.
     pub trouble: Option<String>,
     pub targets: Vec<TargetState>,
+}
+
+/// What a state file from before `ever_good` is taken to say.
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -187,6 +202,7 @@ impl State {
         State {
             version: VERSION,
             boot_id: boot_id.to_owned(),
+            protocol: None,
             active: active.to_owned(),
             switched_at: None,
             reason: "found so at the first run".to_owned(),
@@ -216,11 +232,18 @@ impl State {
         });
         let backup_bytes = self.usage.map(|usage| usage.total);
         self.usage = counter.filter(|_| switch.to > 0).map(Usage::start);
-        self.switching = Some(Switching { from, to, outage_ms, backup_bytes, script: None });
+        self.switching =
+            Some(Switching { from, to, outage_ms, backup_bytes, script: None, script_starts: 0 });
         self.switched_at = Some(now);
         self.reason = switch.reason.clone();
         self.forced = switch.forced;
         self.hold = switch.hold;
+        // At boot the first line to come up is taken at once; that the preferred one is a second later is no reason to
+        // wait out a delay.
+        let left = self.switching.as_ref().and_then(|switching| self.link(&switching.from));
+        if !switch.forced && left.is_some_and(|link| !link.ever_good) {
+            self.hold = Hold::Until(now);
+        }
         self.veto = None;
     }
 

@@ -81,6 +81,8 @@ fn explain(error: PingError) -> Failure {
     let sentence = io::Error::from(errno).to_string();
     match errno {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => Failure::Unreachable,
+        // A modem that hangs with its carrier up: its queue does not drain, and LAN traffic fills it.
+        Errno::ENOBUFS => Failure::Unusable("the interface's queue is full and does not drain".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL => Failure::Unusable(sentence),
         Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
             Failure::Unusable("this kernel has no IPv6, or no ICMP sockets for it".to_owned())
@@ -91,8 +93,10 @@ fn explain(error: PingError) -> Failure {
              that it lasts"
                 .to_owned(),
         ),
-        Errno::EPERM => Failure::OwnFault(
-            "a local firewall rule refuses our echo requests; allow ICMP echo requests in its output chain"
+        // Netfilter drops what we send (NF_DROP, net/ipv4/ip_output.c). Other links need not be concerned.
+        Errno::EPERM => Failure::Refused(
+            "this machine's own netfilter refuses our echo requests: allow ICMP echo in its output chain, and see \
+             whether the log says `nf_conntrack: table full`"
                 .to_owned(),
         ),
         // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)).

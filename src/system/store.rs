@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,12 +11,16 @@ use anyhow::{Context, Result};
 use fs2::FileExt;
 use nix::errno::Errno;
 
+use super::trust;
 use crate::core::state::{Recollection, State};
 
 const LOCK: &str = "lock";
 const STATE: &str = "state.json";
 const STATE_BEING_WRITTEN: &str = "state.json.new";
 const STATE_SET_ASIDE: &str = "state.json.bad";
+
+/// The least size of the state file, in bytes; blanks behind the JSON make it up.
+const RESERVE: usize = 16 * 1024;
 
 /// How often a command that waits for the lock tries again.
 const LOCK_BEAT: Duration = Duration::from_millis(20);
@@ -54,11 +58,13 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
 impl Store {
     /// Takes the lock, waiting for at most `patience`; `None`: another run holds it still.
     pub fn lock(directory: &Path, patience: Duration) -> Result<Option<Store>> {
-        fs::create_dir_all(directory).map_err(|error| {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(|error| {
             let advice = advice(&error);
             anyhow::Error::from(error)
                 .context(format!("creating the directory {}{advice}", directory.display()))
         })?;
+        // What stands here decides over routes, and is written by root.
+        trust::refuse_if_others_can_write(directory, "directory").map_err(anyhow::Error::msg)?;
         let lock = Lock::take(&directory.join(LOCK), patience)?;
         Ok(lock.map(|lock| Store { directory: directory.to_owned(), _lock: lock }))
     }
@@ -83,7 +89,9 @@ impl Store {
 
     /// Replaces the state whole: a reader sees the old one or the new one, also when we are killed in between.
     pub fn save(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_string(state).context("putting the state into words")?;
+        let mut text = serde_json::to_string(state).context("putting the state into words")?;
+        // The file always has the room that an outage, with all its reasons, will need: see `overwrite`.
+        text.extend(std::iter::repeat_n(' ', RESERVE.saturating_sub(text.len())));
         let [path, new] = [STATE, STATE_BEING_WRITTEN].map(|name| self.directory.join(name));
         let written = (|| {
             let mut file =
@@ -125,7 +133,7 @@ impl Lock {
     /// Takes the lock, waiting for at most `patience`; `None`: somebody else holds it still.
     pub fn take(path: &Path, patience: Duration) -> Result<Option<Lock>> {
         let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path).map_err(
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(
                 |error| {
                     let advice = advice(&error);
                     anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))

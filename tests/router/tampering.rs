@@ -153,3 +153,20 @@ pub fn a_destination_that_somebody_else_holds_does_not_hold_up_a_switch() {
     assert!(story.wanfo(&["history"]).stdout.contains("switch primary -> secondary"));
     assert!(story.router.ip("route show 203.0.113.99").contains("dev lan"));
 }
+
+pub fn another_protocol_number_in_the_config_leaves_nothing_behind() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_lan_is_served_over(2);
+    story.configure(&config(&two_links(["", ""]), &[PROBE, "routing: {protocol: 120}"]));
+    story.check();
+    let old =
+        ["-4", "-6"].map(|family| story.router.ip(&format!("{family} -N route show table all proto 119")));
+    assert_eq!(old.concat().trim(), "");
+    assert!(!story.router.ip("-N rule show").contains("proto 119"));
+    assert!(story.router.ip("-N route show proto 120").contains("0.0.0.0/1"));
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+}
