@@ -344,21 +344,6 @@ impl Lab {
         unsafe { command.pre_exec(cover) };
         command
     }
-
-    /// The same on a machine whose /sys shows the router's interfaces, and so their counters, as on a real router.
-    pub fn wanfo_with_counters<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
-        let mut command = self.wanfo_command(arguments);
-        let mount_sys = || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            // It shows the interfaces of whoever mounts it, which entered the router's namespace before this.
-            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-            mount(Some("sysfs"), "/sys", Some("sysfs"), flags, None::<&str>)?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
-        unsafe { command.pre_exec(mount_sys) };
-        command
-    }
 }
 
 /// A line's gateway: the provider's address on it.
