@@ -88,9 +88,12 @@ pub fn finish_switch(config: &Config, hands: &Hands, state: &mut State, view: &V
         flush_old_flows(state, &switching);
     }
     if switching.script.is_none() {
-        let Switching { from, to, backup_bytes, .. } = switching.clone();
-        let (reason, forced) = (state.reason.clone(), state.forced);
-        record(state, Happening::Switched { from, to, reason, forced, backup_bytes })?;
+        // A start of the script is on disk together with this record.
+        if switching.script_starts == 0 {
+            let Switching { from, to, backup_bytes, .. } = switching.clone();
+            let (reason, forced) = (state.reason.clone(), state.forced);
+            record(state, Happening::Switched { from, to, reason, forced, backup_bytes })?;
+        }
         if let Some(path) = &config.action_script {
             let call = call::after_switch(config, &view.lines, state, &switching, &at);
             let outcome = if switching.script_starts < SCRIPT_STARTS {

@@ -232,10 +232,12 @@ impl Situation<'_> {
                 let why: Vec<String> = (0..active)
                     .map(|index| format!("{}: {}", self.name(index), self.trouble(index, &checked[index])))
                     .collect();
-                Outcome::Refuse {
-                    why: format!("staying on {}: {}", self.name(active), why.join("; ")),
-                    hold: self.state.hold,
-                }
+                let held = match self.state.hold {
+                    Hold::No => "",
+                    _ => "; it is held no longer, and left as soon as something better works",
+                };
+                let why = format!("staying on {}: {}{held}", self.name(active), why.join("; "));
+                Outcome::Refuse { why, hold: Hold::No }
             }
         }
     }

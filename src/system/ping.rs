@@ -95,8 +95,8 @@ fn explain(error: PingError) -> Failure {
         ),
         // Netfilter drops what we send (NF_DROP, net/ipv4/ip_output.c). Other links need not be concerned.
         Errno::EPERM => Failure::Refused(
-            "this machine's own netfilter refuses our echo requests: allow ICMP echo in its output chain, and see \
-             whether the log says `nf_conntrack: table full`"
+            "a local firewall rule refuses our echo requests; allow ICMP echo requests in its output chain (or its \
+             table of flows is full: `nf_conntrack: table full` in the kernel's log)"
                 .to_owned(),
         ),
         // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)).
