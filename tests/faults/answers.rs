@@ -19,6 +19,7 @@ pub const TRIALS: &[Story] = &[
     ("a_late_answer_does_not_count", a_late_answer_does_not_count),
     ("a_doubled_answer_counts_once", a_doubled_answer_counts_once),
     ("a_firewall_of_our_own_is_no_verdict", a_firewall_of_our_own_is_no_verdict),
+    ("a_modem_whose_queue_does_not_drain_is_left", a_modem_whose_queue_does_not_drain_is_left),
 ];
 
 /// What the Internet sends back to one echo request: after how long, and from whom.
@@ -153,4 +154,19 @@ fn a_firewall_of_our_own_is_no_verdict() {
     assert_eq!(kernel(&lab), before);
     nft("delete table inet t").expect("nft was there just now");
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+}
+
+/// A hung modem keeps its carrier, and what the LAN sends fills the queue before it: the kernel refuses our requests
+/// with ENOBUFS, and that says something of the line.
+fn a_modem_whose_queue_does_not_drain_is_left() {
+    let lab = at_work();
+    let tc = "qdisc replace dev wan1 root bfifo limit 1".split(' ');
+    match lab.router.command("tc").args(tc).output() {
+        Ok(output) if output.status.success() => {}
+        other => return eprintln!("!!! SKIPPED: this needs tc and bfifo, and it said {other:?} !!!"),
+    }
+    for _ in 0..3 {
+        assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    }
+    assert_carried_by(&lab, 2);
 }

@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ pub const TRIALS: &[Story] = &[
     ("absurd_values_in_a_state_do_no_harm", absurd_values_in_a_state_do_no_harm),
     ("a_disk_that_is_full_from_the_start", a_disk_that_is_full_from_the_start),
     ("a_disk_that_fills_up_before_a_switch", a_disk_that_fills_up_before_a_switch),
+    ("nobody_but_root_can_take_the_lock", nobody_but_root_can_take_the_lock),
     ("a_directory_that_cannot_be_written", a_directory_that_cannot_be_written),
 ];
 
@@ -51,6 +52,12 @@ fn on_the_backup() -> Lab {
     lab.pull_cable(1);
     assert_ends(&lab.wanfo(&["check"]), 0, &["switched from fibre to lte"]);
     lab
+}
+
+fn nobody_but_root_can_take_the_lock() {
+    let lab = at_work();
+    let mode = fs::metadata(lab.path("run/lock")).expect("a lock").permissions().mode();
+    assert_eq!(mode & 0o077, 0, "whoever can open the lock can hold it: {mode:o}");
 }
 
 fn a_damaged_state_is_set_aside() {
