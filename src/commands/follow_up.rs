@@ -208,9 +208,7 @@ pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> R
 pub fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     if config.flush_conntrack && !conntrack::is_installed() {
-        problems.push(
-            "`flush_conntrack` needs the program conntrack; install conntrack (conntrack-tools)".to_owned(),
-        );
+        problems.push(conntrack::Failure::NotInstalled.to_string());
     }
     if (config.action_script.is_some() || config.exit_script.is_some()) && script::is_confined() {
         problems.push(

@@ -1,9 +1,7 @@
-use std::io::{ErrorKind, Write, stdout};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::tz::TimeZone;
 
-use super::Exit;
+use super::{Exit, say};
 use crate::cli::{self, Format};
 use crate::core::config::Config;
 use crate::core::history::{self, Present};
@@ -42,10 +40,6 @@ pub fn run(config: &Config, arguments: &cli::History) -> Result<Exit> {
         Format::Text => report::history_text(account.as_ref(), &zone),
         Format::Json => report::history_json(account.as_ref()),
     };
-    match stdout().write_all(text.as_bytes()) {
-        // A pager or `head` that has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.context("writing the history to stdout")?,
-    }
+    say(text)?;
     Ok(Exit::Done)
 }

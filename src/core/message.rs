@@ -151,7 +151,9 @@ fn leaves_by(route: &Route, interfaces: &[&str]) -> bool {
     matches!(&route.target, RouteTarget::Out { interface, .. } if interfaces.contains(&interface.as_str()))
 }
 
-/// A host name is what its admin made it; no line break of it may begin a header of the mail.
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+/// Whatever would end the line, and with it a header or a log line, becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::message::Message;
+use super::message::{Message, one_line};
 
 /// The pauses after the first attempts; after later ones it is `LONGEST_PAUSE`.
 const PAUSES: [Duration; 5] = [
@@ -96,13 +96,6 @@ fn chapters(messages: &[&Message]) -> String {
         format!("{heading}\n{}\n\n{}\n", "=".repeat(heading.chars().count()), message.text.trim_end())
     };
     messages.iter().map(chapter).collect::<Vec<_>>().join("\n\n")
-}
-
-/// Whatever would end the line, and with it a header or a log line, becomes a space.
-pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
 }
 
 fn longest_pause() -> jiff::SignedDuration {
