@@ -115,7 +115,6 @@ fn route(destination: &str, target: RouteTarget) -> Route {
         target,
         metric: if ipv6 { 1024 } else { 0 },
         protocol: 3, // RTPROT_BOOT, what `ip` says when nothing else is asked for
-        dead: false,
     }
 }
 
@@ -147,7 +146,7 @@ fn our_routes() -> Vec<Route> {
         ours(5301, Route { metric: 4278198272, ..route("::/0", RouteTarget::Unreachable) }),
         ours(254, route("2000::/3", RouteTarget::Unreachable)),
         ours(254, route("0.0.0.0/1", via("203.0.113.1", "wan2"))),
-        ours(254, Route { dead: true, ..route("192.0.2.128/25", on_link("tun0")) }),
+        ours(254, route("192.0.2.128/25", on_link("tun0"))),
         ours(254, route("192.0.2.240/28", RouteTarget::Other)),
     ]
 }
@@ -157,7 +156,7 @@ fn routes_over_the_providers() -> Vec<Route> {
         Route { protocol: 16, metric: 100, ..route("0.0.0.0/0", via("198.51.100.1", "wan1")) },
         Route { protocol: 9, metric: 512, ..route("::/0", via("fe80::1", "wan1")) },
         Route { table: 7000, metric: 200, ..route("0.0.0.0/0", via("203.0.113.1", "wan2")) },
-        Route { metric: 300, dead: true, ..route("0.0.0.0/0", via("203.0.113.129", "wan3")) },
+        Route { metric: 300, ..route("0.0.0.0/0", via("203.0.113.129", "wan3")) },
         route(
             "203.0.113.160/28",
             RouteTarget::Out {

@@ -51,7 +51,6 @@ fn route(destination: &str, via: Option<&str>, interface: &str, metric: u32, pro
         target: RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
         metric,
         protocol,
-        dead: false,
     }
 }
 

@@ -232,7 +232,7 @@ fn foreign_route() -> impl Strategy<Value = Route> {
                 _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
             };
             let metric = if destination.is_ipv6() { metric.max(1) } else { metric };
-            Route { table, destination, target, metric, protocol: 16, dead: false }
+            Route { table, destination, target, metric, protocol: 16 }
         },
     )
 }

@@ -56,8 +56,6 @@ pub struct Route {
     pub metric: u32,
     /// Who made it (RTPROT_*, rtnetlink(7)).
     pub protocol: u8,
-    /// RTNH_F_DEAD or RTNH_F_LINKDOWN: the kernel may not use it, or it leads to a cable that is not there.
-    pub dead: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

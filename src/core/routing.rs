@@ -238,7 +238,7 @@ impl Builder<'_> {
 
     fn route(&mut self, table: u32, destination: IpNetwork, target: RouteTarget, metric: u32) {
         let protocol = self.config.routing.protocol;
-        let route = Route { table, destination, target, metric, protocol, dead: false };
+        let route = Route { table, destination, target, metric, protocol };
         if !self.wanted.routes.iter().any(|other| other.place() == route.place()) {
             self.wanted.routes.push(route);
         }

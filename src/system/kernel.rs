@@ -390,14 +390,13 @@ fn read_route(
     }
     next_hops.extend(interface.map(|interface| NextHop { interface, via, flags }));
 
-    let mut add = |target, flags: RouteNextHopFlags| -> Result<(), DecodeError> {
+    let mut add = |target| -> Result<(), DecodeError> {
         routes.push(Route {
             table,
             destination: network(destination, header.destination_prefix_length)?,
             target,
             metric,
             protocol: header.protocol.into(),
-            dead: flags.intersects(RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown),
         });
         Ok(())
     };
@@ -408,13 +407,13 @@ fn read_route(
                 {
                     let onlink = hop.flags.contains(RouteNextHopFlags::Onlink);
                     let interface = interface.name.clone();
-                    add(RouteTarget::Out { interface, via: hop.via, onlink }, hop.flags)?;
+                    add(RouteTarget::Out { interface, via: hop.via, onlink })?;
                 }
             }
             Ok(())
         }
-        RouteType::Unreachable => add(RouteTarget::Unreachable, flags),
-        RouteType::BlackHole | RouteType::Prohibit | RouteType::Throw => add(RouteTarget::Other, flags),
+        RouteType::Unreachable => add(RouteTarget::Unreachable),
+        RouteType::BlackHole | RouteType::Prohibit | RouteType::Throw => add(RouteTarget::Other),
         // Local, broadcast, anycast and multicast routes follow from addresses and decide nothing here.
         _ => Ok(()),
     }
