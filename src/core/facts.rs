@@ -116,3 +116,8 @@ impl Facts {
         self.interfaces.iter().find(|interface| interface.name == name)
     }
 }
+
+/// Whether an address means nothing without the interface beside it (fe80::/10, RFC 4291, section 2.5.6).
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Gateway, Link, Target};
-use super::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget};
+use super::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_link_local};
 
 /// A link as it stands in this run.
 #[derive(Debug, Clone, PartialEq)]
@@ -301,8 +301,4 @@ pub fn shared_targets(config: &Config, lines: &[Line]) -> Vec<(usize, usize, IpA
         }
     }
     shared
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }

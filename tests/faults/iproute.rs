@@ -1,13 +1,8 @@
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
 use crate::lab::Lab;
 use crate::*;
@@ -71,28 +66,10 @@ fn the_ip() -> PathBuf {
     PLACES.iter().find_map(|place| fs::canonicalize(place).ok()).expect("the lab needs `ip`, so it is there")
 }
 
-/// `wanfo`, to which, and to whose children, one file or directory lies in another's place.
-fn wanfo_seeing(lab: &Lab, arguments: &[&str], covers: &[(&Path, &Path)]) -> Command {
-    let c_string = |path: &Path| CString::new(path.to_str().expect("UTF-8")).expect("no zero byte");
-    let covers: Vec<_> = covers.iter().map(|(cover, below)| (c_string(cover), c_string(below))).collect();
-    let mut command = lab.wanfo_command(arguments);
-    let cover = move || {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let nothing = None::<&str>;
-        for (cover, below) in &covers {
-            mount(Some(cover.as_c_str()), below.as_c_str(), nothing, MsFlags::MS_BIND, nothing)?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
-    unsafe { command.pre_exec(cover) };
-    command
-}
-
 /// `wanfo` on a machine whose `ip` is one of the stand-ins.
 pub fn with_ip(lab: &Lab, name: &str, arguments: &[&str]) -> Command {
     let here = lab.path(".");
-    wanfo_seeing(lab, arguments, &[(&stand_in(name), &the_ip()), (&here, Path::new("/run/here"))])
+    lab.wanfo_seeing(arguments, &[(&stand_in(name), &the_ip()), (&here, Path::new("/run/here"))])
 }
 
 /// A run that has something to change, and cannot, leaves everything as it was, and says so in the status; the next
@@ -116,7 +93,7 @@ fn no_ip_on_the_machine() {
     directories.dedup();
     let empty = lab.path("empty");
     let covers: Vec<_> = directories.iter().map(|directory| (empty.as_path(), directory.as_path())).collect();
-    let run = || ended(&mut wanfo_seeing(&lab, &["check"], &covers));
+    let run = || ended(&mut lab.wanfo_seeing(&["check"], &covers));
     assert_does_no_harm(&lab, &run, &["there is no `ip` on this machine", "install iproute2"]);
     // Where nothing is to be changed, it is not missed.
     assert_ends(&run(), 0, &[]);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::read::{Faults, Place, Placed, Reported};
-use super::{Gateway, Link, Pin, Target, value};
+use super::{Gateway, Link, Pin, Target};
+use crate::core::facts::is_link_local;
 
 /// A link as far as it could be read.
 pub struct Draft {
@@ -115,7 +116,7 @@ fn gateway_targets(links: &[Draft], faults: &mut Faults) {
         for target in link.targets.iter().filter(|target| target.value == Target::Gateway) {
             let fault = match (link.gateway, link.gateway6) {
                 (Ok(Gateway::None), Gateway::None) => "this link has no gateway to ping",
-                (Ok(Gateway::None), Gateway::Address(address)) if value::link_local6(address) => {
+                (Ok(Gateway::None), Gateway::Address(address)) if is_link_local(address) => {
                     "the gateway is a link-local address, and ping-rs cannot be told the interface (scope \
                      id) it needs"
                 }

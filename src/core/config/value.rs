@@ -12,7 +12,7 @@ use lettre::Address;
 
 use super::tree::{Node, Value, quoted};
 use super::{Gateway, Target};
-use crate::core::facts::Family;
+use crate::core::facts::{Family, is_link_local};
 
 /// Letters, digits, '-' and '_', at most 32 of them: it goes into file names, mail subjects and metrics.
 pub fn name(node: &Node) -> Result<String, String> {
@@ -76,18 +76,13 @@ pub fn target(node: &Node) -> Result<Target, String> {
         _ => return Err(format!("{}; {RIGHT}", node.what())),
     };
     let address = address(written).map_err(|fault| format!("{fault}; {RIGHT}"))?;
-    if link_local6(address) {
+    if is_link_local(address) {
         return Err(format!(
             "{address} is a link-local address, which no ping of ours can reach: it would need the interface \
              beside it (a scope id), and ping-rs takes none; write a global address, for example 2001:db8::53"
         ));
     }
     Ok(Target::Address(address))
-}
-
-/// fe80::/10.
-pub fn link_local6(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// An address or CIDR that a link may carry all the time.
