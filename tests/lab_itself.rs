@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lab::{Lab, Line, Meter, SERVICE, SERVICE6};
+use lab::{Lab, Line, Meter, Namespace, SERVICE, SERVICE6};
 use libtest_mimic::{Arguments, Trial};
 
 const NO_PROGRAM: &str = "/nonexistent";
 
 fn main() {
     lab::enter_or_skip();
-    let trials: [(&str, fn()); 4] = [
+    let trials: [(&str, fn()); 5] = [
         ("a_silent_cut_is_silence_until_the_repair", a_silent_cut_is_silence_until_the_repair),
         (
             "a_pulled_cable_is_no_carrier_until_it_is_plugged_in",
@@ -21,6 +21,10 @@ fn main() {
         ),
         ("one_address_falls_silent_on_one_line_only", one_address_falls_silent_on_one_line_only),
         ("each_of_eight_lines_carries_the_service", each_of_eight_lines_carries_the_service),
+        (
+            "a_host_with_files_of_its_own_shares_them_with_nobody",
+            a_host_with_files_of_its_own_shares_them_with_nobody,
+        ),
     ];
     let trials = trials.map(|(name, trial)| {
         Trial::test(name, move || {
@@ -122,4 +126,23 @@ fn assert_silent(meter: &Meter) {
     let from = Instant::now();
     sleep(Duration::from_millis(500));
     assert!(meter.longest_silence(from, Instant::now()) > Duration::from_millis(400));
+}
+
+fn a_host_with_files_of_its_own_shares_them_with_nobody() {
+    let hosts = ["a", "b"].map(Namespace::with_files);
+    for host in &hosts {
+        host.ip("link add eth0 type bridge");
+    }
+    hosts[0].ip("link add only type bridge");
+    let [a, b] = hosts.each_ref();
+    for path in ["/run/wanfo/lab", "/var/lib/wanfo/lab", "/etc/wanfo/lab", "/etc/resolv.conf"] {
+        a.write(path, "written in a");
+        let shown = a.command("cat").arg(path).output().expect("cat starts").stdout;
+        assert_eq!(String::from_utf8_lossy(&shown), "written in a", "{path}");
+        for seen in [b.run(|| std::fs::read_to_string(path)), std::fs::read_to_string(path)] {
+            assert!(seen.is_err() || seen.is_ok_and(|text| text != "written in a"), "{path} is shared");
+        }
+    }
+    let has = |host: &Namespace, name: &str| host.run(|| std::fs::exists(format!("/sys/class/net/{name}")));
+    assert!(has(a, "only").unwrap() && has(b, "eth0").unwrap() && !has(b, "only").unwrap());
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -21,6 +22,8 @@ use nix::unistd::{getpid, getppid};
 pub struct Namespace {
     name: String,
     handle: Arc<OwnedFd>,
+    /// Its mount namespace, where it has one of its own.
+    files: Option<Arc<OwnedFd>>,
 }
 
 impl Namespace {
@@ -34,9 +37,43 @@ impl Namespace {
         .join()
         .unwrap()
         .unwrap_or_else(|error| panic!("cannot make the network namespace of {name}: {error}"));
-        let namespace = Namespace { name: name.to_owned(), handle: Arc::new(handle.into()) };
+        let namespace = Namespace { name: name.to_owned(), handle: Arc::new(handle.into()), files: None };
         namespace.ip("link set lo up");
         namespace
+    }
+
+    /// The same with files of its own, gone with it: /run and /var/lib are empty, /etc is the machine's until written to,
+    /// and /sys shows its own interfaces (read-only). What runs in here by `command` and `run` sees them, so that
+    /// programs with fixed paths, each on its host, do not get into each other's way.
+    pub fn with_files(name: &str) -> Namespace {
+        let namespace = Namespace::new(name);
+        let files = namespace.run(|| -> io::Result<File> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            for place in ["/run", "/var/lib"] {
+                mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=755"))?;
+            }
+            let [upper, work] = ["/run/.etc/upper", "/run/.etc/work"];
+            fs::create_dir_all(upper)?;
+            fs::create_dir_all(work)?;
+            let layers = format!("lowerdir=/etc,upperdir={upper},workdir={work}");
+            mount(Some("overlay"), "/etc", Some("overlay"), flags, Some(layers.as_str()))?;
+            // Where it is refused, the machine's stays, and shows no interface of the lab.
+            let _ = mount_own_sys();
+            File::open("/proc/thread-self/ns/mnt")
+        });
+        let files = files.unwrap_or_else(|error| panic!("cannot make files of its own for {name}: {error}"));
+        Namespace { files: Some(Arc::new(files.into())), ..namespace }
+    }
+
+    /// Writes a file in here, and the directories above it.
+    pub fn write(&self, path: impl AsRef<Path>, text: &str) {
+        let path = path.as_ref();
+        let written = self.run(|| {
+            fs::create_dir_all(path.parent().expect("an absolute path"))?;
+            fs::write(path, text)
+        });
+        written.unwrap_or_else(|error| panic!("{}: cannot write {}: {error}", self.name, path.display()));
     }
 
     /// What `ip link ... netns` takes to move an end of a veth pair here; good while this value lives.
@@ -49,9 +86,16 @@ impl Namespace {
         let mut command = Command::new(program);
         command.env("PATH", search_path());
         die_with_parent(&mut command);
-        let handle = Arc::clone(&self.handle);
+        let (handle, files) = (Arc::clone(&self.handle), self.files.clone());
+        let enter = move || {
+            setns(&*handle, CloneFlags::CLONE_NEWNET)?;
+            if let Some(files) = &files {
+                setns(&**files, CloneFlags::CLONE_NEWNS)?;
+            }
+            Ok(())
+        };
         // SAFETY: between fork and exec calls must be async-signal-safe; setns is a bare system call.
-        unsafe { command.pre_exec(move || Ok(setns(&*handle, CloneFlags::CLONE_NEWNET)?)) };
+        unsafe { command.pre_exec(enter) };
         command
     }
 
@@ -76,10 +120,14 @@ impl Namespace {
     /// Runs the closure on a thread in here. A socket opened in it stays in here wherever it is used later.
     pub fn run<T: Send>(&self, closure: impl FnOnce() -> T + Send) -> T {
         let work = || {
-            let moved = setns(&*self.handle, CloneFlags::CLONE_NEWNET);
-            moved.unwrap_or_else(|error| {
-                panic!("cannot enter the network namespace of {}: {error}", self.name)
-            });
+            let mut moved = setns(&*self.handle, CloneFlags::CLONE_NEWNET);
+            if let Some(files) = &self.files {
+                // A thread that shares its working directory with others may not change its files (setns(2)).
+                moved = moved
+                    .and_then(|()| unshare(CloneFlags::CLONE_FS))
+                    .and_then(|()| setns(&**files, CloneFlags::CLONE_NEWNS));
+            }
+            moved.unwrap_or_else(|error| panic!("cannot enter the namespaces of {}: {error}", self.name));
             closure()
         };
         thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
@@ -103,16 +151,19 @@ pub fn die_with_parent(command: &mut Command) {
 /// in there.
 pub(super) fn with_own_sys(command: &mut Command) {
     let mount_sys = || {
-        // Not less than what the machine's own /sys forbids, or a user namespace may not mount one
-        // (mount_namespaces(7)).
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let _ = unshare(CloneFlags::CLONE_NEWNS)
-            .and_then(|()| mount(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags, None::<&CStr>));
+        let _ = unshare(CloneFlags::CLONE_NEWNS).and_then(|()| mount_own_sys());
         Ok(())
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls, and their
     // strings need no memory.
     unsafe { command.pre_exec(mount_sys) };
+}
+
+/// A bare system call, fit for a child between fork and exec: its strings need no memory.
+fn mount_own_sys() -> nix::Result<()> {
+    // Not less than what the machine's own /sys forbids, or a user namespace may not mount one (mount_namespaces(7)).
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(c"sysfs"), c"/sys", Some(c"sysfs"), flags, None::<&CStr>)
 }
 
 /// PATH, and the directories of the admin's tools, which many distributions keep out of a user's PATH.
