@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
@@ -42,7 +42,7 @@ impl Namespace {
         namespace
     }
 
-    /// The same with files of its own, gone with it: /run and /var/lib are empty, /etc is the machine's until written to,
+    /// The same with files of its own, gone with it: /run and /var/lib are empty, /etc is a copy of the machine's,
     /// and /sys shows its own interfaces (read-only). What runs in here by `command` and `run` sees them, so that
     /// programs with fixed paths, each on its host, do not get into each other's way.
     pub fn with_files(name: &str) -> Namespace {
@@ -53,11 +53,10 @@ impl Namespace {
             for place in ["/run", "/var/lib"] {
                 mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=755"))?;
             }
-            let [upper, work] = ["/run/.etc/upper", "/run/.etc/work"];
-            fs::create_dir_all(upper)?;
-            fs::create_dir_all(work)?;
-            let layers = format!("lowerdir=/etc,upperdir={upper},workdir={work}");
-            mount(Some("overlay"), "/etc", Some("overlay"), flags, Some(layers.as_str()))?;
+            // No overlay: in a user namespace the machine's own files stay read-only in one. What cannot be read there
+            // (shadow) is left out.
+            Command::new("cp").args(["-r", "/etc", "/run/.etc"]).stderr(Stdio::null()).status()?;
+            mount(Some("/run/.etc"), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             // Where it is refused, the machine's stays, and shows no interface of the lab.
             let _ = mount_own_sys();
             File::open("/proc/thread-self/ns/mnt")
