@@ -135,6 +135,8 @@ pub struct Link {
     /// Destinations that use this link all the time.
     #[serde(serialize_with = "each_as_written")]
     pub routes: Vec<IpNetwork>,
+    /// It carries these, and never the default traffic. Never true of the first link.
+    pub routes_only: bool,
 }
 
 /// Where a link's gateway comes from.
