@@ -173,6 +173,7 @@ const LINK: &[(&str, &str)] = &[
     ("active", "b"),
     ("failed_rounds", "n"),
     ("threshold", "n"),
+    ("routes_only", "b"),
     ("last_probe", "t"),
     ("targets", "l"),
 ];
