@@ -91,6 +91,9 @@ fn write_link(
     if link.health.failed_rounds > 0 {
         write!(page, "  {} of {} failed rounds", link.health.failed_rounds, link.threshold)?;
     }
+    if link.routes_only {
+        write!(page, "  routes only")?;
+    }
     writeln!(page)?;
     if detail == Detail::Full {
         for (gateway, source) in [(link.gateway, link.gateway_source), (link.gateway6, link.gateway6_source)]
