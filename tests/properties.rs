@@ -451,6 +451,7 @@ proptest! {
             router.wait(Duration::from_secs(beat));
             run = router.run(Request::Nothing);
         }
+        prop_assert!(!run.on_the_move, "all is settled");
         let may_carry = |link: &usize| !router.config.links[*link].routes_only;
         match (0..count).find(|link| fine[*link] && may_carry(link)) {
             Some(best) => prop_assert_eq!(active(&run, &run.after), best),
@@ -494,6 +495,7 @@ proptest! {
             let protocol = match change {
                 Change::AddRoute(r) | Change::ReplaceRoute(r) | Change::DeleteRoute(r) => r.protocol,
                 Change::AddRule(rule) | Change::DeleteRule(rule) => rule.protocol,
+                other => panic!("no address is configured: {other}"),
             };
             prop_assert_eq!(protocol, 119, "{}", change);
             let _ = kernel.make(change);
