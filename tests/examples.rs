@@ -8,12 +8,13 @@ mod lab;
 mod story;
 
 mod examples {
+    pub mod cron;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{second_router, shelf};
+use examples::{cron, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -31,6 +32,11 @@ fn main() {
     let trials = stories![
         shelf::{
             every_example_is_a_good_config_with_a_page_beside_it,
+        },
+        cron::{
+            // First, for it takes up to a minute.
+            cron_itself_starts_it,
+            one_start_settles_an_outage_and_its_end,
         },
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
