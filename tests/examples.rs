@@ -8,6 +8,7 @@ mod lab;
 mod story;
 
 mod examples {
+    pub mod cron;
     pub mod lte_bridge;
     pub mod lte_router;
     pub mod second_router;
@@ -15,7 +16,7 @@ mod examples {
     pub mod site;
 }
 
-use examples::{lte_bridge, lte_router, second_router, shelf};
+use examples::{cron, lte_bridge, lte_router, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -30,9 +31,12 @@ macro_rules! stories {
 
 fn main() {
     lab::enter_or_skip();
-    let trials = stories![
+    let mut trials = stories![
         shelf::{
             every_example_is_a_good_config_with_a_page_beside_it,
+        },
+        cron::{
+            one_start_settles_an_outage_and_its_end,
         },
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
@@ -45,6 +49,8 @@ fn main() {
             an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time,
         },
     ];
+    // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.
+    trials.insert(0, Trial::ignorable_test("cron_itself_starts_it", || Ok(cron::cron_itself_starts_it())));
     let mut arguments = Arguments::from_args();
     // Stories mostly wait for pings that nobody answers, so more of them than processors may run at a time.
     arguments.test_threads.get_or_insert(6);

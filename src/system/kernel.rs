@@ -140,7 +140,7 @@ impl Kernel {
         }
 
         let rules = self.rules(wanted.protocol)?;
-        Ok(Facts { interfaces, routes, rules })
+        Ok(Facts { interfaces, routes, rules, leases: Vec::new() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops
