@@ -9,14 +9,19 @@ mod story;
 
 mod examples {
     pub mod cron;
+    pub mod ipv6_primary;
     pub mod lte_bridge;
     pub mod lte_router;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
+    pub mod wifi_hotspot;
+    pub mod wireguard_lte;
 }
 
-use examples::{cron, lte_bridge, lte_router, second_router, shelf};
+use examples::{
+    cron, ipv6_primary, lte_bridge, lte_router, second_router, shelf, wifi_hotspot, wireguard_lte,
+};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -47,6 +52,16 @@ fn main() {
         },
         lte_router::{
             an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time,
+        },
+        ipv6_primary::{
+            an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn,
+        },
+        wifi_hotspot::{
+            a_hotspot_is_taken_by_the_run_in_which_it_answers_and_never_while_it_is_away,
+        },
+        wireguard_lte::{
+            a_tunnel_over_lte_carries_the_lan_and_bare_lte_is_the_last_resort,
+            a_tunnel_that_is_there_before_the_first_run_moves_to_lte_and_goes_by_itself,
         },
     ];
     // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.
