@@ -8,10 +8,11 @@ use ipnetwork::IpNetwork;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     pub interfaces: Vec<Interface>,
-    /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces
-    /// (local, broadcast, multicast and anycast routes left out).
+    /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces and in the
+    /// links' own tables (local, broadcast, multicast and anycast routes left out).
     pub routes: Vec<Route>,
-    /// Every rule of our protocol number.
+    /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
+    /// the kernel's order: of two with the same priority the first one counts.
     pub rules: Vec<Rule>,
 }
 
@@ -72,7 +73,7 @@ pub enum RouteTarget {
     Other,
 }
 
-/// A policy rule of ours, seen or wanted.
+/// A policy rule, seen or wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     pub family: Family,
@@ -82,8 +83,11 @@ pub struct Rule {
     pub iif: Option<String>,
     /// An IP protocol number (RFC 5237 registry): 1 ICMP, 58 ICMPv6.
     pub ipproto: Option<u8>,
+    /// 0 where it looks up none.
     pub table: u32,
     pub protocol: u8,
+    /// Something that no rule of ours has narrows it: a mark, a port, an interface to leave by. Never ours.
+    pub narrowed: bool,
 }
 
 /// The main routing table (RT_TABLE_MAIN, rtnetlink(7)).
