@@ -58,7 +58,7 @@ pub enum Command {
     /// aside in spool/failed, with its words.
     Deliver(Deliver),
 
-    /// Take every route and rule of wanfo's out of the kernel
+    /// Take every route, rule and address of wanfo's out of the kernel
     ///
     /// Stop wanfo.timer first, or the next check puts them back.
     Down,

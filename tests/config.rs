@@ -99,6 +99,7 @@ fn every_key_is_read() {
     assert_eq!((link.name.as_str(), link.interface.as_deref()), ("1", Some("0e0")));
     assert_eq!(link.gateway, Gateway::Address("192.0.2.1".parse().unwrap()));
     assert_eq!(link.gateway6, Gateway::Address("fe80::1".parse().unwrap()));
+    assert_eq!(link.address, ["192.0.2.2/24", "2001:db8::2/64"].map(|address| address.parse().unwrap()));
     let written = ["2001:db8::53", "198.51.100.53"].map(|address| Target::Address(address.parse().unwrap()));
     assert_eq!(link.targets, [Target::Gateway, written[0], written[1]]);
     assert_eq!(

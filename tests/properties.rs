@@ -488,6 +488,7 @@ proptest! {
             let protocol = match change {
                 Change::AddRoute(r) | Change::ReplaceRoute(r) | Change::DeleteRoute(r) => r.protocol,
                 Change::AddRule(rule) | Change::DeleteRule(rule) => rule.protocol,
+                other => panic!("no address is configured: {other}"),
             };
             prop_assert_eq!(protocol, 119, "{}", change);
             let _ = kernel.make(change);

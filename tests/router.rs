@@ -5,6 +5,7 @@
 mod lab;
 
 mod router {
+    pub mod addresses;
     pub mod census;
     pub mod commands;
     pub mod ipv6;
@@ -18,7 +19,7 @@ mod router {
 }
 
 use libtest_mimic::{Arguments, Trial};
-use router::{commands, ipv6, lines, outages, pins, tampering, tunnel};
+use router::{addresses, commands, ipv6, lines, outages, pins, tampering, tunnel};
 
 /// A trial for each story, with its name.
 macro_rules! stories {
@@ -74,6 +75,14 @@ fn main() {
             a_gateway_outside_the_subnet_is_used_on_link,
             an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway,
             destinations_tied_to_a_backup_never_use_the_primary,
+        },
+        addresses::{
+            a_static_backup_is_brought_up_takes_over_and_hands_back,
+            a_changed_address_takes_the_place_of_wanfos_own_and_of_nothing_else,
+            an_address_that_was_there_before_stays_when_the_config_drops_it,
+            an_address_that_somebody_deletes_comes_back_also_with_a_new_interface,
+            down_takes_wanfos_addresses_out_and_leaves_the_others,
+            a_link_that_leaves_the_config_takes_its_addresses_along,
         },
         commands::{
             without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::{Exit, follow_up, say};
+use crate::core::addresses;
 use crate::core::config::Config;
 use crate::core::decide::{Outcome, Request};
 use crate::core::event::{self, Event};
@@ -62,6 +63,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     let view = look(&mut kernel, config)?;
     let (mut state, mut events) = hands.recall(config, &view, now)?;
     let view = leave_old_protocol(&mut kernel, config, &hands, &mut state, view)?;
+    claim_addresses(config, &hands, &mut state, &view)?;
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
     let mut kept = hands.reconcile(&mut kernel, config, view, &state)?;
@@ -135,6 +137,17 @@ fn leave_old_protocol(
     look(kernel, config)
 }
 
+/// What wanfo is about to put on an interface is on disk as its own before it is there: a config that changes later takes
+/// away that, and nothing else.
+fn claim_addresses(config: &Config, hands: &Hands, state: &mut State, view: &View) -> Result<()> {
+    let own = addresses::owned(&state.own_addresses, config, &view.facts);
+    if own != state.own_addresses {
+        state.own_addresses = own;
+        hands.save(state)?;
+    }
+    Ok(())
+}
+
 /// What a run may do to the world.
 pub enum Hands {
     Free(Store),
@@ -164,6 +177,7 @@ impl Hands {
                     // The active link was taken out of the config. What is known of the others stands, and what is
                     // still to be told.
                     state.links = before.links;
+                    state.own_addresses = before.own_addresses;
                     state.to_tell = before.to_tell;
                 }
                 (state, vec![Event::Started { active }])
@@ -197,7 +211,11 @@ impl Hands {
         state: &State,
     ) -> Result<Reconciled> {
         let active = state.active_in(config).unwrap_or(0);
-        let wanted = |view: &View| routing::wanted(config, &view.lines, active, &view.facts);
+        let leaving = addresses::leaving(&state.own_addresses, config);
+        let wanted = |view: &View| {
+            let wanted = routing::wanted(config, &view.lines, active, &view.facts);
+            Wanted { leaving: leaving.clone(), ..wanted }
+        };
         match self {
             Hands::Free(_) => reconcile(kernel, config, view, wanted),
             Hands::Tied => {

@@ -3,17 +3,23 @@ use anyhow::Result;
 use super::{Exit, check, force};
 use crate::core::config::Config;
 use crate::core::routing::Wanted;
+use crate::core::state::Recollection;
+use crate::system::clock;
 use crate::system::kernel::Kernel;
 use crate::system::store::Store;
 
-/// Takes every route and rule of ours out of the kernel, and forgets the state: the box is as before.
+/// Takes every route, rule and address of ours out of the kernel, and forgets the state: the box is as before.
 pub fn run(config: &Config) -> Result<Exit> {
     let Some(store) = Store::lock(&config.paths.run, force::PATIENCE)? else {
         return Ok(force::locked_out());
     };
     let mut kernel = Kernel::open()?;
     let view = check::look(&mut kernel, config)?;
-    let nothing = |_: &check::View| Wanted::default();
+    let leaving = match store.recall(&clock::boot_id()?)? {
+        Recollection::Known(state) => state.own_addresses,
+        _ => Vec::new(),
+    };
+    let nothing = |_: &check::View| Wanted { leaving: leaving.clone(), ..Wanted::default() };
     let reconciled = check::reconcile(&mut kernel, config, view, nothing)?;
     for failure in reconciled.faults() {
         log::error!("{failure}");
@@ -23,7 +29,7 @@ pub fn run(config: &Config) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     super::say(format_args!(
-        "{} routes and rules taken out; the next `wanfo check` (wanfo.timer, cron) would put them back\n",
+        "{} routes, rules and addresses taken out; the next `wanfo check` (wanfo.timer, cron) would put them back\n",
         reconciled.changes.len()
     ))?;
     Ok(Exit::Done)

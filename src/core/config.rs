@@ -123,6 +123,8 @@ pub struct Link {
     pub gateway: Gateway,
     /// Only ever an IPv6 address.
     pub gateway6: Gateway,
+    /// Static addresses, each with its prefix length, that wanfo puts on `interface`, which is then there.
+    pub address: Vec<IpNetwork>,
     pub targets: Vec<Target>,
     /// How many targets must answer for a good round.
     pub quorum: u32,
@@ -133,7 +135,6 @@ pub struct Link {
     #[serde(serialize_with = "as_written")]
     pub standby_interval: Duration,
     /// Destinations that use this link all the time.
-    #[serde(serialize_with = "each_as_written")]
     pub routes: Vec<IpNetwork>,
 }
 
@@ -286,8 +287,4 @@ impl Config {
 
 fn as_written<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
-}
-
-fn each_as_written<S: Serializer>(networks: &[IpNetwork], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(networks.iter().map(IpNetwork::to_string))
 }

@@ -1,6 +1,8 @@
 //! What is decided, as pure functions: no clock, no file, no socket, no process, no printing.
 //! In the order of a run:
 
+/// The static addresses of links.
+pub mod addresses;
 /// What the admin wants.
 pub mod config;
 /// Which link should carry the traffic.

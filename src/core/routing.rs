@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use super::addresses::{self, Assignment};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
 use super::gateway::{Line, Way};
@@ -27,16 +28,24 @@ const IPV6_METRIC: u32 = 1024;
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
 
-/// The routes and rules of ours that should be in the kernel.
+/// What of ours should be in the kernel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {
     pub routes: Vec<Route>,
     pub rules: Vec<Rule>,
+    pub addresses: Vec<Assignment>,
+    /// Addresses that were put there by wanfo and are to go.
+    pub leaving: Vec<Assignment>,
 }
 
 /// One change, made by one `ip` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
+    SetUp(String),
+    AddAddress(Assignment),
+    /// It may have gone with a `DeleteAddress`; where it has not, nothing changes.
+    RestoreAddress(Assignment),
+    DeleteAddress(Assignment),
     AddRoute(Route),
     /// Same family, table, destination and metric: switches without a single lost packet.
     ReplaceRoute(Route),
@@ -79,6 +88,7 @@ pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> 
     for family in [Family::V4, Family::V6] {
         builder.carry_default_traffic(family, lines, active);
     }
+    builder.wanted.addresses = addresses::wanted(config);
     builder.wanted
 }
 
@@ -328,11 +338,11 @@ pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Rou
         .collect()
 }
 
-/// The changes that bring the kernel from `facts` to `wanted`: additions and replacements first, removals last, so
-/// that there is no moment without a route.
+/// The changes that bring the kernel from `facts` to `wanted`: of routes and rules additions and replacements first,
+/// removals last, so that there is no moment without a route.
 pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
     let (ours, foreign): (Vec<_>, Vec<_>) = facts.routes.iter().partition(|route| route.protocol == protocol);
-    let mut changes = Vec::new();
+    let mut changes = addresses::plan(facts, wanted);
     for route in &wanted.routes {
         let in_place: Vec<_> = ours.iter().filter(|other| other.place() == route.place()).collect();
         match in_place[..] {
@@ -378,24 +388,36 @@ impl Change {
                 route.table == table && route.family() == Family::from(target)
                     || route.table == MAIN_TABLE && route.destination == to
             }
+            // An address that is missing is an obstacle of the link.
+            Change::SetUp(_)
+            | Change::AddAddress(_)
+            | Change::RestoreAddress(_)
+            | Change::DeleteAddress(_) => false,
         }
     }
 
     /// Whether it decides over the default traffic: an override route is made, changed or taken away.
     pub fn moves_default_traffic(&self) -> bool {
         match self {
-            Change::AddRule(_) | Change::DeleteRule(_) => false,
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
                 let family = route.family();
                 let overrides = [everything(family), half(0), half(128), global_ipv6()];
                 route.table == MAIN_TABLE && overrides.contains(&route.destination)
             }
+            _ => false,
         }
     }
 
     /// The arguments of `ip` that make this change.
     pub fn ip_arguments(&self) -> Vec<String> {
+        let address = |verb, Assignment { interface, address }: &Assignment| {
+            format!("{} address {verb} {address} dev {interface}", family_flag(Family::from(address)))
+        };
         let words = match self {
+            Change::SetUp(interface) => format!("link set dev {interface} up"),
+            Change::AddAddress(new) => address("add", new),
+            Change::RestoreAddress(other) => address("replace", other),
+            Change::DeleteAddress(old) => address("del", old),
             Change::AddRoute(route) => format!("{} route add {}", family_flag(route.family()), route),
             Change::ReplaceRoute(route) => format!("{} route replace {}", family_flag(route.family()), route),
             Change::DeleteRoute(route) => format!("{} route del {}", family_flag(route.family()), route),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Assignment;
 use super::config::Config;
 use super::decide::{Stay, Switch};
 use super::health::Health;
@@ -45,6 +46,9 @@ pub struct State {
     /// `routing.protocol` of the run that wrote this; `None`: it did not say yet.
     #[serde(default)]
     pub protocol: Option<u8>,
+    /// What wanfo has put on interfaces.
+    #[serde(default)]
+    pub own_addresses: Vec<Assignment>,
     /// The name of the link that carries the default traffic.
     pub active: String,
     /// When the active link became so; `None`: it was so when wanfo first looked.
@@ -203,6 +207,7 @@ impl State {
             version: VERSION,
             boot_id: boot_id.to_owned(),
             protocol: None,
+            own_addresses: Vec::new(),
             active: active.to_owned(),
             switched_at: None,
             reason: "found so at the first run".to_owned(),

@@ -66,7 +66,7 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
     let advice = if no_permission {
         "; changing routes needs root (CAP_NET_ADMIN)"
     } else if said.contains("File exists") {
-        "; another program's route or rule stands in that place, and wanfo leaves it alone: move it, or see \
+        "; another program's route, rule or address stands in that place, and wanfo leaves it alone: move it, or see \
          `routing` in the config"
     } else {
         ""

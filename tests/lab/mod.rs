@@ -32,10 +32,13 @@ use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
@@ -44,6 +47,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{getegid, geteuid};
 use tempfile::TempDir;
 
+use namespace::time_ahead;
 pub use namespace::{Namespace, die_with_parent};
 pub use service::{Answer, Meter, Service};
 
@@ -137,13 +141,24 @@ fn refused(what: &str, error: std::io::Error) -> anyhow::Error {
 /// A line's number, from 1: line 1 is `wan1` on the router.
 pub type Line = usize;
 
+/// Where a line ends at the customer's: the host, and what the line is called there.
+#[derive(Clone)]
+pub struct End {
+    pub host: Namespace,
+    pub interface: String,
+}
+
 /// The whole lab: a router, its lines, its LAN and the Internet. Gone when dropped.
 pub struct Lab {
     pub router: Namespace,
     /// The one host of the LAN.
     pub client: Namespace,
     pub internet: Namespace,
+    /// Of each line.
+    ends: Vec<End>,
     providers: Vec<Namespace>,
+    /// How far wanfo's clock is ahead of the machine's, and the time namespace that makes it so.
+    ahead: Mutex<(Duration, Option<Arc<OwnedFd>>)>,
     /// Only kept alive: it answers until the lab is dropped.
     _service: Service,
     directory: TempDir,
@@ -181,9 +196,17 @@ impl Lab {
     /// The same, but the router's kernel lets nobody open an ICMP socket, as a new one does.
     pub fn closed_to_pings(lines: usize, binary: impl Into<PathBuf>) -> Lab {
         assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
-        let router = host("router");
-        let internet = host("internet");
-        let client = host("client");
+        let router = host(Namespace::new("router"));
+        let end = |line| End { host: router.clone(), interface: format!("wan{line}") };
+        Lab::with_ends((1..=lines).map(end).collect(), router, binary)
+    }
+
+    /// The same with a line for each of these ends, not all of which need be the router's. Where the router has files of
+    /// its own, `wanfo` is configured where it is on a real one.
+    pub fn with_ends(ends: Vec<End>, router: Namespace, binary: impl Into<PathBuf>) -> Lab {
+        let lines = ends.len();
+        let internet = host(Namespace::new("internet"));
+        let client = host(Namespace::new("client"));
         router.sysctl("net.ipv4.ip_forward", "1");
         router.sysctl("net.ipv6.conf.all.forwarding", "1");
 
@@ -205,11 +228,21 @@ impl Lab {
         internet.ip(&format!("address add {SERVICE}/32 dev lo"));
         internet.ip(&format!("address add {SERVICE6}/128 dev lo"));
 
-        let providers = (1..=lines).map(|line| provider(line, &router, &internet)).collect();
+        let providers = (1..=lines).map(|line| provider(line, &ends[line - 1], &internet)).collect();
         let service = Service::start(&internet, &[SERVICE.into(), SERVICE6.into()], lines);
         // On the tmpfs that `enter` mounted.
         let directory = tempfile::tempdir_in("/run").expect("a directory on the lab's own tmpfs");
-        Lab { router, client, internet, providers, _service: service, directory, binary: binary.into() }
+        Lab {
+            router,
+            client,
+            internet,
+            ends,
+            providers,
+            ahead: Mutex::default(),
+            _service: service,
+            directory,
+            binary: binary.into(),
+        }
     }
 
     /// Lets processes on the router ping. There is no way back where the lab runs without root: in a user
@@ -235,7 +268,7 @@ impl Lab {
         far_side(self.provider(line), line);
     }
 
-    /// The router's `wanI` loses its carrier.
+    /// The customer's end of the line (`wanI`) loses its carrier.
     pub fn pull_cable(&self, line: Line) {
         self.provider(line).ip("link set customer down");
     }
@@ -248,12 +281,13 @@ impl Lab {
 
     /// The router's `wanI` vanishes, as a modem on USB does that is pulled out.
     pub fn pull_modem(&self, line: Line) {
-        self.router.ip(&format!("link delete wan{line}"));
+        let End { host, interface } = &self.ends[line - 1];
+        host.ip(&format!("link delete {interface}"));
     }
 
     /// Undoes `pull_modem`: a new interface of the old name, whose counters begin at 0.
     pub fn plug_in_modem(&self, line: Line) {
-        join(line, &self.router, self.provider(line));
+        join(line, &self.ends[line - 1], self.provider(line));
     }
 
     /// One address of the Internet falls silent on one line; other addresses and other lines go on.
@@ -310,6 +344,13 @@ impl Lab {
         fs::write(self.path("wanfo.yaml"), text).expect("the lab's directory takes a file");
     }
 
+    /// Lets so much time pass for wanfo, for which nobody has to wait: the clock that it goes by is put forward.
+    pub fn let_pass(&self, time: Duration) {
+        let mut ahead = self.ahead.lock().unwrap();
+        ahead.0 += time;
+        ahead.1 = Some(Arc::new(time_ahead(ahead.0)));
+    }
+
     /// Runs `wanfo` on the router with these arguments and the config of `configure`, to its end.
     pub fn wanfo<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Run {
         let output = self.wanfo_command(arguments).output();
@@ -319,9 +360,15 @@ impl Lab {
     /// The same not yet started, for a test that wants to kill it, or several at once.
     pub fn wanfo_command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = self.router.command(&self.binary);
-        // Its counters of bytes are in there.
-        namespace::with_own_sys(&mut command);
-        command.args(arguments).env("WANFO_CONFIG", self.path("wanfo.yaml"));
+        command.args(arguments).env_remove("WANFO_CONFIG");
+        if !self.router.has_files() {
+            // Its counters of bytes are in there.
+            namespace::with_own_sys(&mut command);
+            command.env("WANFO_CONFIG", self.path("wanfo.yaml"));
+        }
+        if let Some(clock) = &self.ahead.lock().unwrap().1 {
+            namespace::with_clock(&mut command, Arc::clone(clock));
+        }
         // Where a systemd unit runs the lab: what wanfo says is read here and by no journal.
         command.env_remove("JOURNAL_STREAM");
         command
@@ -394,9 +441,8 @@ fn transit6(line: Line, host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, line as u16, 0xf, 0, 0, 0, host)
 }
 
-/// A namespace with settings of its own: a new one starts with the machine's IPv4 settings.
-fn host(name: &str) -> Namespace {
-    let host = Namespace::new(name);
+/// Gives a new namespace settings of its own: it starts with the machine's IPv4 settings.
+pub fn host(host: Namespace) -> Namespace {
     for which in ["all", "default"] {
         host.sysctl(&format!("net.ipv4.conf.{which}.rp_filter"), "0");
         host.sysctl(&format!("net.ipv4.conf.{which}.ignore_routes_with_linkdown"), "0");
@@ -407,9 +453,9 @@ fn host(name: &str) -> Namespace {
     host
 }
 
-/// Makes a line: its provider, joined to the router and to the Internet, and the routes of all three.
-fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
-    let provider = host(&format!("provider {line}"));
+/// Makes a line: its provider, joined to the customer and to the Internet, and the routes of all three.
+fn provider(line: Line, end: &End, internet: &Namespace) -> Namespace {
+    let provider = host(Namespace::new(&format!("provider {line}")));
     provider.sysctl("net.ipv4.ip_forward", "1");
     provider.sysctl("net.ipv6.conf.all.forwarding", "1");
     // All customers, then the world: without these a cut line would send ICMP errors, or packets in circles.
@@ -417,7 +463,7 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
         provider.ip(&format!("route add blackhole {prefix} metric {BACKSTOP}"));
     }
 
-    join(line, router, &provider);
+    join(line, end, &provider);
 
     internet.ip(&format!("link add line{line} type veth peer name internet netns {}", provider.path()));
     internet.ip(&format!("link set line{line} up"));
@@ -434,17 +480,18 @@ fn provider(line: Line, router: &Namespace, internet: &Namespace) -> Namespace {
     provider
 }
 
-/// The cable between router and provider, and what the two have on it.
-fn join(line: Line, router: &Namespace, provider: &Namespace) {
-    router.ip(&format!("link add wan{line} type veth peer name customer netns {}", provider.path()));
-    router.ip(&format!("link set wan{line} up"));
+/// The cable between customer and provider, and what the two have on it.
+fn join(line: Line, end: &End, provider: &Namespace) {
+    let End { host, interface } = end;
+    host.ip(&format!("link add {interface} type veth peer name customer netns {}", provider.path()));
+    host.ip(&format!("link set {interface} up"));
     provider.ip("link set customer up");
-    router.ip(&format!("address add {}/28 dev wan{line}", router_address(line)));
-    router.ip(&format!("address add {}/64 dev wan{line}", router_address6(line)));
+    host.ip(&format!("address add {}/28 dev {interface}", router_address(line)));
+    host.ip(&format!("address add {}/64 dev {interface}", router_address6(line)));
     near_side(provider, line);
     let metric = 100 * line;
-    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway(line)));
-    router.ip(&format!("route add default via {} dev wan{line} metric {metric}", gateway6(line)));
+    host.ip(&format!("route add default via {} dev {interface} metric {metric}", gateway(line)));
+    host.ip(&format!("route add default via {} dev {interface} metric {metric}", gateway6(line)));
 }
 
 /// What `link set down` on the provider's end takes away: its routes, and its IPv6 addresses.

@@ -10,15 +10,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
+use nix::unistd::{getpid, getppid, gettid};
 
 /// One host of the lab. Every failure panics with the namespace's name and what was tried in it.
+#[derive(Clone)]
 pub struct Namespace {
     name: String,
     handle: Arc<OwnedFd>,
@@ -63,6 +66,10 @@ impl Namespace {
         });
         let files = files.unwrap_or_else(|error| panic!("cannot make files of its own for {name}: {error}"));
         Namespace { files: Some(Arc::new(files.into())), ..namespace }
+    }
+
+    pub fn has_files(&self) -> bool {
+        self.files.is_some()
     }
 
     /// Writes a file in here, and the directories above it.
@@ -143,6 +150,25 @@ pub fn die_with_parent(command: &mut Command) {
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
     unsafe { command.pre_exec(arm) };
+}
+
+/// A time namespace (time_namespaces(7)) in which the machine was started so much earlier.
+pub(super) fn time_ahead(by: Duration) -> OwnedFd {
+    let make = move || -> io::Result<File> {
+        unshare(CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))?;
+        // Not /proc/self: see `Namespace::new`.
+        fs::write(format!("/proc/{}/timens_offsets", gettid()), format!("boottime {} 0\n", by.as_secs()))?;
+        File::open("/proc/thread-self/ns/time_for_children")
+    };
+    let made = thread::spawn(make).join().unwrap();
+    made.unwrap_or_else(|error| panic!("cannot put the clock {by:?} forward: {error}")).into()
+}
+
+/// Runs the program, of `Namespace::command`, in a time namespace of `time_ahead`.
+pub(super) fn with_clock(command: &mut Command, clock: Arc<OwnedFd>) {
+    let enter = move || Ok(setns(&*clock, CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))?);
+    // SAFETY: between fork and exec calls must be async-signal-safe; setns is a bare system call.
+    unsafe { command.pre_exec(enter) };
 }
 
 /// Gives the program, of `Namespace::command`, a /sys that shows its own namespace's interfaces, as `ip netns exec` does.

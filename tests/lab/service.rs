@@ -107,6 +107,11 @@ impl Meter {
         self.answers.lock().unwrap().last().copied()
     }
 
+    /// How many answers there were.
+    pub fn answers(&self) -> usize {
+        self.answers.lock().unwrap().len()
+    }
+
     /// The longest time without an answer between two instants; about 50 ms where all is well.
     pub fn longest_silence(&self, from: Instant, to: Instant) -> Duration {
         let answers = self.answers.lock().unwrap();

@@ -72,6 +72,11 @@ impl Story {
         Story { lab }
     }
 
+    /// In a lab whose router has its config already.
+    pub fn configured(lab: Lab) -> Story {
+        Story { lab }
+    }
+
     /// Two lines, `primary` and `secondary`, with nothing special about them.
     pub fn of_two_links() -> Story {
         Story::begin(2, &config(&two_links(["", ""]), &[PROBE]))

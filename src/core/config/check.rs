@@ -18,6 +18,7 @@ pub struct Draft {
     pub interface: Result<Option<Placed<String>>, Reported>,
     pub gateway: Result<Gateway, Reported>,
     pub gateway6: Gateway,
+    pub address: Vec<Placed<IpNetwork>>,
     pub targets: Vec<Placed<Target>>,
     pub quorum: u32,
     pub delay: Duration,
@@ -33,6 +34,7 @@ impl Draft {
             interface: self.interface.ok()?.map(|interface| interface.value),
             gateway: self.gateway.ok()?,
             gateway6: self.gateway6,
+            address: self.address.into_iter().map(|address| address.value).collect(),
             targets: self.targets.into_iter().map(|target| target.value).collect(),
             quorum: self.quorum,
             delay: self.delay,
@@ -55,6 +57,7 @@ impl Draft {
 pub fn links(links: &[Draft], pin: Pin, faults: &mut Faults) {
     names(links, faults);
     lines(links, faults);
+    addresses(links, faults);
     gateway_targets(links, faults);
     targets(links, faults);
     routes(links, faults);
@@ -106,6 +109,37 @@ fn lines(links: &[Draft], faults: &mut Faults) {
                     break;
                 }
                 _ => {}
+            }
+        }
+    }
+}
+
+/// Each address stands on one interface, and which one has to be said.
+fn addresses(links: &[Draft], faults: &mut Faults) {
+    let mut seen: HashMap<IpAddr, &str> = HashMap::new();
+    for link in links {
+        if let (Ok(None), Some(first)) = (&link.interface, link.address.first()) {
+            let text = "this link names no interface to put it on; write its \"interface\" too";
+            faults.add(&first.place, text.into());
+        }
+        for own in &link.address {
+            let address = own.value.ip();
+            if let Some(first) = seen.insert(address, &own.place.path) {
+                faults.add(&own.place, format!("{address} is also {first}; keep one of the two"));
+            }
+            if link.gateway == Ok(Gateway::Address(address)) || link.gateway6 == Gateway::Address(address) {
+                let text = format!("{address} is also the gateway; write the router's own address here");
+                faults.add(&own.place, text);
+            }
+        }
+        for target in &link.targets {
+            let Some(address) = link.address_of(target.value) else { continue };
+            if link.address.iter().any(|own| own.value.ip() == address) {
+                let text = format!(
+                    "{address} is this link's own address, which always answers; write the address of a host \
+                     behind the link"
+                );
+                faults.add(&target.place, text);
             }
         }
     }

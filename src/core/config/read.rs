@@ -91,6 +91,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "interface",
         "gateway",
         "gateway6",
+        "address",
         "targets",
         "quorum",
         "delay",
@@ -111,6 +112,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
                     \"gateway\" is an address)";
         faults.add(&link.place.child("interface"), text.into());
     }
+    let address = link.read_list("address", value::own_address, faults);
     let targets = link.read_list("targets", value::target, faults);
     let target_count = match link.node("targets").map(|node| &node.value) {
         None => Some(0),
@@ -128,6 +130,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         interface,
         gateway: gateway.map(|gateway| gateway.map_or(Gateway::Auto, |gateway| gateway.value)),
         gateway6: link.read_or("gateway6", Gateway::Auto, value::gateway(Family::V6), faults),
+        address,
         targets,
         quorum: link.read_or("quorum", 1, |node| quorum(node, target_count), faults),
         delay: link.read_or("delay", delay, &up_to_a_week, faults),
@@ -390,7 +393,7 @@ pub struct Placed<T> {
 }
 
 /// The value was no good, and the faults say so.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reported;
 
 /// A mapping with known keys.

@@ -85,6 +85,33 @@ pub fn target(node: &Node) -> Result<Target, String> {
     Ok(Target::Address(address))
 }
 
+/// An address that an interface gets, with the length of its subnet's prefix.
+pub fn own_address(node: &Node) -> Result<IpNetwork, String> {
+    const RIGHT: &str = "write the router's own address with its prefix length, for example 192.168.5.2/24";
+    let Value::Text(text) = &node.value else {
+        return Err(format!("{}; {RIGHT}", node.what()));
+    };
+    let own = IpNetwork::from_str(text).map_err(|_| {
+        format!("{} is not an address in CIDR form{}; {RIGHT}", quoted(text), zeros_hint(text))
+    })?;
+    address(&own.ip().to_string()).map_err(|fault| format!("{fault}; {RIGHT}"))?;
+    if !text.contains('/') {
+        return Err(format!("{text} has no prefix length; {RIGHT}"));
+    }
+    // A subnet of one or two addresses has no address of its own and no broadcast address (RFC 3021, RFC 6164).
+    let host_bits = IpNetwork::from(own.ip()).prefix() - own.prefix();
+    let reserved = match own {
+        _ if host_bits <= 1 => None,
+        _ if own.ip() == own.network() => Some("of the subnet itself"),
+        IpNetwork::V4(own) if own.ip() == own.broadcast() => Some("for broadcasts in its subnet"),
+        _ => None,
+    };
+    match reserved {
+        Some(what) => Err(format!("{text} is the address {what}, not one of a host; {RIGHT}")),
+        None => Ok(own),
+    }
+}
+
 /// An address or CIDR that a link may carry all the time.
 pub fn route(node: &Node) -> Result<IpNetwork, String> {
     const RIGHT: &str = "write for example 192.168.5.1 or 192.168.5.0/24";

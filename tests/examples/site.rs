@@ -1,0 +1,174 @@
+//! Where an example runs: its config in its place on a router that has a real one's paths and interface names.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::lab::{self, End, Lab, Namespace, SERVICE6};
+use crate::story::{Story, WANFO};
+
+pub const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+
+pub struct Site {
+    story: Story,
+    example: &'static str,
+}
+
+impl Deref for Site {
+    type Target = Story;
+
+    fn deref(&self) -> &Story {
+        &self.story
+    }
+}
+
+/// A host with files of its own, beside the router.
+pub fn host(name: &str) -> Namespace {
+    lab::host(Namespace::with_files(name))
+}
+
+pub fn end(host: &Namespace, interface: &str) -> End {
+    End { host: host.clone(), interface: interface.to_owned() }
+}
+
+impl Site {
+    /// The example on a router with these lines.
+    pub fn of(example: &'static str, interfaces: &[&str]) -> Site {
+        Site::with_more_ends(example, interfaces, &[])
+    }
+
+    /// The same where further lines of the Internet end at other hosts.
+    pub fn with_more_ends(example: &'static str, interfaces: &[&str], others: &[End]) -> Site {
+        let router = host("router");
+        // The strictest that a distribution may come with.
+        router.sysctl("net.ipv4.conf.all.rp_filter", "1");
+        router.write("/etc/wanfo/wanfo.yaml", &shipped(&format!("{example}.yaml")));
+        let ends = interfaces.iter().map(|interface| end(&router, interface)).chain(others.iter().cloned());
+        let lab = Lab::with_ends(ends.collect(), router, WANFO);
+        lab.open_to_pings();
+        Site { story: Story::configured(lab), example }
+    }
+
+    /// The text of a file that the example's page shows; the block's first line names it.
+    fn file_on_page(&self, path: &str) -> String {
+        let page = shipped(&format!("{}.md", self.example));
+        let blocks = page.split("```").skip(1).step_by(2);
+        let first_line = format!("# {path}");
+        let mut bodies = blocks.filter_map(|block| block.split_once('\n')).map(|(_, body)| body);
+        let file = bodies.find(|body| body.lines().next() == Some(&first_line));
+        file.unwrap_or_else(|| panic!("the page of {} shows no {path}", self.example)).to_owned()
+    }
+
+    /// Sets on a host what the page's file for /etc/sysctl.d says.
+    pub fn apply_sysctls(&self, host: &Namespace, path: &str) {
+        let file = self.file_on_page(path);
+        for line in file.lines().filter(|line| !line.starts_with('#')) {
+            let (key, value) = line.split_once(" = ").unwrap_or_else(|| panic!("no `key = value`: {line}"));
+            host.sysctl(key, value);
+        }
+    }
+
+    /// Loads on a host the rules of nftables that the page shows.
+    pub fn load_nft(&self, host: &Namespace, path: &str) {
+        load_nft(host, &self.file_on_page(path));
+    }
+
+    /// IPv6 of a LAN user is refused, without waiting.
+    #[track_caller]
+    pub fn assert_ipv6_is_refused_at_once(&self) {
+        let start = Instant::now();
+        let error = self.ask(SERVICE6).expect_err("no IPv6");
+        assert!(
+            matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable),
+            "{error}"
+        );
+        assert!(start.elapsed() < Duration::from_millis(500), "not at once: {:?}", start.elapsed());
+    }
+
+    /// The primary works again, and gets the traffic when the backup's delay has passed, not before.
+    #[track_caller]
+    pub fn comes_back_after(&self, delay: Duration, primary: &str) {
+        let backup = self.active();
+        self.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), backup);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), primary);
+    }
+}
+
+/// A file under examples/.
+pub fn shipped(name: &str) -> String {
+    let path = Path::new(EXAMPLES).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub fn load_nft(host: &Namespace, rules: &str) {
+    let mut nft = host.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let nft = nft.as_mut().unwrap_or_else(|error| panic!("`nft` (package nftables) did not start: {error}"));
+    nft.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
+    let mut complaint = String::new();
+    nft.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
+    assert!(nft.wait().expect("nft ends").success(), "{complaint}");
+}
+
+/// A program in the background; it ends with this value.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let child = command.spawn();
+        Running(child.unwrap_or_else(|error| panic!("{command:?} did not start: {error}")))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for what others do in their own time.
+#[track_caller]
+pub fn wait_until(awaited: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {awaited}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A question and its answer over TCP, from one host to a server on the other. The server's end, which knows who it saw.
+pub fn talk(from: &Namespace, to: SocketAddr, server: &Namespace, at: SocketAddr) -> io::Result<TcpStream> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let listener = server.run(|| TcpListener::bind(at))?;
+    let mut client = from.run(|| TcpStream::connect_timeout(&to, PATIENCE))?;
+    client.write_all(b"?")?;
+    listener.set_nonblocking(true)?;
+    let start = Instant::now();
+    let mut server = loop {
+        match listener.accept() {
+            // The last packet of the handshake is on its way, or lost.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && start.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            accepted => break accepted?.0,
+        }
+    };
+    server.set_nonblocking(false)?;
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(PATIENCE))?;
+    }
+    server.read_exact(&mut [0])?;
+    server.write_all(b"!")?;
+    client.read_exact(&mut [0])?;
+    Ok(server)
+}
