@@ -107,6 +107,8 @@ fn every_key_is_read() {
         (3, Duration::ZERO, Duration::from_secs(90))
     );
     assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
+    assert_eq!(config.links.iter().filter(|link| link.routes_only).count(), 1);
+    assert!(config.links[3].routes_only);
     assert_eq!(config.links[2].interface, None);
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
     assert_eq!((config.probe.timeout, config.probe.threshold), (Duration::from_millis(500), 100));

@@ -483,6 +483,47 @@ fn the_kernel_s_routes_tell_which_link_is_active() {
     assert_eq!(active(&Facts::default()), 0);
 }
 
+/// `b` carries 203.0.113.160/28 and nothing else.
+const ROUTES_ONLY: &str = "links: [{name: a, interface: eth0}, {name: b, interface: eth1, routes_only: true, \
+                           routes: [203.0.113.160/28]}]";
+
+#[test]
+fn no_route_of_the_kernel_s_makes_a_link_active_that_is_for_its_routes_only() {
+    let config = config(ROUTES_ONLY);
+    let active = |facts: &Facts| routing::active_by_kernel(&config, &gateway::survey(&config, facts), facts);
+    let mut facts = two_lines();
+    // Of a time when it could carry everything.
+    facts.routes.push(route("0.0.0.0/1", Some("203.0.113.1"), "eth1", 0, OURS));
+    facts.routes[1].metric = 50;
+    assert_eq!(active(&facts), 0);
+}
+
+#[test]
+fn the_default_route_of_a_link_for_its_routes_only_is_overridden_in_both_families() {
+    let config = config(ROUTES_ONLY);
+    let mut facts = two_lines();
+    facts.routes[1].metric = 50;
+    let overriding = |facts: &Facts| -> Vec<String> {
+        let destinations = |command: &String| !command.contains("203.0.113.160/28");
+        in_main(&config, facts, 0).into_iter().filter(destinations).collect()
+    };
+    let by_the_primary = [
+        "ip -4 route add 0.0.0.0/1 via 198.51.100.1 dev eth0 proto 119",
+        "ip -4 route add 128.0.0.0/1 via 198.51.100.1 dev eth0 proto 119",
+    ];
+    assert_eq!(overriding(&facts), by_the_primary);
+    // The primary has no IPv6 for its traffic.
+    let ipv6 = ["2001:db8:2::2/64", "fe80::2/64"].map(address);
+    facts.interfaces[1].addresses.extend(ipv6);
+    assert_eq!(overriding(&facts), by_the_primary, "there is no default route to go astray by");
+    facts.routes.push(route("::/0", Some("fe80::1"), "eth1", 1024, RA));
+    assert_eq!(
+        overriding(&facts),
+        [&by_the_primary[..], &["ip -6 route add unreachable 2000::/3 metric 1024 proto 119"]].concat()
+    );
+    brought_in_line(&config, facts, 0);
+}
+
 const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
 const YESTERDAY: &str = include_str!("fixtures/state-v1.json");
 

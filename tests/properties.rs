@@ -28,17 +28,18 @@ mod model_router;
 
 /// Links on eth0, eth1, ... with 198.51.100.(10i+1), (10i+2) as targets.
 fn router_config() -> impl Strategy<Value = String> {
-    let link =
-        (0usize..=2, select(vec!["0s", "2s", "10s", "60s"]), select(vec!["0s", "5s", "60s"]), any::<bool>());
+    let delay = select(vec!["0s", "2s", "10s", "60s"]);
+    let link = (0usize..=2, delay, select(vec!["0s", "5s", "60s"]), any::<bool>(), prop::bool::weighted(0.2));
     let links = prop::collection::vec(link, 2..=8);
     (links, 1u32..=4, select(vec!["rule", "route"]), select(vec!["halves", "default"])).prop_map(
         |(links, threshold, pin, by)| {
-            let links = links.into_iter().enumerate().map(|(i, (targets, delay, standby, all))| {
+            let links = links.into_iter().enumerate().map(|(i, (targets, delay, standby, all, only))| {
                 let addresses: Vec<_> = (1..=targets).map(|t| format!("198.51.100.{}", 10 * i + t)).collect();
                 let quorum = if all { targets.max(1) } else { 1 };
+                let only = i > 0 && only;
                 format!(
                     "  - {{name: l{i}, interface: eth{i}, targets: [{}], quorum: {quorum}, delay: {delay}, \
-                     standby_interval: {standby}}}\n",
+                     standby_interval: {standby}, routes: [203.0.113.{i}], routes_only: {only}}}\n",
                     addresses.join(", ")
                 )
             });
@@ -365,6 +366,7 @@ proptest! {
             let has_targets = !router.config.links[switch.to].targets.is_empty();
             prop_assert_eq!(&to.round, &Round::Good);
             prop_assert_eq!(to.health.verdict, Verdict::Up);
+            prop_assert!(!router.config.links[switch.to].routes_only);
             let name = &router.config.links[switch.to].name;
             prop_assert!(!has_targets || run.pinged.contains(name), "{} was not asked", name);
         }
@@ -449,9 +451,13 @@ proptest! {
             router.wait(Duration::from_secs(beat));
             run = router.run(Request::Nothing);
         }
-        match fine[..count].iter().position(|fine| *fine) {
+        let may_carry = |link: &usize| !router.config.links[*link].routes_only;
+        match (0..count).find(|link| fine[*link] && may_carry(link)) {
             Some(best) => prop_assert_eq!(active(&run, &run.after), best),
-            None => prop_assert!(run.after.links.iter().all(|link| link.health.verdict == Verdict::Down)),
+            None => {
+                let is_down = |link: usize| run.after.links[link].health.verdict == Verdict::Down;
+                prop_assert!((0..count).filter(may_carry).all(is_down));
+            }
         }
     }
 

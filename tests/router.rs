@@ -75,6 +75,8 @@ fn main() {
             a_gateway_outside_the_subnet_is_used_on_link,
             an_interface_that_the_config_leaves_out_is_found_by_the_subnet_of_its_gateway,
             destinations_tied_to_a_backup_never_use_the_primary,
+            destinations_need_no_target_that_answers_and_may_be_networks,
+            a_link_for_its_routes_only_never_carries_the_default_traffic,
         },
         addresses::{
             a_static_backup_is_brought_up_takes_over_and_hands_back,

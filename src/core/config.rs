@@ -136,6 +136,8 @@ pub struct Link {
     pub standby_interval: Duration,
     /// Destinations that use this link all the time.
     pub routes: Vec<IpNetwork>,
+    /// It carries these, and never the default traffic. Never true of the first link.
+    pub routes_only: bool,
 }
 
 /// Where a link's gateway comes from.

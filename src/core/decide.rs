@@ -1,5 +1,6 @@
 //! Which link should carry the traffic: the choice among those that work, and when it may be acted upon.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::health::{Round, Verdict};
@@ -55,6 +56,8 @@ pub struct Switch {
 /// What is known of one link at the moment of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
+    /// Not `routes_only`.
+    pub may_carry: bool,
     /// The verdict.
     pub up: bool,
     /// Its round in this very run was good.
@@ -63,7 +66,7 @@ pub struct Candidate {
 
 impl Candidate {
     fn is_eligible(self) -> bool {
-        self.up && self.good_just_now
+        self.may_carry && self.up && self.good_just_now
     }
 }
 
@@ -99,7 +102,7 @@ pub enum Decision {
     },
 }
 
-/// The best link: the first in the list that is up and whose latest round was good.
+/// The best link: the first in the list that may carry the default traffic, is up, and whose latest round was good.
 pub fn best(links: &[Candidate]) -> Option<usize> {
     links.iter().position(|link| link.is_eligible())
 }
@@ -133,11 +136,13 @@ pub fn forced(links: &[Candidate], active: usize, to: Option<usize>) -> Option<u
 impl Situation<'_> {
     /// What comes of this run, by what was learnt of every link and by what was asked for.
     pub fn decide(&self, checked: &[Checked]) -> Outcome {
-        let candidate = |link: &Checked| Candidate {
-            up: link.health.verdict == Verdict::Up,
-            good_just_now: link.round == Round::Good,
-        };
-        let links: Vec<Candidate> = checked.iter().map(candidate).collect();
+        let links: Vec<Candidate> = (self.config.links.iter().zip(checked))
+            .map(|(link, checked)| Candidate {
+                may_carry: !link.routes_only,
+                up: checked.health.verdict == Verdict::Up,
+                good_just_now: checked.round == Round::Good,
+            })
+            .collect();
         match self.request {
             Request::Nothing => self.decide_by_itself(&links, checked),
             Request::Failover { to, hold } => self.decide_failover(&links, checked, to, hold),
@@ -196,10 +201,17 @@ impl Situation<'_> {
             }
             None => {
                 let asked = to.map_or(1..links.len(), |to| to..to + 1);
-                let why: Vec<String> = asked
-                    .map(|index| format!("{}: {}", self.name(index), self.trouble(index, &checked[index])))
-                    .collect();
-                let why = format!("not switched, because it would help nobody: {}", why.join("; "));
+                let troubles = self.troubles(asked.clone(), links, checked);
+                let why = match troubles.as_str() {
+                    "" => {
+                        let names: Vec<&str> = asked.map(|index| self.name(index)).collect();
+                        format!(
+                            "not switched: no default traffic goes over {} (`routes_only`)",
+                            names.join(" or ")
+                        )
+                    }
+                    troubles => format!("not switched, because it would help nobody: {troubles}"),
+                };
                 Outcome::Refuse { why, hold: self.state.hold }
             }
         }
@@ -229,16 +241,21 @@ impl Situation<'_> {
                 Outcome::Stay { why: format!("{} is active already", self.name(0)), hold: Hold::No }
             }
             _ => {
-                let why: Vec<String> = (0..active)
-                    .map(|index| format!("{}: {}", self.name(index), self.trouble(index, &checked[index])))
-                    .collect();
+                let why = self.troubles(0..active, links, checked);
                 let held = match self.state.hold {
                     Hold::No => "",
                     _ => "; it is held no longer, and left as soon as something better works",
                 };
-                let why = format!("staying on {}: {}{held}", self.name(active), why.join("; "));
+                let why = format!("staying on {}: {why}{held}", self.name(active));
                 Outcome::Refuse { why, hold: Hold::No }
             }
         }
+    }
+
+    /// Why each of these links is not good; of those that may carry the default traffic.
+    fn troubles(&self, indexes: Range<usize>, links: &[Candidate], checked: &[Checked]) -> String {
+        let of_link =
+            |index: usize| format!("{}: {}", self.name(index), self.trouble(index, &checked[index]));
+        indexes.filter(|index| links[*index].may_carry).map(of_link).collect::<Vec<_>>().join("; ")
     }
 }

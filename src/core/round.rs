@@ -91,7 +91,7 @@ impl Situation<'_> {
     /// Whether a link is probed in this run.
     ///
     /// A healthy backup is left alone for its `standby_interval`, since a metered line pays for every probe. But no
-    /// switch is ever decided on old news: where one may be near, everything is probed.
+    /// switch is ever decided on old news: where one may be near, everything is probed that may be switched to.
     fn is_due(&self, index: usize) -> bool {
         let link = &self.config.links[index];
         let active = self.active();
@@ -101,11 +101,11 @@ impl Situation<'_> {
         };
         let may_return = || self.state.stay(self.config.links[active].delay, self.now).is_free();
         let probed_at = self.state.link(&link.name).and_then(|link| link.probed_at);
+        let switch_may_be_near =
+            || !is_healthy(active) || (index < active && may_return()) || self.request != Request::Nothing;
         index == active
-            || !is_healthy(active)
             || !is_healthy(index)
-            || (index < active && may_return())
-            || self.request != Request::Nothing
+            || (!link.routes_only && switch_may_be_near())
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
     }
 
@@ -158,7 +158,8 @@ impl Situation<'_> {
                  or more"
             ));
         }
-        if checked.iter().all(|link| link.health.verdict == Verdict::Down) {
+        let carriers = self.config.links.iter().zip(checked).filter(|(link, _)| !link.routes_only);
+        if carriers.into_iter().all(|(_, checked)| checked.health.verdict == Verdict::Down) {
             problems.push(format!("no link is up; staying on {} until one is", self.name(self.active())));
         }
         problems
@@ -204,6 +205,7 @@ impl Situation<'_> {
                     verdict_since,
                     outage_ms,
                     threshold: self.config.probe.threshold,
+                    routes_only: link.routes_only,
                     probed_at,
                     trouble: match &checked.round {
                         Round::Failed(why) | Round::Unusable(why) => Some(why.clone()),

@@ -205,11 +205,16 @@ impl Builder<'_> {
     }
 
     /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
-    /// it falls back to IPv4. Only a backup does so, and only where another link has IPv6 to go astray by.
+    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary somebody else's default route
+    /// is none of our business, but that of a link that is for its routes only must not carry the traffic there either.
     fn must_refuse_ipv6(&self, lines: &[Line], active: usize) -> bool {
-        active > 0
-            && self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Unreachable
-            && lines.iter().any(|line| line.v6.is_ok())
+        let mut links = self.config.links.iter().zip(lines);
+        self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Unreachable
+            && links.any(|(link, line)| match &line.v6 {
+                Ok(_) if active > 0 => true,
+                Ok(way) => link.routes_only && self.default_leaves_by(way, Family::V6),
+                Err(_) => false,
+            })
     }
 
     fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
@@ -301,18 +306,19 @@ pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize
         defaults.sort_by_key(|route| route.metric);
         defaults
     });
-    overriding.chain(defaults).find_map(|route| link_of(route, lines)).unwrap_or(0)
+    overriding.chain(defaults).find_map(|route| link_of(config, route, lines)).unwrap_or(0)
 }
 
-/// The link that a route leaves by; two links on one interface are told apart by the gateway.
-fn link_of(route: &Route, lines: &[Line]) -> Option<usize> {
+/// The link that a default route leaves by; two links on one interface are told apart by the gateway.
+fn link_of(config: &Config, route: &Route, lines: &[Line]) -> Option<usize> {
     let RouteTarget::Out { interface, via, .. } = &route.target else { return None };
     let on_interface = |line: &Line| line.interface.as_ref() == Some(interface);
     let same_gateway = |line: &Line| line.way(route.family()).is_ok_and(|way| way.via == *via);
-    lines
-        .iter()
-        .position(|line| on_interface(line) && same_gateway(line))
-        .or_else(|| lines.iter().position(on_interface))
+    let place = |is_it: &dyn Fn(&Line) -> bool| {
+        let mut links = config.links.iter().zip(lines);
+        links.position(|(link, line)| !link.routes_only && is_it(line))
+    };
+    place(&|line| on_interface(line) && same_gateway(line)).or_else(|| place(&on_interface))
 }
 
 /// Default routes that others made in the main table. One over a cable that is out counts too: the kernel goes on

@@ -149,6 +149,8 @@ pub struct LinkState {
     #[serde(default)]
     pub outage_ms: Option<u64>,
     pub threshold: u32,
+    #[serde(default)]
+    pub routes_only: bool,
     pub probed_at: Option<BootTime>,
     /// Why the latest round was not good.
     pub trouble: Option<String>,
@@ -276,9 +278,10 @@ impl State {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The place of the active link in the config, unless the config has lost it.
+    /// The place of the active link in the config, unless the config has lost it, or lets it carry the default traffic
+    /// no longer.
     pub fn active_in(&self, config: &Config) -> Option<usize> {
-        config.links.iter().position(|link| link.name == self.active)
+        config.links.iter().position(|link| link.name == self.active && !link.routes_only)
     }
 
     /// Whether it was left by a run with the same links in the same order.

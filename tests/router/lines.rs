@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use super::story::{PROBE, Story, assert_same, config, two_links};
+use super::story::{PROBE, Story, assert_same, config, link, two_links};
 use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
 
 /// Failover and failback of the IPv4 traffic, and the kernel as before.
@@ -159,4 +159,91 @@ pub fn destinations_tied_to_a_backup_never_use_the_primary() {
     story.check();
     assert_ne!(error(v4, "administratively down"), ErrorKind::WouldBlock);
     assert_ne!(error(v6, "administratively down"), ErrorKind::WouldBlock);
+}
+
+/// A network of each family around the service.
+const NETWORKS: &str = "routes: [203.0.113.80/28, \"2001:db8:ffff::80/124\", 192.0.2.17, 192.0.2.24/29]";
+
+pub fn destinations_need_no_target_that_answers_and_may_be_networks() {
+    let story = Story::begin(2, &config(&two_links(["", NETWORKS]), &[PROBE]));
+    story.check();
+    story.assert_lan_is_served_over(2);
+    // A modem in the line's own subnet, and a part of that: no gateway in between.
+    let ours = story.ours_in_main().join("\n");
+    for neighbour in ["192.0.2.17 dev wan2", "192.0.2.24/29 dev wan2"] {
+        assert!(ours.contains(&format!("{neighbour} proto")), "{neighbour} is not in {ours}");
+    }
+
+    // Down as a default, and yet the way to its destinations.
+    story.silence(2, target(2, 1));
+    for _ in 0..3 {
+        story.check();
+    }
+    assert_eq!(story.link("secondary")["up"], false);
+    story.assert_lan_is_served_over(2);
+    assert!(story.router_pings(gateway(2)));
+    story.check();
+    story.assert_lan_is_served_over(2);
+    // Nothing answers anywhere: it stays on the primary, and the destinations stay where they are.
+    story.cut_silently(1);
+    for _ in 0..3 {
+        story.check();
+    }
+    assert!(story.problems().contains("no link is up"), "{}", story.problems());
+    story.assert_lan_is_served_over(2);
+}
+
+pub fn a_link_for_its_routes_only_never_carries_the_default_traffic() {
+    let routes = format!("{NETWORKS}, routes_only: true");
+    let links = [link(1, "primary", ""), link(2, "lte", &routes), link(3, "satellite", "")];
+    let story = Story::begin(3, &config(&links, &[PROBE]));
+    let way_out = |line: Line| {
+        for somebody in ["203.0.113.250", "2001:db8:ffff::250"] {
+            let way = story.router.ip(&format!("route get {somebody}"));
+            assert!(way.contains(&format!("dev wan{line} ")), "{way}");
+        }
+        story.assert_lan_is_served_over(2);
+    };
+    story.check();
+    way_out(1);
+    let lte = story.link("lte");
+    assert_eq!(
+        (&lte["routes_only"], &lte["up"], &lte["active"]),
+        (&true.into(), &true.into(), &false.into())
+    );
+    assert_eq!(story.link("satellite")["routes_only"], false);
+    assert_eq!(story.succeeds(&["status"]).stdout.matches("routes only").count(), 1);
+
+    let before = story.kernel();
+    let run = story.wanfo(&["force-failover", "--to", "lte"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("no default traffic goes over lte (`routes_only`)"), "{run:?}");
+    assert_same(&before, &story.kernel());
+    assert_eq!(story.active(), "primary");
+
+    story.cut_silently(1);
+    story.fail_over("primary", "satellite");
+    way_out(3);
+    story.pull_cable(3);
+    story.check();
+    // It works, and is of no help.
+    assert!(story.problems().contains("no link is up"), "{}", story.problems());
+    assert_eq!(story.wanfo(&["status", "--exit-code"]).code, 2);
+    story.repair(1);
+    story.check_until_active("primary");
+    way_out(1);
+    story.plug_in(3);
+    story.check_until("a satellite that is up", |status| status["links"][2]["up"] == true);
+    story.succeeds(&["force-failover", "--hold"]);
+    assert_eq!(story.active(), "satellite");
+    way_out(3);
+
+    // The active link is made one for its routes only: as if it had been taken out of the config.
+    let links = [link(1, "primary", ""), link(2, "lte", ""), link(3, "satellite", &routes)];
+    story.configure(&config(&links, &[PROBE]));
+    story.check();
+    assert_eq!(story.active(), "primary");
+    let way = story.router.ip("route get 203.0.113.250");
+    assert!(way.contains("dev wan1 "), "{way}");
+    story.assert_lan_is_served_over(3);
 }

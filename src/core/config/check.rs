@@ -24,6 +24,7 @@ pub struct Draft {
     pub delay: Duration,
     pub standby_interval: Duration,
     pub routes: Vec<Placed<IpNetwork>>,
+    pub routes_only: bool,
 }
 
 impl Draft {
@@ -40,6 +41,7 @@ impl Draft {
             delay: self.delay,
             standby_interval: self.standby_interval,
             routes: self.routes.into_iter().map(|route| route.value).collect(),
+            routes_only: self.routes_only,
         })
     }
 

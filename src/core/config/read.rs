@@ -97,6 +97,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "delay",
         "standby_interval",
         "routes",
+        "routes_only",
     ];
     let link = Fields::of(node, place, KEYS, faults)?;
     let name = link.read("name", value::name, faults);
@@ -136,8 +137,30 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         delay: link.read_or("delay", delay, &up_to_a_week, faults),
         standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
         routes: link.read_list("routes", value::route, faults),
+        routes_only: routes_only(&link, first, faults),
         place: link.place,
     })
+}
+
+fn routes_only(link: &Fields, first: bool, faults: &mut Faults) -> bool {
+    let routes_only = link.read_or("routes_only", false, value::truth, faults);
+    if routes_only {
+        let has_none = match link.node("routes").map(|node| &node.value) {
+            None => true,
+            Some(Value::List(nodes)) => nodes.is_empty(),
+            Some(_) => false,
+        };
+        if first {
+            let text = "the first link is the primary, which carries the default traffic; remove this key, or put \
+                        another link first";
+            faults.add(&link.place_of("routes_only"), text.into());
+        } else if has_none {
+            let text = "this link has no \"routes\", so it would carry nothing; write the destinations that are meant \
+                        for it, or remove this key";
+            faults.add(&link.place_of("routes_only"), text.into());
+        }
+    }
+    routes_only
 }
 
 /// `targets`: how many there are, where that can be told.

@@ -35,6 +35,8 @@ struct Link<'a> {
     active: bool,
     failed_rounds: u32,
     threshold: u32,
+    /// It never carries the default traffic.
+    routes_only: bool,
     last_probe: Option<Timestamp>,
     /// Why the latest round was not good.
     trouble: Option<&'a str>,
@@ -82,6 +84,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         active: link.name == state.active,
         failed_rounds: link.health.failed_rounds,
         threshold: link.threshold,
+        routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
         trouble: link.trouble.as_deref(),
         targets: link

@@ -50,9 +50,7 @@ pub fn standing(state: Option<&State>, now: Moment) -> Standing {
     match state {
         None => Standing::Unknown,
         Some(state) if is_too_old(state, now) => Standing::Unknown,
-        Some(state) if state.links.iter().all(|link| link.health.verdict == Verdict::Down) => {
-            Standing::NoLinkUp
-        }
+        Some(state) if state.links.iter().all(|link| link.routes_only || !is_up(link)) => Standing::NoLinkUp,
         Some(state) if state.links.first().is_some_and(|link| link.name == state.active) => {
             Standing::OnPrimary
         }

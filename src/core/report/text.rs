@@ -85,6 +85,9 @@ fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) ->
     if link.health.failed_rounds > 0 {
         write!(page, "  {} of {} failed rounds", link.health.failed_rounds, link.threshold)?;
     }
+    if link.routes_only {
+        write!(page, "  routes only")?;
+    }
     writeln!(page)?;
     if let Some(trouble) = &link.trouble {
         writeln!(page, "    {trouble}")?;
