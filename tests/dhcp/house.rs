@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use libtest_mimic::Completion;
 
-use crate::examples::site::{Running, Site, strip};
 use crate::lab::{Line, SERVICE, target};
+use crate::site::{Running, Site, strip};
 use crate::wiretap::Wiretap;
 
 pub struct House {

@@ -4,7 +4,7 @@ use libtest_mimic::Completion;
 
 use super::clients::Client;
 use super::house::{House, Service, skipped};
-use crate::examples::site::wait_until;
+use crate::site::wait_until;
 
 pub fn systemd_networkd_s_leases_are_followed() -> Completion {
     follow(Client::Networkd)
