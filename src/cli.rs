@@ -84,6 +84,10 @@ pub struct Status {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 
+    /// Tell also where each gateway was found
+    #[arg(short, long)]
+    pub verbose: bool,
+
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
     pub exit_code: bool,

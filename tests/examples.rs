@@ -3,18 +3,18 @@
 
 mod lab;
 
-#[allow(dead_code)]
 #[path = "router/story.rs"]
 mod story;
 
 mod examples {
     pub mod cron;
+    pub mod lte_bridge;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{cron, second_router, shelf};
+use examples::{cron, lte_bridge, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -39,6 +39,9 @@ fn main() {
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
             a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself,
+        },
+        lte_bridge::{
+            an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,
         },
     ];
     // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.

@@ -63,6 +63,7 @@ fn two_lines() -> Facts {
             route("0.0.0.0/0", Some("203.0.113.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
+        leases: Vec::new(),
     }
 }
 
@@ -194,6 +195,7 @@ fn the_same_gateway_on_both_lines_is_told_apart_by_the_interface() {
             route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
+        leases: Vec::new(),
     };
     assert_eq!(in_main(&config, &facts, 0), [""; 0]);
     assert_eq!(
@@ -360,6 +362,7 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
             route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
+        leases: Vec::new(),
     };
     let by_rule = config(text);
     let commands_by_rule = commands(&by_rule, &facts, 0);

@@ -12,6 +12,7 @@ use wanfo::core::event::Event;
 use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
 use wanfo::core::gateway;
 use wanfo::core::health::{Round, Verdict};
+use wanfo::core::lease::{self, Client};
 use wanfo::core::report::{self, Moment};
 use wanfo::core::routing::{self, Change};
 use wanfo::core::state::{BootTime, Hold, Recollection, State};
@@ -23,6 +24,15 @@ use model_router::{Condition, Router, Run};
 mod model_kernel;
 #[path = "fixtures/model_router.rs"]
 mod model_router;
+
+/// As the clients of Debian 12 wrote them.
+const LEASES: [(Client, &[u8]); 5] = [
+    (Client::Networkd, include_bytes!("fixtures/leases/networkd")),
+    (Client::NetworkManager, include_bytes!("fixtures/leases/NetworkManager")),
+    (Client::Dhcpcd, include_bytes!("fixtures/leases/dhcpcd.lease")),
+    (Client::Dhclient, include_bytes!("fixtures/leases/dhclient.leases")),
+    (Client::Udhcpc, include_bytes!("fixtures/leases/udhcpc")),
+];
 
 // The weather.
 
@@ -248,7 +258,12 @@ fn without_collisions(routes: Vec<Route>) -> Vec<Route> {
 }
 
 fn view(interfaces: &[Interface], kernel: &ModelKernel) -> Facts {
-    Facts { interfaces: interfaces.to_vec(), routes: kernel.routes.clone(), rules: kernel.rules.clone() }
+    Facts {
+        interfaces: interfaces.to_vec(),
+        routes: kernel.routes.clone(),
+        rules: kernel.rules.clone(),
+        leases: Vec::new(),
+    }
 }
 
 fn plan(config: &Config, facts: &Facts, active: usize) -> Vec<Change> {
@@ -568,6 +583,28 @@ proptest! {
         let _ = State::recall(&json, "boot");
     }
 
+    /// Cuts, other bytes and doubled pieces anywhere in good lease files: no panic, and no gateway that is none.
+    #[test]
+    fn no_edit_of_a_lease_file_makes_its_reader_panic(
+        edits in prop::collection::vec(
+            (any::<Index>(), any::<Index>(), prop::collection::vec(any::<u8>(), 0..6)), 0..6,
+        ),
+        noise in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        for (client, file) in LEASES {
+            let mut bytes = file.to_vec();
+            for (from, to, paste) in &edits {
+                let [from, to] = [from, to].map(|at| at.index(bytes.len() + 1));
+                bytes.splice(from.min(to)..from.max(to), paste.iter().copied());
+            }
+            for bytes in [&bytes, &noise] {
+                if let Some(found) = lease::read(client, "eth1", bytes) {
+                    prop_assert!(found.gateway != found.address && !found.gateway.is_unspecified());
+                }
+            }
+        }
+    }
+
     /// Cuts and other numbers anywhere in a good file: it is read or refused, and what is read can be worked with.
     #[test]
     fn no_edit_of_a_state_file_makes_a_run_panic(
@@ -594,7 +631,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let Recollection::Known(state) = State::recall(&text, BOOT) else { return Ok(()) };
         let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
-        let _ = (report::text(Some(&state), now), report::json(Some(&state), now), report::standing(Some(&state), now));
+        let _ = (report::text(Some(&state), now, report::Detail::Full), report::json(Some(&state), now), report::standing(Some(&state), now));
         let mut router = router(
             "links: [{name: primary, interface: eth0, targets: [198.51.100.53]}, {name: secondary, interface: eth1}]",
         );

@@ -18,7 +18,7 @@ use crate::core::routing::{self, Change, Wanted};
 use crate::core::state::{BootTime, Recollection, State, Switching};
 use crate::system::kernel::{self, Kernel};
 use crate::system::store::{self, Store};
-use crate::system::{clock, counters, iproute, ping};
+use crate::system::{clock, counters, iproute, leases, ping};
 
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
@@ -255,13 +255,13 @@ impl Hands {
     }
 }
 
-/// What the kernel showed, and each link as it stands in it.
+/// What was seen, and each link as it stands in it.
 pub struct View {
     pub facts: Facts,
     pub lines: Vec<Line>,
 }
 
-/// Asks the kernel for everything that matters.
+/// Asks the kernel for everything that matters, and the DHCP clients' files for what the kernel does not know.
 pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
     let interfaces = kernel.interfaces()?;
     let of_links = config.links.iter().filter_map(|link| gateway::interface_of(link, &interfaces));
@@ -273,7 +273,8 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
         tables: config.tables(),
         rule_priority: config.routing.rule_priority,
     };
-    let facts = kernel.facts(interfaces, &wanted)?;
+    let mut facts = kernel.facts(interfaces, &wanted)?;
+    facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
     let lines = gateway::survey(config, &facts);
     Ok(View { facts, lines })
 }

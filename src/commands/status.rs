@@ -3,7 +3,7 @@ use anyhow::Result;
 use super::{Exit, say};
 use crate::cli::{self, Format};
 use crate::core::config::Config;
-use crate::core::report;
+use crate::core::report::{self, Detail};
 use crate::core::state::Recollection;
 use crate::system::{clock, store};
 
@@ -18,8 +18,9 @@ pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
             None
         }
     };
+    let detail = if arguments.verbose { Detail::Full } else { Detail::Brief };
     match arguments.format {
-        Format::Text => say(report::text(state.as_ref(), now))?,
+        Format::Text => say(report::text(state.as_ref(), now, detail))?,
         Format::Json => say(report::json(state.as_ref(), now) + "\n")?,
     }
     Ok(match arguments.exit_code {

@@ -1,10 +1,12 @@
-//! What was seen of the kernel in one run: interfaces, and the routes and rules that matter to us.
+//! What was seen in one run: the kernel's interfaces, the routes and rules that matter to us, and DHCP leases.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-/// Everything the kernel was asked for.
+use super::lease::Lease;
+
+/// Everything that was asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     pub interfaces: Vec<Interface>,
@@ -14,6 +16,16 @@ pub struct Facts {
     /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
     /// the kernel's order: of two with the same priority the first one counts.
     pub rules: Vec<Rule>,
+    /// Of the interfaces whose gateway the kernel does not know, in the order in which they count.
+    pub leases: Vec<LeaseFile>,
+}
+
+/// What was found in a file of a DHCP client's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeaseFile {
+    pub interface: String,
+    /// An error is the sentence that says why the file is not used.
+    pub lease: Result<Lease, String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -124,4 +136,9 @@ impl Facts {
 /// Whether an address means nothing without the interface beside it (fe80::/10, RFC 4291, section 2.5.6).
 pub fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Whether it is one of those that hosts give themselves where nobody else gives them one (169.254/16, RFC 3927).
+pub fn is_ipv4_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.is_link_local())
 }

@@ -7,9 +7,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Gateway, Link, Target};
-use super::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_link_local};
+use super::facts::{
+    Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_ipv4_link_local, is_link_local,
+};
+use super::lease::Client;
 
 /// A link as it stands in this run.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +32,33 @@ pub struct Way {
     pub interface: String,
     /// Missing on a point-to-point interface.
     pub via: Option<IpAddr>,
+    /// Who named the gateway.
+    pub source: Option<Source>,
     /// No subnet of the interface holds the gateway; the kernel must be told that it is a neighbour all the same.
     pub onlink: bool,
     /// The interface's own addresses of this family.
     pub addresses: Vec<Address>,
+}
+
+/// Where a gateway was found. The first that knows one counts, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    Config,
+    /// The interface's own, in the kernel.
+    DefaultRoute,
+    #[serde(untagged)]
+    Lease(Client),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Source::Config => f.write_str("the config"),
+            Source::DefaultRoute => f.write_str("the interface's default route"),
+            Source::Lease(client) => write!(f, "the DHCP lease of {client}"),
+        }
+    }
 }
 
 /// What keeps a link from carrying traffic.
@@ -43,6 +70,8 @@ pub enum Obstacle {
     AdminDown(String),
     NoCarrier(String),
     NoAddress(Family, String),
+    /// What a DHCP client gives itself that got no lease (RFC 3927).
+    OnlyLinkLocal(String, IpAddr),
     NoGateway(Family, String),
 }
 
@@ -63,8 +92,15 @@ impl fmt::Display for Obstacle {
             Obstacle::AdminDown(name) => write!(f, "interface {name} is administratively down"),
             Obstacle::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
             Obstacle::NoAddress(family, name) => write!(f, "interface {name} has no {family} address"),
-            Obstacle::NoGateway(family, name) => {
-                write!(f, "no {family} gateway is known for {name}: it has no default route")
+            Obstacle::OnlyLinkLocal(name, address) => {
+                write!(f, "interface {name} has no IPv4 address but a link-local one ({address})")
+            }
+            Obstacle::NoGateway(Family::V4, name) => write!(
+                f,
+                "no IPv4 gateway is known for {name}: it has no default route, and no DHCP lease names one"
+            ),
+            Obstacle::NoGateway(Family::V6, name) => {
+                write!(f, "no IPv6 gateway is known for {name}: it has no default route")
             }
         }
     }
@@ -166,7 +202,7 @@ fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
         Interface { carrier: false, .. } => Err(Obstacle::NoCarrier(name.clone())),
         _ => Ok(()),
     };
-    let way = |setting, family| find_way(setting, family, interface, protocol, &facts.routes);
+    let way = |setting, family| find_way(setting, family, interface, protocol, facts);
     Line {
         interface: Some(name.clone()),
         carries,
@@ -180,45 +216,86 @@ fn find_way(
     family: Family,
     interface: &Interface,
     protocol: u8,
-    routes: &[Route],
+    facts: &Facts,
 ) -> Result<Way, Obstacle> {
     let name = interface.name.clone();
     if !interface.up {
         return Err(Obstacle::AdminDown(name));
     }
-    let usable =
-        |address: &Address| Family::from(&address.network) == family && address.global && !address.tentative;
-    let addresses: Vec<Address> = interface.addresses.iter().copied().filter(usable).collect();
+    let addresses = usable_addresses(interface, setting, family);
     // A line with delegated prefixes has its IPv6 addresses in the LAN; its gateway says that it carries IPv6.
     let no_address = addresses.is_empty();
     if no_address && family == Family::V4 {
-        return Err(Obstacle::NoAddress(family, name));
+        let mut own = interface.addresses.iter().map(|own| own.network.ip());
+        return Err(match own.find(|own| is_ipv4_link_local(*own)) {
+            Some(link_local) => Obstacle::OnlyLinkLocal(name, link_local),
+            None => Obstacle::NoAddress(family, name),
+        });
     }
-    let direct = Way { interface: name.clone(), via: None, onlink: false, addresses };
+    let direct = Way { interface: name.clone(), via: None, source: None, onlink: false, addresses };
     match setting {
-        Gateway::Address(gateway) => Ok(direct.by_way_of(gateway)),
+        Gateway::Address(gateway) => Ok(direct.by_way_of(gateway, Source::Config)),
         // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
         Gateway::None if no_address => Err(Obstacle::NoAddress(family, name)),
         Gateway::None if family == Family::V4 || interface.point_to_point => Ok(direct),
         Gateway::None => Err(Obstacle::NoGateway(family, name)),
-        Gateway::Auto => match default_route_of(&name, family, protocol, routes) {
+        Gateway::Auto => match default_route_of(&name, family, protocol, &facts.routes) {
             Some((Some(gateway), onlink)) => {
-                let way = direct.by_way_of(gateway);
+                let way = direct.by_way_of(gateway, Source::DefaultRoute);
                 // The kernel may know a host route to the gateway; then it did not need the flag, and nor do we.
                 Ok(Way { onlink, ..way })
             }
             Some((None, _)) => Ok(direct),
             None if no_address => Err(Obstacle::NoAddress(family, name)),
             None if interface.point_to_point => Ok(direct),
-            None => Err(Obstacle::NoGateway(family, name)),
+            None => {
+                let leases = facts.leases.iter().filter(|file| file.interface == name);
+                // An IPv6 gateway comes by router advertisement, never by DHCP.
+                let lease = leases.flat_map(|file| &file.lease).find(|lease| {
+                    direct.addresses.iter().any(|own| own.network.ip() == IpAddr::from(lease.address))
+                });
+                match lease {
+                    Some(lease) => Ok(direct.by_way_of(lease.gateway.into(), Source::Lease(lease.client))),
+                    None => Err(Obstacle::NoGateway(family, name)),
+                }
+            }
         },
     }
 }
 
+/// The interface's own addresses of a family that can be used on the Internet.
+fn usable_addresses(interface: &Interface, setting: Gateway, family: Family) -> Vec<Address> {
+    // A tunnel's, or one that goes with the gateway that the admin names, is meant to be used.
+    let is_meant = |own: &Address| match setting {
+        Gateway::Address(gateway) => own.reaches(gateway),
+        _ => interface.point_to_point,
+    };
+    let usable = |own: &&Address| {
+        Family::from(&own.network) == family
+            && own.global
+            && !own.tentative
+            && (!is_ipv4_link_local(own.network.ip()) || is_meant(own))
+    };
+    interface.addresses.iter().filter(usable).copied().collect()
+}
+
+/// The interfaces whose IPv4 gateway only a DHCP client can know.
+pub fn in_need_of_a_lease<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Interface> {
+    let links = config.links.iter().filter(|link| link.gateway == Gateway::Auto);
+    let mut needy: Vec<&Interface> = Vec::new();
+    for interface in links.filter_map(|link| interface_of(link, &facts.interfaces)) {
+        let way = find_way(Gateway::Auto, Family::V4, interface, config.routing.protocol, facts);
+        if matches!(way, Err(Obstacle::NoGateway(..))) && !needy.contains(&interface) {
+            needy.push(interface);
+        }
+    }
+    needy
+}
+
 impl Way {
-    fn by_way_of(self, gateway: IpAddr) -> Way {
+    fn by_way_of(self, gateway: IpAddr, source: Source) -> Way {
         let onlink = !self.holds(gateway) && !is_link_local(gateway);
-        Way { via: Some(gateway), onlink, ..self }
+        Way { via: Some(gateway), source: Some(source), onlink, ..self }
     }
 }
 
@@ -243,7 +320,7 @@ fn default_route_of(
 }
 
 /// What an admin should look at, link by link, as sentences.
-pub fn problems(config: &Config, lines: &[Line]) -> Vec<String> {
+pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
     let mut problems = Vec::new();
     for (link, line) in config.links.iter().zip(lines) {
         if let Some(obstacle) = line.obstacle() {
@@ -255,11 +332,19 @@ pub fn problems(config: &Config, lines: &[Line]) -> Vec<String> {
                 Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
                 Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
                 Obstacle::NoAddress(..) => "; is its DHCP or PPP client running?",
+                Obstacle::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
                 Obstacle::NoGateway(..) => {
-                    "; set `gateway` in the config, or let its DHCP client install one"
+                    " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
+                     in the config, or let its DHCP client install a default route"
                 }
             };
             problems.push(format!("{}: {obstacle}{cure}", link.name));
+        }
+        if let Err(Obstacle::NoGateway(_, name)) = &line.v4 {
+            let files = facts.leases.iter().filter(|file| file.interface == *name);
+            problems.extend(
+                files.filter_map(|file| file.lease.as_ref().err()).map(|why| format!("{}: {why}", link.name)),
+            );
         }
         for (setting, way) in [(link.gateway, &line.v4), (link.gateway6, &line.v6)] {
             // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.

@@ -19,6 +19,8 @@ pub mod gateway;
 pub mod health;
 /// What is remembered over reboots.
 pub mod history;
+/// What DHCP clients write down of their leases.
+pub mod lease;
 /// What people are told by mail.
 pub mod message;
 /// What the last run knew, for people and programs.

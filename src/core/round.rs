@@ -170,7 +170,7 @@ impl Situation<'_> {
 
     /// What an admin should look at, though the run itself did its work.
     pub fn problems(&self, facts: &Facts, checked: &[Checked]) -> Vec<String> {
-        let mut problems = gateway::problems(self.config, self.lines);
+        let mut problems = gateway::problems(self.config, self.lines, facts);
         problems.extend(clash::problems(self.config, facts));
         for route in routing::unbeatable_defaults(self.config, facts) {
             problems.push(format!(
@@ -192,6 +192,7 @@ impl Situation<'_> {
             .map(|((link, line), checked)| {
                 let before = self.state.link(&link.name);
                 let gateway = |way: &Result<gateway::Way, _>| way.as_ref().ok().and_then(|way| way.via);
+                let source = |way: &Result<gateway::Way, _>| way.as_ref().ok().and_then(|way| way.source);
                 let (probed_at, targets) = match &checked.answers {
                     Some(answers) if checked.round != Round::Void => {
                         (Some(self.now), answers.iter().map(TargetState::from).collect())
@@ -214,6 +215,8 @@ impl Situation<'_> {
                     interface: line.interface.clone(),
                     gateway: gateway(&line.v4),
                     gateway6: gateway(&line.v6),
+                    gateway_source: source(&line.v4),
+                    gateway6_source: source(&line.v6),
                     addresses: match line.addresses() {
                         addresses if addresses.is_empty() => {
                             before.map(|link| link.addresses.clone()).unwrap_or_default()

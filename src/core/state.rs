@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::addresses::Assignment;
 use super::config::Config;
 use super::decide::{Stay, Switch};
+use super::gateway::Source;
 use super::health::Health;
 use super::history::Record;
 use super::message::Message;
@@ -134,6 +135,10 @@ pub struct LinkState {
     pub interface: Option<String>,
     pub gateway: Option<IpAddr>,
     pub gateway6: Option<IpAddr>,
+    #[serde(default)]
+    pub gateway_source: Option<Source>,
+    #[serde(default)]
+    pub gateway6_source: Option<Source>,
     /// Its own addresses; the last known ones while it has none.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,

@@ -158,7 +158,7 @@ impl Kernel {
                 || rule.priority == wanted.rule_priority
                 || wanted.tables.contains(&rule.table)
         })?;
-        Ok(Facts { interfaces, routes, rules })
+        Ok(Facts { interfaces, routes, rules, leases: Vec::new() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops

@@ -14,6 +14,8 @@ pub mod iproute;
 pub mod journal;
 /// What the kernel says of interfaces, routes and rules.
 pub mod kernel;
+/// What the DHCP clients know.
+pub mod leases;
 /// One round of echo requests.
 pub mod ping;
 /// Children with a time limit.

@@ -10,6 +10,9 @@ use nix::unistd::geteuid;
 /// As many symbolic links as the kernel follows on one path (path_resolution(7)).
 const LINKS: u32 = 40;
 
+/// User numbers below are daemons' (SYS_UID_MAX, login.defs(5)).
+const FIRST_PERSON: u32 = 1000;
+
 /// Mode bits (inode(7)).
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
@@ -30,8 +33,19 @@ const OTHERS_WRITE: u32 = 0o002;
 /// # Errors
 /// A sentence with the path and the `chmod` or `chown` that cures it.
 pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String> {
+    refuse_unless(&Trusted::here(1), path, what)
+}
+
+/// The same where an account of the system, as which a daemon does its work, may own a step as well as root.
+///
+/// # Errors
+/// As above.
+pub fn refuse_if_people_can_write(path: &Path, what: &str) -> Result<(), String> {
+    refuse_unless(&Trusted::here(FIRST_PERSON), path, what)
+}
+
+fn refuse_unless(trusted: &Trusted, path: &Path, what: &str) -> Result<(), String> {
     let refuse = |why: String| format!("the {what} {} is not used: {why}", path.display());
-    let trusted = Trusted::here();
     let path = absolute(path).map_err(|error| refuse(error.to_string()))?;
     // What is still to be walked, the next step last.
     let mut ahead: Vec<OsString> = steps(&path);
@@ -82,20 +96,22 @@ fn metadata(path: &Path) -> Result<Metadata, String> {
 
 /// The owners whose files may be obeyed.
 struct Trusted {
+    /// All with a number below this.
+    below: u32,
     caller: u32,
     unmapped: Option<u32>,
 }
 
 impl Trusted {
-    fn here() -> Trusted {
-        Trusted { caller: geteuid().as_raw(), unmapped: unmapped_owner() }
+    fn here(below: u32) -> Trusted {
+        Trusted { below, caller: geteuid().as_raw(), unmapped: unmapped_owner() }
     }
 
     /// Whether others can change this step of a path.
     fn judge(&self, path: &Path, metadata: &Metadata) -> Result<(), String> {
         let shown = path.display();
         let owner = metadata.uid();
-        if owner != 0 && owner != self.caller && Some(owner) != self.unmapped {
+        if owner >= self.below && owner != self.caller && Some(owner) != self.unmapped {
             let chown = if metadata.is_symlink() { "chown -h" } else { "chown" };
             return Err(format!("{shown} belongs to user {owner}; run `{chown} root {shown}`"));
         }

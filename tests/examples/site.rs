@@ -55,7 +55,7 @@ impl Site {
     }
 
     /// The text of a file that the example's page shows; the block's first line names it.
-    fn file_on_page(&self, path: &str) -> String {
+    pub fn file_on_page(&self, path: &str) -> String {
         let page = shipped(&format!("{}.md", self.example));
         let blocks = page.split("```").skip(1).step_by(2);
         let first_line = format!("# {path}");
@@ -117,6 +117,13 @@ pub fn load_nft(host: &Namespace, rules: &str) {
     let mut complaint = String::new();
     nft.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
     assert!(nft.wait().expect("nft ends").success(), "{complaint}");
+}
+
+/// Takes from an interface every address and route that the lab has given it.
+pub fn strip(host: &Namespace, interface: &str) {
+    host.ip(&format!("link set {interface} down"));
+    host.ip(&format!("address flush dev {interface}"));
+    host.ip(&format!("link set {interface} up"));
 }
 
 /// A program in the background; it ends with this value.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Moment, is_held, is_up};
+use crate::core::gateway::Source;
 use crate::core::state::State;
 
 #[derive(Serialize)]
@@ -31,6 +32,8 @@ struct Link<'a> {
     interface: Option<&'a str>,
     gateway: Option<IpAddr>,
     gateway6: Option<IpAddr>,
+    gateway_source: Option<Source>,
+    gateway6_source: Option<Source>,
     up: bool,
     active: bool,
     failed_rounds: u32,
@@ -80,6 +83,8 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         interface: link.interface.as_deref(),
         gateway: link.gateway,
         gateway6: link.gateway6,
+        gateway_source: link.gateway_source,
+        gateway6_source: link.gateway6_source,
         up: is_up(link),
         active: link.name == state.active,
         failed_rounds: link.health.failed_rounds,

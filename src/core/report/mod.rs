@@ -35,6 +35,14 @@ impl Moment {
     }
 }
 
+/// How much the page for people says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    Brief,
+    /// Also where each gateway was found.
+    Full,
+}
+
 /// What `status --exit-code` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {

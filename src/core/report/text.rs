@@ -3,19 +3,19 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Moment, is_held, is_too_old, is_up, span};
+use super::{Detail, Moment, is_held, is_too_old, is_up, span};
 use crate::core::state::{BootTime, Hold, LinkState, State, TargetState};
 
 /// The state as a page of text, times as they are told: "3m 20s ago".
-pub fn render(state: Option<&State>, now: Moment) -> String {
+pub fn render(state: Option<&State>, now: Moment, detail: Detail) -> String {
     match state {
-        Some(state) => page(state, now).expect("writing to a string does not fail"),
+        Some(state) => page(state, now, detail).expect("writing to a string does not fail"),
         None => "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?\n"
             .to_owned(),
     }
 }
 
-fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
+fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::Error> {
     let mut page = String::new();
     if is_too_old(state, now) {
         writeln!(
@@ -64,7 +64,7 @@ fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
     }
     writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
     for link in &state.links {
-        write_link(&mut page, link, &state.active, now)?;
+        write_link(&mut page, link, &state.active, now, detail)?;
     }
     for problem in &state.problems {
         writeln!(page, "\nproblem: {problem}")?;
@@ -72,7 +72,13 @@ fn page(state: &State, now: Moment) -> Result<String, std::fmt::Error> {
     Ok(page)
 }
 
-fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) -> std::fmt::Result {
+fn write_link(
+    page: &mut String,
+    link: &LinkState,
+    active: &str,
+    now: Moment,
+    detail: Detail,
+) -> std::fmt::Result {
     let marker = if link.name == active { '*' } else { ' ' };
     let verdict = if is_up(link) { "up" } else { "DOWN" };
     let interface = link.interface.as_deref().unwrap_or("no interface");
@@ -89,6 +95,14 @@ fn write_link(page: &mut String, link: &LinkState, active: &str, now: Moment) ->
         write!(page, "  routes only")?;
     }
     writeln!(page)?;
+    if detail == Detail::Full {
+        for (gateway, source) in [(link.gateway, link.gateway_source), (link.gateway6, link.gateway6_source)]
+        {
+            if let (Some(gateway), Some(source)) = (gateway, source) {
+                writeln!(page, "    gateway {gateway} is known from {source}")?;
+            }
+        }
+    }
     if let Some(trouble) = &link.trouble {
         writeln!(page, "    {trouble}")?;
     }

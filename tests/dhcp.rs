@@ -1,0 +1,57 @@
+//! Two lines with DHCP, as examples/two-dhcp ships them, with each DHCP client that people have: real ones, and a real
+//! server. No client sets a default route on the backup, so only its lease knows the gateway.
+
+mod lab;
+
+#[path = "router/story.rs"]
+mod story;
+
+#[allow(dead_code)]
+#[path = "examples/site.rs"]
+mod site;
+
+#[path = "router/census.rs"]
+mod census;
+
+#[path = "router/wiretap.rs"]
+mod wiretap;
+
+mod dhcp {
+    pub mod clients;
+    pub mod files;
+    pub mod house;
+    pub mod leases;
+}
+
+use dhcp::{files, leases};
+use libtest_mimic::{Arguments, Trial};
+
+/// A trial for each story, with its name.
+macro_rules! stories {
+    ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
+        vec![$($(Trial::ignorable_test(stringify!($story), || Ok($module::$story())),)*)*]
+    };
+}
+
+fn main() {
+    lab::enter_or_skip();
+    let trials = stories![
+        leases::{
+            systemd_networkd_s_leases_are_followed,
+            networkmanager_s_leases_are_followed,
+            dhcpcd_s_leases_are_followed,
+            dhclient_s_leases_are_followed,
+            udhcpc_s_leases_are_followed_by_its_hook,
+        },
+        files::{
+            a_run_that_reads_a_lease_is_quiet_and_starts_no_process,
+            a_lease_file_that_is_no_good_is_ignored_without_harm,
+            a_lease_file_that_people_can_write_is_not_obeyed_and_that_is_said,
+            status_says_where_each_gateway_is_known_from,
+        },
+    ];
+    let mut arguments = Arguments::from_args();
+    // Stories mostly wait for DHCP clients, so more of them than processors may run at a time.
+    arguments.test_threads.get_or_insert(6);
+    libtest_mimic::run(&arguments, trials).exit();
+}

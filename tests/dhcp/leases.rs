@@ -1,0 +1,107 @@
+//! What a lease brings, changes and takes away.
+
+use libtest_mimic::Completion;
+
+use super::clients::Client;
+use super::house::{House, Service, skipped};
+use crate::site::wait_until;
+
+pub fn systemd_networkd_s_leases_are_followed() -> Completion {
+    follow(Client::Networkd)
+}
+
+pub fn networkmanager_s_leases_are_followed() -> Completion {
+    follow(Client::NetworkManager)
+}
+
+pub fn dhcpcd_s_leases_are_followed() -> Completion {
+    follow(Client::Dhcpcd)
+}
+
+pub fn dhclient_s_leases_are_followed() -> Completion {
+    follow(Client::Dhclient)
+}
+
+pub fn udhcpc_s_leases_are_followed_by_its_hook() -> Completion {
+    follow(Client::Udhcpc)
+}
+
+fn follow(client: Client) -> Completion {
+    if let Some(reason) = client.missing() {
+        return skipped(&reason);
+    }
+    let mut house = House::new();
+    let _clients = client.start(&house);
+    wait_for_gateway(&house, client, "192.0.2.17");
+    wait_until("the primary's gateway", || {
+        house.check();
+        house.link("primary")["gateway"] == "192.0.2.1"
+    });
+    assert_eq!(house.link("primary")["gateway_source"], "default-route");
+    assert_eq!(house.problems(), "");
+    house.assert_no_default_route_on_the_backup();
+    house.assert_served_over(1);
+    house.assert_the_backup_answers();
+
+    // Another gateway, on the primary.
+    house.move_gateway(2, 14);
+    wait_for_gateway(&house, client, "192.0.2.30");
+    let table = house.router.ip("-N route show table 5302");
+    assert!(table.contains("default via 192.0.2.30 dev eth1"), "{table}");
+    house.assert_the_backup_answers();
+
+    // And another, on the backup.
+    house.cut_silently(1);
+    house.fail_over("primary", "secondary");
+    house.assert_served_over(2);
+    house.move_gateway(2, 1);
+    wait_for_gateway(&house, client, "192.0.2.17");
+    for half in ["0.0.0.0/1", "128.0.0.0/1"] {
+        let route = house.router.ip(&format!("route show {half}"));
+        assert!(route.contains("via 192.0.2.17 dev eth1"), "{route}");
+    }
+    house.assert_served_over(2);
+    house.check_until("a backup that is up", |status| status["links"][1]["failed_rounds"] == 0);
+    assert_eq!(house.active(), "secondary");
+    house.assert_no_default_route_on_the_backup();
+
+    // The lease is lost. That is no pulled cable, and has to be confirmed.
+    house.repair(1);
+    house.check_until("a primary that is up", |status| status["links"][0]["failed_rounds"] == 0);
+    assert_eq!(house.active(), "secondary");
+    house.serve(2, Service::Refuses);
+    client.renew(&house);
+    let addresses = || house.router.ip("-4 address show dev eth1");
+    let link_local = if client.falls_back_to_link_local() { "169.254." } else { "" };
+    wait_until("an address that is gone", || {
+        let addresses = addresses();
+        !addresses.contains("192.0.2.18") && addresses.contains(link_local)
+    });
+    house.fail_over("secondary", "primary");
+    house.assert_served_over(1);
+    let link = house.link("secondary");
+    assert!(link["gateway"].is_null() && link["gateway_source"].is_null(), "{link}");
+    let trouble = link["trouble"].as_str().expect("a reason");
+    let said = match client.falls_back_to_link_local() {
+        true => "no IPv4 address but a link-local one (169.254.",
+        false => "interface eth1 has no IPv4 address",
+    };
+    assert!(trouble.contains(said), "{trouble}");
+    assert!(house.problems().contains("is its DHCP"), "{}", house.problems());
+
+    house.serve(2, Service::Leases(1));
+    wait_for_gateway(&house, client, "192.0.2.17");
+    house.check_until("a backup that is up", |status| status["links"][1]["up"] == true);
+    house.assert_no_default_route_on_the_backup();
+    Completion::Completed
+}
+
+#[track_caller]
+fn wait_for_gateway(house: &House, client: Client, gateway: &str) {
+    client.renew(house);
+    wait_until(&format!("gateway {gateway}"), || {
+        house.check();
+        let link = house.link("secondary");
+        link["gateway"] == gateway && link["gateway_source"] == client.name()
+    });
+}

@@ -1,0 +1,312 @@
+//! Gateways that only a DHCP client knows: what is understood of each client's file, and when it counts.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
+use wanfo::core::config::Config;
+use wanfo::core::facts::{Address, Facts, Interface, LeaseFile, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::gateway::{self, Line, Source};
+use wanfo::core::lease::{self, Client, Lease};
+
+/// As the clients of Debian 12 wrote them: eth1 has 192.0.2.18, and two gateways, 192.0.2.17 and 192.0.2.20.
+const FILES: [(Client, &[u8]); 5] = [
+    (Client::Networkd, include_bytes!("fixtures/leases/networkd")),
+    (Client::NetworkManager, include_bytes!("fixtures/leases/NetworkManager")),
+    (Client::Dhcpcd, include_bytes!("fixtures/leases/dhcpcd.lease")),
+    (Client::Dhclient, include_bytes!("fixtures/leases/dhclient.leases")),
+    (Client::Udhcpc, include_bytes!("fixtures/leases/udhcpc")),
+];
+
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 18);
+const FIRST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 17);
+
+fn lease(client: Client, address: Ipv4Addr, gateway: Ipv4Addr) -> Lease {
+    Lease { client, address, gateway }
+}
+
+fn replaced(file: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let text = std::str::from_utf8(file).unwrap();
+    assert!(text.contains(from), "{from}");
+    text.replace(from, to).into_bytes()
+}
+
+// The files.
+
+#[test]
+fn every_client_s_file_names_the_address_and_the_first_gateway() {
+    for (client, file) in FILES {
+        assert_eq!(lease::read(client, "eth1", file), Some(lease(client, OWN, FIRST)), "{client}");
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_never_names_another_gateway() {
+    for (client, file) in FILES {
+        for length in 0..file.len() {
+            match lease::read(client, "eth1", &file[..length]) {
+                None => {}
+                Some(lease) if client == Client::Dhclient && lease.address != OWN => {
+                    // The block before is whole.
+                    assert_eq!(lease.gateway, Ipv4Addr::new(192, 0, 2, 30));
+                }
+                Some(found) => assert_eq!(found, lease(client, OWN, FIRST), "{client} at {length}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_s_file_read_as_another_s_names_nothing() {
+    for (client, _) in FILES {
+        for (other, file) in FILES {
+            let alike = [Client::Networkd, Client::Udhcpc];
+            if client != other && !(alike.contains(&client) && alike.contains(&other)) {
+                assert_eq!(lease::read(client, "eth1", file), None, "{other}'s as {client}'s");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_can_be_none_is_none() {
+    for gateway in
+        ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.18", "", "gateway", "1.2.3"]
+    {
+        let file = format!("ADDRESS=192.0.2.18\nROUTER={gateway}\n");
+        assert_eq!(lease::read(Client::Networkd, "eth1", file.as_bytes()), None, "{gateway:?}");
+    }
+    assert_eq!(lease::read(Client::Networkd, "eth1", b"ADDRESS=192.0.2.18\n"), None);
+    assert_eq!(lease::read(Client::Networkd, "eth1", b"ROUTER=192.0.2.17\n"), None);
+}
+
+#[test]
+fn of_networkmanager_s_file_only_the_section_of_dhcp_counts() {
+    let (client, file) = FILES[1];
+    for (from, to) in [("[dhcp4]", "[dhcp6]"), ("[dhcp4]\n", "[dhcp4]\n[other]\n")] {
+        assert_eq!(lease::read(client, "eth1", &replaced(file, from, to)), None, "{to}");
+    }
+}
+
+#[test]
+fn of_dhclient_s_blocks_the_last_whole_one_of_the_interface_counts() {
+    let (client, file) = FILES[3];
+    let eth0 = lease(client, Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 1));
+    assert_eq!(lease::read(client, "eth0", file), Some(eth0));
+    assert_eq!(lease::read(client, "eth", file), None);
+    assert_eq!(lease::read(client, "eth11", file), None);
+    // The end of a file that grew: what was before is a block without its beginning.
+    let at = file.windows(10).position(|bytes| bytes == b"192.0.2.30").unwrap();
+    assert_eq!(lease::read(client, "eth1", &file[at..]), Some(lease(client, OWN, FIRST)));
+    // The last lease came without a gateway: the one before it is no help.
+    let without = replaced(file, "  option routers 192.0.2.17,192.0.2.20;\n", "");
+    assert_eq!(lease::read(client, "eth1", &without), None);
+}
+
+#[test]
+fn of_dhcpcd_s_packet_only_whole_options_count() {
+    let (client, file) = FILES[2];
+    let option = file.windows(2).position(|bytes| bytes == [3, 8]).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = file.to_vec();
+        bytes[at] = byte;
+        lease::read(client, "eth1", &bytes)
+    };
+    assert_eq!(with(option + 1, 4), Some(lease(client, OWN, FIRST)));
+    assert_eq!(with(option + 1, 3), None, "three bytes are no address");
+    assert_eq!(with(option + 1, 0), None);
+    assert_eq!(with(option + 1, 255), None, "longer than the packet");
+    assert_eq!(with(option, 0xff), None, "after the end");
+    assert_eq!(with(236, 0), None, "no DHCP");
+}
+
+#[test]
+fn files_are_found_by_the_names_that_the_clients_give_them() {
+    let dhcpcd = ["eth1.lease", "eth1-Some phone.lease", "dhcpcd-eth1.lease", "dhcpcd-eth1-A.lease"];
+    let dhclient = [
+        "dhclient.leases",
+        "dhclient.eth1.leases",
+        "dhclient-eth1.leases",
+        "dhclient--eth1.lease",
+        "dhclient-f67e5287-aef9-3659-b6dd-c07cff2a247e-eth1.lease",
+    ];
+    let neither = [
+        "eth1.lease6",
+        "eth11.lease",
+        "eth0.lease",
+        "eth1",
+        "dhclient6.eth1.leases",
+        "dhclient.eth0.leases",
+        "dhclient.veth1.leases",
+        "dhcpd.leases",
+        "dhclient",
+        ".lease",
+        "",
+        "duid",
+        "dhclienteth1.leases",
+    ];
+    for (client, own) in [(Client::Dhcpcd, &dhcpcd[..]), (Client::Dhclient, &dhclient[..])] {
+        for name in dhcpcd.iter().chain(&dhclient).chain(&neither) {
+            assert_eq!(lease::is_named_after(client, name, "eth1"), own.contains(name), "{client}: {name}");
+        }
+    }
+}
+
+// When they count.
+
+fn config(backup: &str) -> Config {
+    let text = format!("links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1{backup}}}]");
+    Config::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn address(network: &str) -> Address {
+    Address { network: network.parse().unwrap(), peer: None, global: true, tentative: false }
+}
+
+fn default_route(via: &str, metric: u32) -> Route {
+    Route {
+        table: MAIN_TABLE,
+        destination: "0.0.0.0/0".parse::<IpNetwork>().unwrap(),
+        target: RouteTarget::Out {
+            interface: "eth1".to_owned(),
+            via: Some(via.parse().unwrap()),
+            onlink: false,
+        },
+        metric,
+        protocol: 16,
+    }
+}
+
+/// eth1 with this address and without a default route.
+fn eth1(own: &str) -> Facts {
+    let interface = Interface {
+        name: "eth1".to_owned(),
+        index: 3,
+        up: true,
+        carrier: true,
+        point_to_point: false,
+        addresses: vec![address(own)],
+    };
+    Facts { interfaces: vec![interface], ..Facts::default() }
+}
+
+fn file(interface: &str, lease: Lease) -> LeaseFile {
+    LeaseFile { interface: interface.to_owned(), lease: Ok(lease) }
+}
+
+fn backup(config: &Config, facts: &Facts) -> Line {
+    gateway::survey(config, facts).remove(1)
+}
+
+fn found(config: &Config, facts: &Facts) -> Option<(IpAddr, Source)> {
+    backup(config, facts).v4.ok().and_then(|way| way.via.zip(way.source))
+}
+
+#[test]
+fn the_config_comes_first_then_the_default_route_then_the_leases_in_their_order() {
+    let other = Ipv4Addr::new(192, 0, 2, 20);
+    let mut facts = eth1("192.0.2.18/28");
+    facts.leases = vec![
+        file("eth1", lease(Client::Dhcpcd, OWN, FIRST)),
+        file("eth1", lease(Client::Dhclient, OWN, other)),
+    ];
+    assert_eq!(found(&config(""), &facts), Some((FIRST.into(), Source::Lease(Client::Dhcpcd))));
+    facts.routes = vec![default_route("192.0.2.21", 1024)];
+    assert_eq!(found(&config(""), &facts), Some(("192.0.2.21".parse().unwrap(), Source::DefaultRoute)));
+    let named = config(", gateway: 192.0.2.22");
+    assert_eq!(found(&named, &facts), Some(("192.0.2.22".parse().unwrap(), Source::Config)));
+    assert_eq!(found(&config(", gateway: none"), &facts), None);
+}
+
+#[test]
+fn of_two_default_routes_the_one_with_the_lower_metric_names_the_gateway() {
+    let mut facts = eth1("192.0.2.18/28");
+    facts.routes = vec![default_route("192.0.2.20", 200), default_route("192.0.2.21", 100)];
+    assert_eq!(found(&config(""), &facts).unwrap().0, "192.0.2.21".parse::<IpAddr>().unwrap());
+    facts.routes.reverse();
+    assert_eq!(found(&config(""), &facts).unwrap().0, "192.0.2.21".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn a_lease_counts_only_while_its_address_is_on_its_own_interface() {
+    let mut facts = eth1("192.0.2.18/28");
+    let other = Ipv4Addr::new(192, 0, 2, 19);
+    facts.leases = vec![
+        file("eth1", lease(Client::Networkd, other, FIRST)),
+        file("eth0", lease(Client::Networkd, OWN, FIRST)),
+    ];
+    assert_eq!(found(&config(""), &facts), None);
+    facts.interfaces[0].addresses.push(address("192.0.2.19/28"));
+    assert_eq!(found(&config(""), &facts), Some((FIRST.into(), Source::Lease(Client::Networkd))));
+}
+
+#[test]
+fn a_lease_s_gateway_outside_the_subnet_is_used_on_link() {
+    let mut facts = eth1("192.0.2.18/32");
+    facts.leases = vec![file("eth1", lease(Client::Dhclient, OWN, FIRST))];
+    assert!(backup(&config(""), &facts).v4.unwrap().onlink);
+}
+
+#[test]
+fn leases_are_asked_for_only_where_nothing_else_knows_the_gateway() {
+    let asked = |config: &Config, facts: &Facts| gateway::in_need_of_a_lease(config, facts).len();
+    let needy = eth1("192.0.2.18/28");
+    assert_eq!(asked(&config(""), &needy), 1);
+    for named in [", gateway: none", ", gateway: 192.0.2.17"] {
+        assert_eq!(asked(&config(named), &needy), 0, "{named}");
+    }
+    let mut with_route = needy.clone();
+    with_route.routes = vec![default_route("192.0.2.17", 0)];
+    assert_eq!(asked(&config(""), &with_route), 0);
+    for (what, change) in [
+        ("administratively down", (|eth1: &mut Interface| eth1.up = false) as fn(&mut Interface)),
+        ("point-to-point", |eth1| eth1.point_to_point = true),
+        ("without an address", |eth1| eth1.addresses.clear()),
+        ("without a lease", |eth1| eth1.addresses = vec![address("169.254.7.8/16")]),
+        ("somebody else's", |eth1| eth1.name = "lan".to_owned()),
+    ] {
+        let mut facts = needy.clone();
+        change(&mut facts.interfaces[0]);
+        assert_eq!(asked(&config(""), &facts), 0, "{what}");
+    }
+}
+
+#[test]
+fn an_address_that_a_host_gave_itself_is_no_lease() {
+    let obstacle = |facts: &Facts, config: &Config| backup(config, facts).v4.map_err(|why| why.to_string());
+    let said = "interface eth1 has no IPv4 address but a link-local one (169.254.7.8)";
+    let mut facts = eth1("169.254.7.8/16");
+    facts.routes = vec![default_route("169.254.0.1", 0)];
+    assert_eq!(obstacle(&facts, &config("")).unwrap_err(), said);
+    assert_eq!(obstacle(&facts, &config(", gateway: 192.0.2.17")).unwrap_err(), said);
+    // As dhcpcd and networkd mark it.
+    facts.interfaces[0].addresses[0].global = false;
+    assert_eq!(obstacle(&facts, &config("")).unwrap_err(), said);
+    facts.interfaces[0].addresses[0].global = true;
+    assert!(obstacle(&facts, &config(", gateway: 169.254.0.1")).is_ok(), "the admin means it");
+    facts.interfaces[0].point_to_point = true;
+    assert!(obstacle(&facts, &config("")).is_ok(), "a tunnel's");
+
+    let mut beside = eth1("192.0.2.18/28");
+    beside.interfaces[0].addresses.push(address("169.254.7.8/16"));
+    beside.routes = vec![default_route("192.0.2.17", 0)];
+    assert_eq!(backup(&config(""), &beside).addresses(), [IpAddr::from(OWN)]);
+}
+
+#[test]
+fn a_file_that_is_not_used_is_a_problem_only_where_it_would_have_been_needed() {
+    let why = "the lease file /var/lib/dhcp/dhclient.leases is not used: everybody can write it";
+    let mut facts = eth1("192.0.2.18/28");
+    facts.leases = vec![LeaseFile { interface: "eth1".to_owned(), lease: Err(why.to_owned()) }];
+    let problems = |facts: &Facts| {
+        let config = config("");
+        gateway::problems(&config, &gateway::survey(&config, facts), facts).split_off(1).join("\n")
+    };
+    let said = problems(&facts);
+    assert!(
+        said.contains("b: no IPv4 gateway is known for eth1") && said.contains(&format!("b: {why}")),
+        "{said}"
+    );
+    assert!(said.contains("systemd-networkd, NetworkManager, dhcpcd, dhclient"), "{said}");
+    facts.leases.push(file("eth1", lease(Client::Udhcpc, OWN, FIRST)));
+    assert_eq!(problems(&facts), "");
+}
