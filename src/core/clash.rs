@@ -85,6 +85,7 @@ fn stray_rule<'a>(config: &Config, facts: &'a Facts, index: usize, target: IpAdd
     before_ours.filter(|rule| rule.priority == pin.priority && rule.family == pin.family).find(|rule| {
         !rule.narrowed
             && rule.protocol != pin.protocol
+            && rule.table != pin.table
             && rule.from.is_none()
             && rule.to.is_none_or(|to| to.contains(target))
             && (rule.iif.is_none() || rule.iif == pin.iif)

@@ -230,12 +230,16 @@ pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray()
     }
 }
 
-pub fn the_very_same_rule_of_somebody_else_serves() {
+pub fn a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm() {
     let story = Story::of_two_links();
-    let target = target(1, 1);
-    story.router.ip(&format!("rule add priority 530 to {target} iif lo ipproto icmp lookup 5301"));
+    let [first, second] = [1, 2].map(|line| target(line, 1));
+    // The very same, which keeps ours out and serves; and a wider one.
+    story.router.ip(&format!("rule add priority 530 to {first} iif lo ipproto icmp lookup 5301"));
+    story.router.ip(&format!("rule add priority 530 to {second} lookup 5302"));
     story.check();
-    assert_eq!(story.link("primary")["targets"][0]["ok"], true);
+    for link in ["primary", "secondary"] {
+        assert_eq!(story.link(link)["targets"][0]["ok"], true);
+    }
     // One that is for marked packets alone is another matter.
     story.router.ip("rule add priority 530 fwmark 7 lookup 5302");
     story.check();
