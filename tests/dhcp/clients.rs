@@ -82,14 +82,15 @@ impl Client {
                 vec![background(command.env("SYSTEMD_LOG_TARGET", "console"))]
             }
             Client::NetworkManager => {
-                // As `nmcli connection modify` leaves them.
+                // As `nmcli connection modify` leaves them. Where there is no lease any more it waits 45 s for another
+                // before it takes the address away.
                 for (line, never) in [("eth0", false), ("eth1", true)] {
                     let path = format!("/etc/NetworkManager/system-connections/{line}.nmconnection");
                     router.write(
                         &path,
                         &format!(
                             "[connection]\nid={line}\ntype=ethernet\ninterface-name={line}\n\
-                             [ipv4]\nmethod=auto\nnever-default={never}\n[ipv6]\nmethod=disabled\n"
+                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=8\n[ipv6]\nmethod=disabled\n"
                         ),
                     );
                     // It reads no connection that others can read: passwords may be in there.
@@ -108,7 +109,8 @@ impl Client {
             Client::Dhcpcd => {
                 house.append("/etc/dhcpcd.conf");
                 router.run(|| fs::create_dir("/var/lib/dhcpcd")).expect("an empty /var/lib");
-                vec![start(self.program(), "-B -4 eth0 eth1")]
+                // There is no udev here that it could ask for interfaces.
+                vec![start(self.program(), "-B -4 --nodev eth0 eth1")]
             }
             Client::Dhclient => {
                 house.install("/etc/dhcp/dhclient-enter-hooks.d/wanfo");
@@ -162,5 +164,5 @@ const BUS: &str = "<busconfig>
 fn background(command: &mut Command) -> Running {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is a bare system call.
     unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)) };
-    Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    Running::start(command.stdin(Stdio::null()))
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use libtest_mimic::Completion;
 
-use crate::examples::site::{Running, Site, strip};
+use crate::examples::site::{Running, Site, strip, wait_until};
 use crate::lab::{Line, SERVICE, target};
 use crate::wiretap::Wiretap;
 
@@ -79,6 +79,16 @@ impl House {
         let hardware = format!("02:00:00:00:{line:02x}:{host:02x}");
         self.site.provider(line).ip(&format!("link set customer address {hardware}"));
         self.serve(line, Service::Leases(host));
+    }
+
+    /// Both lines have their addresses, and the primary its default route.
+    pub fn wait_for_leases(&self) {
+        let has = |words: &str, what: &str| self.site.router.ip(words).contains(what);
+        wait_until("leases on both lines", || {
+            has("-4 address show dev eth0", "192.0.2.2/28")
+                && has("-4 address show dev eth1", "192.0.2.18/28")
+                && has("route show default dev eth0", "192.0.2.1")
+        });
     }
 
     /// A file that the example's page shows, where it belongs.
