@@ -8,9 +8,8 @@ mod lab;
 mod story;
 
 #[allow(dead_code)]
-mod examples {
-    pub mod site;
-}
+#[path = "examples/site.rs"]
+mod site;
 
 #[path = "router/census.rs"]
 mod census;

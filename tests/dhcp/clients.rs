@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::house::House;
-use crate::examples::site::{EXAMPLES, Running, wait_until};
+use crate::site::{EXAMPLES, Running, wait_until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
@@ -39,9 +39,8 @@ impl Client {
     /// Why it cannot run here.
     pub fn missing(self) -> Option<String> {
         let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-        let is_there = |program: &OsString| {
-            env::split_paths(&path).any(|directory| directory.join(program).is_file())
-        };
+        let is_there =
+            |program: &OsString| env::split_paths(&path).any(|directory| directory.join(program).is_file());
         let programs = [self.program(), "dnsmasq".into(), "dbus-daemon".into()];
         let needed = if self == Client::NetworkManager { &programs[..] } else { &programs[..2] };
         if let Some(program) = needed.iter().find(|program| !is_there(program)) {
@@ -102,7 +101,8 @@ impl Client {
                     "[main]\nplugins=keyfile\ndhcp=internal\ndns=none\nhostname-mode=none\n",
                 );
                 router.write("/run/dbus/lab.conf", BUS);
-                let bus = start("dbus-daemon".into(), "--config-file=/run/dbus/lab.conf --nofork --nopidfile");
+                let bus =
+                    start("dbus-daemon".into(), "--config-file=/run/dbus/lab.conf --nofork --nopidfile");
                 wait_until("the bus", || router.run(|| Path::new("/run/dbus/system_bus_socket").exists()));
                 vec![bus, start(self.program(), "--debug")]
             }
@@ -164,5 +164,5 @@ const BUS: &str = "<busconfig>
 fn background(command: &mut Command) -> Running {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is a bare system call.
     unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)) };
-    Running::start(command.stdin(Stdio::null()))
+    Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }

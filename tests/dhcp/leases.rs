@@ -1,10 +1,12 @@
 //! What a lease brings, changes and takes away.
 
+use std::path::Path;
+
 use libtest_mimic::Completion;
 
 use super::clients::Client;
 use super::house::{House, Service, skipped};
-use crate::examples::site::wait_until;
+use crate::site::wait_until;
 
 pub fn systemd_networkd_s_leases_are_followed() -> Completion {
     follow(Client::Networkd)
@@ -75,6 +77,8 @@ fn follow(client: Client) -> Completion {
         let addresses = addresses();
         !addresses.contains("192.0.2.18") && addresses.contains(link_local)
     });
+    let noted = house.router.run(|| Path::new("/run/wanfo/leases/eth1").exists());
+    assert!(!noted, "the hook keeps a lease that is lost");
     house.fail_over("secondary", "primary");
     house.assert_served_over(1);
     let link = house.link("secondary");
