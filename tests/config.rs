@@ -112,6 +112,7 @@ fn every_key_is_read() {
     assert_eq!(config.links[2].interface, None);
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
     assert_eq!((config.probe.timeout, config.probe.threshold), (Duration::from_millis(500), 100));
+    assert_eq!(config.probe.recheck, Duration::from_secs(30));
     assert_eq!(good(include_str!("config/good/anchors-and-pin-route.yaml")).probe.pin, Pin::Route);
     assert_eq!(
         (config.routing.protocol, config.routing.table, config.routing.rule_priority),

@@ -3,18 +3,18 @@
 
 mod lab;
 
-#[allow(dead_code)]
 #[path = "router/story.rs"]
 mod story;
 
 mod examples {
+    pub mod cron;
     pub mod lte_bridge;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{lte_bridge, second_router, shelf};
+use examples::{cron, lte_bridge, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -29,9 +29,12 @@ macro_rules! stories {
 
 fn main() {
     lab::enter_or_skip();
-    let trials = stories![
+    let mut trials = stories![
         shelf::{
             every_example_is_a_good_config_with_a_page_beside_it,
+        },
+        cron::{
+            one_start_settles_an_outage_and_its_end,
         },
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
@@ -41,6 +44,8 @@ fn main() {
             an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,
         },
     ];
+    // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.
+    trials.insert(0, Trial::ignorable_test("cron_itself_starts_it", || Ok(cron::cron_itself_starts_it())));
     let mut arguments = Arguments::from_args();
     // Stories mostly wait for pings that nobody answers, so more of them than processors may run at a time.
     arguments.test_threads.get_or_insert(6);

@@ -466,6 +466,7 @@ proptest! {
             router.wait(Duration::from_secs(beat));
             run = router.run(Request::Nothing);
         }
+        prop_assert!(!run.on_the_move, "all is settled");
         let may_carry = |link: &usize| !router.config.links[*link].routes_only;
         match (0..count).find(|link| fine[*link] && may_carry(link)) {
             Some(best) => prop_assert_eq!(active(&run, &run.after), best),

@@ -12,6 +12,7 @@ mod router {
     pub mod lines;
     pub mod outages;
     pub mod pins;
+    pub mod recheck;
     pub mod story;
     pub mod tampering;
     pub mod tunnel;
@@ -19,7 +20,7 @@ mod router {
 }
 
 use libtest_mimic::{Arguments, Trial};
-use router::{addresses, commands, ipv6, lines, outages, pins, tampering, tunnel};
+use router::{addresses, commands, ipv6, lines, outages, pins, recheck, tampering, tunnel};
 
 /// A trial for each story, with its name.
 macro_rules! stories {
@@ -34,6 +35,15 @@ macro_rules! stories {
 fn main() {
     lab::enter_or_skip();
     let mut trials = stories![
+        recheck::{
+            // First, for it takes its time.
+            a_check_whose_counters_do_not_settle_ends_within_the_minute,
+            one_check_settles_a_silent_outage_and_one_its_end,
+            without_recheck_one_check_is_one_round,
+            a_dry_run_and_a_run_by_hand_are_one_round,
+            a_fault_of_our_own_is_not_asked_for_again_in_the_same_run,
+            a_command_gets_its_turn_between_the_rounds_of_a_check,
+        },
         outages::{
             a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay,
             a_silent_outage_with_pins_by_route_ends_the_same_way,

@@ -13,6 +13,7 @@
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
 //! - `runs`: a closer look at single runs: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
 //!   `failed_rounds` (by link), `down` (links), `next_switch_in`.
+//! - `on_the_move`: all runs after which another round would soon tell more (`probe.recheck`). Without the key, any may.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -49,6 +50,7 @@ struct Scenario {
     events: Option<Vec<Said>>,
     #[serde(default)]
     runs: Vec<Look>,
+    on_the_move: Option<Vec<Time>>,
 }
 
 #[derive(Deserialize)]
@@ -338,6 +340,11 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
             run.events.iter().filter(is_said).map(|event| line(*at, &event.to_string()))
         });
         compare("events", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+    }
+    if let Some(expected) = &scenario.on_the_move {
+        let expected: Vec<String> = expected.iter().map(|at| told(at.0)).collect();
+        let found = runs.iter().filter(|(_, run)| run.on_the_move).map(|(at, _)| told(*at));
+        compare("on the move", &expected, &found.collect::<Vec<_>>(), &mut complaints);
     }
     for look in &scenario.runs {
         match runs.iter().find(|(at, _)| *at == look.at.0) {

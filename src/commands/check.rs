@@ -1,6 +1,7 @@
 //! One run, from its beginning to its end.
 
 use std::io::{IsTerminal, stdout};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -22,15 +23,32 @@ use crate::system::{clock, counters, iproute, leases, ping};
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
 
-/// `wanfo check`, as the timer starts it.
+/// `wanfo check`, as the timer starts it. With `probe.recheck` it goes on, run after run, until every counter has
+/// settled. In the pauses it holds no lock, so that a command gets its turn.
 pub fn run(config: &Config) -> Result<Exit> {
-    match Store::lock(&config.paths.run, Duration::ZERO)? {
-        Some(store) => one_run(config, Hands::Free(store), Request::Nothing),
-        None => {
-            warn_if_locked_out(config)?;
-            Ok(Exit::Busy)
+    let start = clock::now()?.boot;
+    let Some(mut ended) = run_unless_locked(config)? else {
+        warn_if_locked_out(config)?;
+        return Ok(Exit::Busy);
+    };
+    let time_left = || -> Result<bool> {
+        let since_start = clock::now()?.boot.since(start);
+        Ok(since_start.is_some_and(|time| round::another_fits(config.probe.recheck, time)))
+    };
+    while ended.on_the_move && time_left()? {
+        sleep(config.probe.recheck);
+        match run_unless_locked(config)? {
+            Some(next) => ended = next,
+            // Whoever has the lock goes on from here.
+            None => break,
         }
     }
+    Ok(ended.exit)
+}
+
+fn run_unless_locked(config: &Config) -> Result<Option<Ended>> {
+    let store = Store::lock(&config.paths.run, Duration::ZERO)?;
+    store.map(|store| one_run(config, Hands::Free(store), Request::Nothing)).transpose()
 }
 
 /// Another run at work is normal, and no word is lost on it.
@@ -53,11 +71,18 @@ fn warn_if_locked_out(config: &Config) -> Result<()> {
 
 /// `wanfo check --dry-run`.
 pub fn dry_run(config: &Config) -> Result<Exit> {
-    one_run(config, Hands::Tied, Request::Nothing)
+    Ok(one_run(config, Hands::Tied, Request::Nothing)?.exit)
+}
+
+/// How a run ended.
+pub struct Ended {
+    pub exit: Exit,
+    /// The next one may soon know more.
+    on_the_move: bool,
 }
 
 /// Looks, repairs, asks, weighs, decides, switches, remembers, tells.
-pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> {
+pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended> {
     let now = clock::now()?.boot;
     let mut kernel = Kernel::open()?;
     let view = look(&mut kernel, config)?;
@@ -89,6 +114,8 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     hands.announce(&verdicts);
     events.extend(verdicts);
 
+    let on_the_move = situation.is_on_the_move(&checked);
+
     let (outcome, veto) = follow_up::ask_exit_script(&hands, &situation, situation.decide(&checked))?;
     let problems = [situation.problems(&kept.view.facts, &checked), follow_up::problems(config)].concat();
     state = State { links: situation.link_states(&checked), veto, checked_at: clock::now()?.boot, ..state };
@@ -114,7 +141,8 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Exit> 
     state.problems = [faults.clone(), problems].concat();
     state.schedule(config, clock::now()?.boot);
     follow_up::remember_and_tell(config, &hands, &mut state)?;
-    conclude(&hands, &state, request, outcome, &faults)
+    let exit = conclude(&hands, &state, request, outcome, &faults)?;
+    Ok(Ended { exit, on_the_move })
 }
 
 /// After an edit of `routing.protocol` what we made under the old number would be a stranger's: takes it out first.

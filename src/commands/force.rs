@@ -48,7 +48,7 @@ pub fn failback(config: &Config, arguments: &Failback) -> Result<Exit> {
 
 fn run(config: &Config, request: Request) -> Result<Exit> {
     match Store::lock(&config.paths.run, PATIENCE)? {
-        Some(store) => check::one_run(config, Hands::Free(store), request),
+        Some(store) => Ok(check::one_run(config, Hands::Free(store), request)?.exit),
         None => Ok(locked_out()),
     }
 }

@@ -170,6 +170,9 @@ pub struct Probe {
     /// How many failed rounds bring a link down.
     pub threshold: u32,
     pub pin: Pin,
+    /// While a counter is on the move, the pause before the next round within the same run; zero: one run, one round.
+    #[serde(serialize_with = "as_written")]
+    pub recheck: Duration,
 }
 
 /// How a target is tied to its link.
@@ -228,7 +231,7 @@ pub enum LogLevel {
 
 impl Default for Probe {
     fn default() -> Self {
-        Probe { timeout: Duration::from_secs(1), threshold: 3, pin: Pin::Rule }
+        Probe { timeout: Duration::from_secs(1), threshold: 3, pin: Pin::Rule, recheck: Duration::ZERO }
     }
 }
 

@@ -94,6 +94,14 @@ impl Health {
         self == Health::UNKNOWN
     }
 
+    /// Whether the counter is where its verdict leaves it: at 0, or at `threshold`.
+    pub fn is_settled(self, threshold: u32) -> bool {
+        match self.verdict {
+            Verdict::Up => self.failed_rounds == 0,
+            Verdict::Down => self.failed_rounds >= threshold,
+        }
+    }
+
     /// The health after one more round.
     pub fn after(self, round: &Round, threshold: u32) -> Health {
         let failed_rounds = match round {

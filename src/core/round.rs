@@ -11,6 +11,10 @@ use super::health::{self, Answer, Failure, Health, Round, Verdict};
 use super::routing::{self, Change};
 use super::state::{BootTime, LinkState, State, TargetState};
 
+/// How long one start of `check` may go on with round after round. cron starts the next one after a minute; what is
+/// left is for the last round: its timeout, its `ip` commands.
+const ROUNDS_BEGIN_WITHIN: Duration = Duration::from_secs(50);
+
 /// Everything that a run knows before it asks.
 #[derive(Clone, Copy)]
 pub struct Situation<'a> {
@@ -134,6 +138,18 @@ impl Situation<'_> {
             .collect()
     }
 
+    /// Whether another round would soon tell more: a counter is on the move, or the active link is down and others
+    /// were not asked yet. A void round moves nothing, and so will the next one for as long as its cause lasts.
+    pub fn is_on_the_move(&self, checked: &[Checked]) -> bool {
+        let threshold = self.config.probe.threshold;
+        let counts = |link: &&Checked| matches!(link.round, Round::Good | Round::Failed(_));
+        let is_down = checked[self.active()].health.verdict == Verdict::Down;
+        let links = self.config.links.iter().zip(checked);
+        let mut unasked = links.filter(|(_, checked)| checked.round == Round::NotDue);
+        checked.iter().filter(counts).any(|link| !link.health.is_settled(threshold))
+            || is_down && unasked.any(|(link, _)| !link.routes_only)
+    }
+
     /// Why a link is not good: by this round, else by the last one that said something.
     pub fn trouble(&self, index: usize, checked: &Checked) -> String {
         match &checked.round {
@@ -220,6 +236,11 @@ impl Situation<'_> {
             })
             .collect()
     }
+}
+
+/// Whether the next round, after this pause, still begins within the time of one start.
+pub fn another_fits(recheck: Duration, since_start: Duration) -> bool {
+    !recheck.is_zero() && since_start.saturating_add(recheck) <= ROUNDS_BEGIN_WITHIN
 }
 
 /// The addresses to ping, of all links.

@@ -184,7 +184,7 @@ fn quorum(node: &Node, targets: Option<usize>) -> Result<u32, String> {
 
 fn probe(file: &Fields, faults: &mut Faults) -> Probe {
     let default = Probe::default();
-    let Some(probe) = file.section("probe", &["timeout", "threshold", "pin"], faults) else {
+    let Some(probe) = file.section("probe", &["timeout", "threshold", "pin", "recheck"], faults) else {
         return default;
     };
     let timeouts = value::duration(Duration::from_millis(10)..=Duration::from_secs(60));
@@ -193,6 +193,19 @@ fn probe(file: &Fields, faults: &mut Faults) -> Probe {
         timeout: probe.read_or("timeout", default.timeout, timeouts, faults),
         threshold: probe.read_or("threshold", default.threshold, value::number(1..=100), faults),
         pin: probe.read_or("pin", default.pin, pins, faults),
+        recheck: probe.read_or("recheck", default.recheck, recheck, faults),
+    }
+}
+
+/// Nothing, or a pause that leaves the line some air and makes sense within a minute.
+fn recheck(node: &Node) -> Result<Duration, String> {
+    let pauses = Duration::from_millis(100)..=Duration::from_secs(30);
+    match value::duration(Duration::ZERO..=Duration::MAX)(node)? {
+        pause if pause.is_zero() || pauses.contains(&pause) => Ok(pause),
+        pause => Err(format!(
+            "{} is out of range; write 100ms to 30s, or 0s for one round a run",
+            humantime::format_duration(pause)
+        )),
     }
 }
 

@@ -1,0 +1,127 @@
+//! cron in place of systemd: one start a minute.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Completion;
+use nix::mount::{MsFlags, mount};
+
+use super::site::{Running, Site, shipped};
+use crate::story::WANFO;
+
+/// The router of the example, with wanfo where the crontab looks for it.
+fn site() -> Site {
+    let site = Site::of("cron", &["eth0", "eth1"]);
+    site.router.run(|| {
+        let place = "/usr/local/bin";
+        mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
+        let wanfo = Path::new(place).join("wanfo");
+        // Not a copy: one that was just written may still be open for writing in a fork of another story.
+        fs::write(&wanfo, "").unwrap();
+        mount(Some(WANFO), &wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    });
+    site
+}
+
+/// The one line of the crontab: its five times, its user, its command.
+fn entry() -> (String, String, String) {
+    let crontab = shipped("crontab");
+    let mut lines = crontab.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let (line, None) = (lines.next().expect("an entry"), lines.next()) else {
+        panic!("one entry: {crontab}")
+    };
+    assert!(!line.contains('%') && crontab.ends_with('\n'), "cron ends a command there: {crontab}");
+    let words: Vec<&str> = line.splitn(7, ' ').collect();
+    (words[..5].join(" "), words[5].to_owned(), words[6].to_owned())
+}
+
+/// What cron makes of the command once a minute (crontab(5)); no log takes what it says.
+fn start(site: &Site) -> Output {
+    let (_, _, command) = entry();
+    let command = command.replace("logger -t wanfo", "cat");
+    let mut shell = site.router.command("/bin/sh");
+    shell.args(["-c", &command]).env_clear().current_dir("/");
+    shell.env("PATH", "/usr/bin:/bin").env("HOME", "/root").env("LOGNAME", "root").env("SHELL", "/bin/sh");
+    shell.stdin(Stdio::null()).output().expect("a shell")
+}
+
+pub fn one_start_settles_an_outage_and_its_end() {
+    let site = site();
+    start(&site);
+    site.assert_lan_is_served_over(1);
+    let quiet = start(&site);
+    assert_eq!((quiet.stdout, quiet.stderr), (Vec::new(), Vec::new()));
+
+    site.cut_silently(1);
+    let said = start(&site);
+    assert_eq!(site.active(), "secondary", "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("switched from primary to secondary"), "{said:?}");
+    site.assert_lan_is_served_over(2);
+
+    site.repair(1);
+    start(&site);
+    assert_eq!(site.link("primary")["up"], true);
+    site.comes_back_after(Duration::from_secs(600), "primary");
+    site.assert_lan_is_served_over(1);
+
+    site.pull_cable(1);
+    start(&site);
+    assert_eq!(site.active(), "secondary");
+    site.assert_lan_is_served_over(2);
+}
+
+/// The program of Debian's package cron: that of WANFO_TEST_CRON, else the installed one.
+fn daemon() -> PathBuf {
+    std::env::var_os("WANFO_TEST_CRON").map_or("/usr/sbin/cron".into(), PathBuf::from)
+}
+
+/// The other story takes the crontab by its words; here cron itself does.
+pub fn cron_itself_starts_it() -> Completion {
+    let (times, user, _) = entry();
+    assert_eq!((times.as_str(), user.as_str()), ("* * * * *", "root"));
+    // cron gives every job the groups of its user, and in a lab without root nobody may. No package cures that.
+    if fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny") {
+        let reason = "a lab without root, in which cron may start no job; its crontab was only read";
+        eprintln!("!!! SKIPPED: {reason} !!!");
+        return Completion::ignored_with(reason);
+    }
+    if !daemon().exists() {
+        let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
+        let reason = format!("there is no {} (package cron)", daemon().display());
+        assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+        eprintln!("!!! SKIPPED: {reason} !!!");
+        return Completion::ignored_with(reason);
+    }
+    let site = site();
+    site.router.write("/etc/cron.d/wanfo", &shipped("crontab"));
+    site.router.run(|| {
+        // The machine's own jobs are none of the lab's.
+        fs::write("/etc/crontab", "").unwrap();
+        for job in fs::read_dir("/etc/cron.d").unwrap().map(|job| job.unwrap().path()) {
+            if job != Path::new("/etc/cron.d/wanfo") {
+                fs::remove_file(job).unwrap();
+            }
+        }
+        mount(Some("tmpfs"), "/var/spool/cron", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
+        fs::create_dir("/var/spool/cron/crontabs").unwrap();
+        if Path::new("/dev/log").exists() {
+            fs::write("/run/nobody-logs", "").unwrap();
+            mount(Some("/run/nobody-logs"), "/dev/log", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .unwrap();
+        }
+    });
+    site.check();
+    site.cut_silently(1);
+    let _cron = Running::start(site.router.command(daemon()).arg("-f").stdin(Stdio::null()));
+    // At most a minute until it starts, and some seconds for the three rounds of that one start.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while site.active() != "secondary" {
+        assert!(Instant::now() < deadline, "cron started nothing: {:#}", site.status());
+        sleep(Duration::from_millis(200));
+    }
+    site.assert_lan_is_served_over(2);
+    Completion::Completed
+}
