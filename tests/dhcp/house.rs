@@ -4,8 +4,6 @@ use std::fs;
 use std::ops::Deref;
 use std::process::Stdio;
 
-use libtest_mimic::Completion;
-
 use crate::lab::{Line, SERVICE, target};
 use crate::site::{Running, Site, strip, wait_until};
 use crate::wiretap::Wiretap;
@@ -124,12 +122,4 @@ impl House {
     pub fn assert_served_over(&self, line: Line) {
         self.site.assert_served_over(line, SERVICE);
     }
-}
-
-/// Where real root is needed and not there, or a program is missing.
-pub fn skipped(reason: &str) -> Completion {
-    let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
-    assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
-    eprintln!("!!! SKIPPED: {reason} !!!");
-    Completion::ignored_with(reason.to_owned())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use libtest_mimic::Completion;
 
 use super::clients::Client;
-use super::house::{House, Service, skipped};
+use super::house::{House, Service};
 use crate::site::wait_until;
 
 pub fn systemd_networkd_s_leases_are_followed() -> Completion {
@@ -29,8 +29,8 @@ pub fn udhcpc_s_leases_are_followed_by_its_hook() -> Completion {
 }
 
 fn follow(client: Client) -> Completion {
-    if let Some(reason) = client.missing() {
-        return skipped(&reason);
+    if let Some(skipped) = client.skip() {
+        return skipped;
     }
     let mut house = House::new();
     let _clients = client.start(&house);
