@@ -10,7 +10,6 @@ mod lte_router;
 #[allow(dead_code)]
 #[path = "../tests/examples/site.rs"]
 mod site;
-#[allow(dead_code)]
 #[path = "../tests/router/story.rs"]
 mod story;
 #[allow(dead_code)]

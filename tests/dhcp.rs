@@ -3,14 +3,12 @@
 
 mod lab;
 
-#[allow(dead_code)]
 #[path = "router/story.rs"]
 mod story;
 
 #[allow(dead_code)]
-mod examples {
-    pub mod site;
-}
+#[path = "examples/site.rs"]
+mod site;
 
 #[path = "router/census.rs"]
 mod census;

@@ -8,12 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use libtest_mimic::Completion;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::house::House;
-use crate::examples::site::{EXAMPLES, Running, wait_until};
+use crate::site::{EXAMPLES, Running, wait_until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
@@ -36,17 +37,31 @@ impl Client {
         }
     }
 
-    /// Why it cannot run here.
-    pub fn missing(self) -> Option<String> {
-        let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-        let is_there = |program: &OsString| {
-            env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    /// Says so where it cannot run here. That a program is missing is an error where the environment asks for all stories.
+    pub fn skip(self) -> Option<Completion> {
+        let reason = match (self.missing(), self.forbidden()) {
+            (Some(reason), _) => {
+                let required = env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
+                assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+                reason
+            }
+            (None, reason) => reason?,
         };
+        eprintln!("!!! SKIPPED: {reason} !!!");
+        Some(Completion::ignored_with(reason))
+    }
+
+    fn missing(self) -> Option<String> {
+        let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+        let is_there =
+            |program: &OsString| env::split_paths(&path).any(|directory| directory.join(program).is_file());
         let programs = [self.program(), "dnsmasq".into(), "dbus-daemon".into()];
         let needed = if self == Client::NetworkManager { &programs[..] } else { &programs[..2] };
-        if let Some(program) = needed.iter().find(|program| !is_there(program)) {
-            return Some(format!("{} is not on this machine", program.display()));
-        }
+        let missing = needed.iter().find(|program| !is_there(program));
+        missing.map(|program| format!("{} is not on this machine", program.display()))
+    }
+
+    fn forbidden(self) -> Option<String> {
         let maps = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
         let is_root = maps.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1");
         // They do their work as an account of their own.
@@ -82,14 +97,15 @@ impl Client {
                 vec![background(command.env("SYSTEMD_LOG_TARGET", "console"))]
             }
             Client::NetworkManager => {
-                // As `nmcli connection modify` leaves them.
+                // As `nmcli connection modify` leaves them. Where there is no lease any more it waits 45 s for another
+                // before it takes the address away.
                 for (line, never) in [("eth0", false), ("eth1", true)] {
                     let path = format!("/etc/NetworkManager/system-connections/{line}.nmconnection");
                     router.write(
                         &path,
                         &format!(
                             "[connection]\nid={line}\ntype=ethernet\ninterface-name={line}\n\
-                             [ipv4]\nmethod=auto\nnever-default={never}\n[ipv6]\nmethod=disabled\n"
+                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=8\n[ipv6]\nmethod=disabled\n"
                         ),
                     );
                     // It reads no connection that others can read: passwords may be in there.
@@ -101,14 +117,16 @@ impl Client {
                     "[main]\nplugins=keyfile\ndhcp=internal\ndns=none\nhostname-mode=none\n",
                 );
                 router.write("/run/dbus/lab.conf", BUS);
-                let bus = start("dbus-daemon".into(), "--config-file=/run/dbus/lab.conf --nofork --nopidfile");
+                let bus =
+                    start("dbus-daemon".into(), "--config-file=/run/dbus/lab.conf --nofork --nopidfile");
                 wait_until("the bus", || router.run(|| Path::new("/run/dbus/system_bus_socket").exists()));
                 vec![bus, start(self.program(), "--debug")]
             }
             Client::Dhcpcd => {
                 house.append("/etc/dhcpcd.conf");
                 router.run(|| fs::create_dir("/var/lib/dhcpcd")).expect("an empty /var/lib");
-                vec![start(self.program(), "-B -4 eth0 eth1")]
+                // There is no udev here that it could ask for interfaces.
+                vec![start(self.program(), "-B -4 --nodev eth0 eth1")]
             }
             Client::Dhclient => {
                 house.install("/etc/dhcp/dhclient-enter-hooks.d/wanfo");

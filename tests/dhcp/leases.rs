@@ -1,10 +1,12 @@
 //! What a lease brings, changes and takes away.
 
+use std::path::Path;
+
 use libtest_mimic::Completion;
 
 use super::clients::Client;
-use super::house::{House, Service, skipped};
-use crate::examples::site::wait_until;
+use super::house::{House, Service};
+use crate::site::wait_until;
 
 pub fn systemd_networkd_s_leases_are_followed() -> Completion {
     follow(Client::Networkd)
@@ -27,16 +29,14 @@ pub fn udhcpc_s_leases_are_followed_by_its_hook() -> Completion {
 }
 
 fn follow(client: Client) -> Completion {
-    if let Some(reason) = client.missing() {
-        return skipped(&reason);
+    if let Some(skipped) = client.skip() {
+        return skipped;
     }
     let mut house = House::new();
     let _clients = client.start(&house);
+    house.wait_for_leases();
     wait_for_gateway(&house, client, "192.0.2.17");
-    wait_until("the primary's gateway", || {
-        house.check();
-        house.link("primary")["gateway"] == "192.0.2.1"
-    });
+    assert_eq!(house.link("primary")["gateway"], "192.0.2.1");
     assert_eq!(house.link("primary")["gateway_source"], "default-route");
     assert_eq!(house.problems(), "");
     house.assert_no_default_route_on_the_backup();
@@ -77,6 +77,8 @@ fn follow(client: Client) -> Completion {
         let addresses = addresses();
         !addresses.contains("192.0.2.18") && addresses.contains(link_local)
     });
+    let noted = house.router.run(|| Path::new("/run/wanfo/leases/eth1").exists());
+    assert!(!noted, "the hook keeps a lease that is lost");
     house.fail_over("secondary", "primary");
     house.assert_served_over(1);
     let link = house.link("secondary");

@@ -229,7 +229,9 @@ impl Lab {
         internet.ip(&format!("address add {SERVICE6}/128 dev lo"));
 
         let providers = (1..=lines).map(|line| provider(line, &ends[line - 1], &internet)).collect();
-        let service = Service::start(&internet, &[SERVICE.into(), SERVICE6.into()], lines);
+        let services: [IpAddr; 2] = [SERVICE.into(), SERVICE6.into()];
+        let families = if namespace::has_ipv6() { 2 } else { 1 };
+        let service = Service::start(&internet, &services[..families], lines);
         // On the tmpfs that `enter` mounted.
         let directory = tempfile::tempdir_in("/run").expect("a directory on the lab's own tmpfs");
         Lab {

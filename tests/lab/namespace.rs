@@ -105,8 +105,12 @@ impl Namespace {
         command
     }
 
-    /// Runs `ip` with these words, split at spaces, and gives what it printed.
+    /// Runs `ip` with these words, split at spaces, and gives what it printed. Words of IPv6 are left out on a kernel that
+    /// has none.
     pub fn ip(&self, words: &str) -> String {
+        if words.contains("::") && !has_ipv6() {
+            return String::new();
+        }
         let output = self.command("ip").args(words.split_whitespace()).output();
         let output =
             output.unwrap_or_else(|error| panic!("{}: `ip {words}` did not start: {error}", self.name));
@@ -115,8 +119,11 @@ impl Namespace {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Sets one sysctl of this namespace, for example `net.ipv4.ip_forward`.
+    /// Sets one sysctl of this namespace, for example `net.ipv4.ip_forward`. Those of IPv6 are left out as in `ip`.
     pub fn sysctl(&self, key: &str, value: &str) {
+        if key.starts_with("net.ipv6.") && !has_ipv6() {
+            return;
+        }
         let path = format!("/proc/sys/{}", key.replace('.', "/"));
         // /proc/sys/net shows the namespace of whoever opens the file.
         let written = self.run(|| fs::write(&path, value));
@@ -138,6 +145,11 @@ impl Namespace {
         };
         thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
     }
+}
+
+/// Not so where it was started with `ipv6.disable=1`.
+pub(super) fn has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Has the kernel kill the program when the thread that started it ends, so that nothing outlives the lab.

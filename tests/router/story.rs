@@ -1,5 +1,8 @@
 //! What stories are made of: a configured lab, its steps, and looks at the kernel.
 
+// Several test programs compile this for themselves, and none uses all of it.
+#![allow(dead_code)]
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::ops::Deref;

@@ -1,0 +1,114 @@
+//! What needs a whole machine: a kernel of its own with everything in it, and systemd with its daemons.
+//!
+//! Outside, this program starts the machine that `.ci/machine` made under qemu, once for all stories that want the same
+//! kernel. Inside, where the sources and what was built of them are seen at the same paths, it is started again and
+//! tells the stories one by one. The machine has no network but what the stories make.
+
+mod lab;
+#[allow(dead_code)]
+#[path = "examples/site.rs"]
+mod site;
+#[path = "router/story.rs"]
+mod story;
+
+mod machine {
+    pub mod inside;
+    pub mod qemu;
+    pub mod without_ipv6;
+}
+
+use std::path::PathBuf;
+use std::process::exit;
+use std::sync::{Arc, Mutex};
+
+use libtest_mimic::{Arguments, Trial};
+use machine::qemu::{Kernel, Machine};
+use machine::{inside, without_ipv6};
+
+/// Where `.ci/machine` put the machine that it made.
+const MACHINE: &str = "WANFO_TEST_MACHINE";
+
+struct Story {
+    name: &'static str,
+    kernel: Kernel,
+    place: Place,
+    tell: fn(),
+}
+
+/// Where in the machine a story happens.
+enum Place {
+    /// In namespaces of its own.
+    Lab,
+}
+
+macro_rules! stories {
+    ($($kernel:ident, $place:ident: $module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
+        vec![$($(Story {
+            name: stringify!($story),
+            kernel: Kernel::$kernel,
+            place: Place::$place,
+            tell: $module::$story,
+        },)*)*]
+    };
+}
+
+fn stories() -> Vec<Story> {
+    stories![
+        WithoutIpv6, Lab: without_ipv6::{
+            a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,
+        },
+    ]
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--inside"] => return inside::serve(),
+        ["--story", name] => return tell(name),
+        _ => {}
+    }
+    let image = image_or_skip();
+    let machines = [Kernel::Ordinary, Kernel::WithoutIpv6];
+    let machines = machines.map(|kernel| (kernel, Arc::new(Mutex::new(Machine::off(&image, kernel)))));
+    let trials = stories().into_iter().map(|Story { name, kernel, .. }| {
+        let (_, machine) = machines.iter().find(|(of, _)| *of == kernel).expect("a machine with each kernel");
+        let machine = Arc::clone(machine);
+        Trial::test(name, move || Ok(machine.lock().unwrap().tell(name)?))
+    });
+    let trials = trials.collect();
+    let mut arguments = Arguments::from_args();
+    // A machine tells one story at a time.
+    arguments.test_threads.get_or_insert(machines.len());
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Before the exit, which drops nothing.
+    drop(machines);
+    conclusion.exit();
+}
+
+/// Ends the program with one loud line where there is no machine to start.
+fn image_or_skip() -> PathBuf {
+    let cure = format!("`{MACHINE}=$(.ci/machine)` makes it, and takes about two minutes once");
+    match std::env::var_os(MACHINE).map(PathBuf::from) {
+        Some(image) if image.join("disk").is_file() => return image,
+        Some(image) => {
+            eprintln!("FAILED: {MACHINE} is {}, where there is no machine; {cure}", image.display());
+            exit(1);
+        }
+        None => {}
+    }
+    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+        eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the machine tests, but {MACHINE} names none; {cure}");
+        exit(1);
+    }
+    eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: {MACHINE} names no machine to start; {cure} !!!");
+    exit(0);
+}
+
+/// Inside: a story, to its end or its panic.
+fn tell(name: &str) {
+    let story = stories().into_iter().find(|story| story.name == name).expect("a story of this name");
+    match story.place {
+        Place::Lab => lab::enter().expect("the machine allows everything"),
+    }
+    (story.tell)();
+}

@@ -1,0 +1,155 @@
+//! Outside: the machine under qemu, and the wire to it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::inside::{LONGEST_STORY_SECONDS, Report};
+use crate::lab::die_with_parent;
+use crate::story::WANFO;
+
+/// It takes 15 s on an idle machine without KVM.
+const LONGEST_BOOT_SECONDS: u64 = 240;
+/// How much of the console is quoted where a machine does not answer.
+const QUOTED_LINES: usize = 60;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    Ordinary,
+    /// Started with `ipv6.disable=1`.
+    WithoutIpv6,
+}
+
+/// A machine, started when the first story is asked for. Off again when dropped.
+pub struct Machine {
+    image: PathBuf,
+    kernel: Kernel,
+    running: Option<Running>,
+}
+
+impl Machine {
+    pub fn off(image: &Path, kernel: Kernel) -> Machine {
+        Machine { image: image.to_owned(), kernel, running: None }
+    }
+
+    /// Has the machine tell a story. What it prints is printed here.
+    ///
+    /// # Errors
+    /// What was said of the failure in there; else the console's last lines.
+    pub fn tell(&mut self, story: &str) -> Result<(), String> {
+        let mut running = self.running.take().map_or_else(|| Running::start(&self.image, self.kernel), Ok)?;
+        let report = running.ask(story)?;
+        self.running = Some(running);
+        if report.passed {
+            print!("{}", report.said);
+            return Ok(());
+        }
+        Err(report.said)
+    }
+}
+
+struct Running {
+    qemu: Pid,
+    keeper: Option<JoinHandle<()>>,
+    wire: BufReader<UnixStream>,
+    /// The console's log and qemu's complaints are in there.
+    directory: TempDir,
+    has_answered: bool,
+}
+
+impl Running {
+    fn start(image: &Path, kernel: Kernel) -> Result<Running, String> {
+        let directory = tempfile::tempdir().expect("a directory for the console's log");
+        let (wire, far_end) = UnixStream::pair().expect("a wire");
+        let mut qemu = Command::new("qemu-system-x86_64");
+        arrange(&mut qemu, image, kernel, directory.path());
+        let reader = far_end.try_clone().expect("a second handle");
+        qemu.stdin(Stdio::from(OwnedFd::from(reader))).stdout(Stdio::from(OwnedFd::from(far_end)));
+        qemu.stderr(File::create(directory.path().join("qemu")).expect("a file"));
+        die_with_parent(&mut qemu);
+        // Whoever starts it has to live as long as it does.
+        let (started, start) = mpsc::channel();
+        let keeper = thread::spawn(move || {
+            let child = qemu.spawn();
+            let _ = started.send(child.as_ref().map(Child::id).map_err(ToString::to_string));
+            drop(qemu);
+            let _ = child.map(|mut child| child.wait());
+        });
+        let id = start.recv().expect("the keeper tells").map_err(|error| {
+            format!("qemu-system-x86_64 (package qemu-system-x86) did not start: {error}")
+        })?;
+        let qemu = Pid::from_raw(id.try_into().expect("a process ID"));
+        let wire = BufReader::new(wire);
+        Ok(Running { qemu, keeper: Some(keeper), wire, directory, has_answered: false })
+    }
+
+    fn ask(&mut self, story: &str) -> Result<Report, String> {
+        let boot = if self.has_answered { 0 } else { LONGEST_BOOT_SECONDS };
+        let patience = Duration::from_secs(boot + LONGEST_STORY_SECONDS + 30);
+        self.wire.get_ref().set_read_timeout(Some(patience)).expect("a timeout that is not zero");
+        let mut answer = String::new();
+        let asked = writeln!(self.wire.get_mut(), "{story}");
+        match asked.and_then(|()| self.wire.read_line(&mut answer)) {
+            Ok(0) => Err(self.silence("it went off")),
+            Ok(_) => {
+                self.has_answered = true;
+                serde_json::from_str(&answer).map_err(|error| self.silence(&format!("{error} in {answer}")))
+            }
+            Err(error) => Err(self.silence(&error.to_string())),
+        }
+    }
+
+    fn silence(&self, why: &str) -> String {
+        let file = |name| fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let console = String::from_utf8_lossy(&file("console")).into_owned();
+        let lines: Vec<&str> = console.lines().collect();
+        let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n");
+        let complaints = String::from_utf8_lossy(&file("qemu")).into_owned();
+        format!("the machine gave no answer: {why}\n{complaints}The end of its console:\n{quoted}\n")
+    }
+}
+
+/// The machine's parts. It gets no network.
+fn arrange(qemu: &mut Command, image: &Path, kernel: Kernel, directory: &Path) {
+    let source = env!("CARGO_MANIFEST_DIR");
+    let built = Path::new(WANFO).parent().expect("a directory").display().to_string();
+    let program = std::env::current_exe().expect("this program").display().to_string();
+    let more = match kernel {
+        Kernel::Ordinary => "",
+        Kernel::WithoutIpv6 => "ipv6.disable=1",
+    };
+    let words = format!(
+        "console=ttyS0 root=/dev/vda rw panic=-1 {more} \
+         stories.source={source} stories.built={built} stories.program={program}"
+    );
+    let of_image = |name: &str| image.join(name).display().to_string();
+    let share = |tag: &str, path: &str| {
+        format!("local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")
+    };
+    // The emulator: KVM is not there on a machine that is itself a guest, or crashes.
+    qemu.args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"]);
+    qemu.args(["-m", "1024", "-smp", "2", "-device", "virtio-rng-pci"]);
+    qemu.args(["-kernel", &of_image("kernel"), "-initrd", &of_image("ramdisk"), "-append", &words]);
+    qemu.args(["-drive", &format!("file={},format=raw,if=virtio,snapshot=on", of_image("disk"))]);
+    qemu.args(["-serial", &format!("file:{}", directory.join("console").display())]);
+    qemu.args(["-device", "virtio-serial-pci", "-chardev", "stdio,id=wire,signal=off"]);
+    qemu.args(["-device", "virtserialport,chardev=wire,name=stories"]);
+    qemu.args(["-virtfs", &share("source", source), "-virtfs", &share("built", &built)]);
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = kill(self.qemu, Signal::SIGKILL);
+        let _ = self.keeper.take().map(JoinHandle::join);
+    }
+}
