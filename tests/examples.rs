@@ -21,14 +21,17 @@ mod examples {
 use examples::{
     cron, ipv6_primary, lte_bridge, lte_router, second_router, shelf, wifi_hotspot, wireguard_lte,
 };
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 
-/// A trial for each story, with its name.
+/// A trial for each story, with its name; it is skipped where a program that its module needs is not there.
 macro_rules! stories {
     ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
-        vec![$($(Trial::test(stringify!($story), || {
+        vec![$($(Trial::ignorable_test(stringify!($story), || {
+            if let Some(program) = lab::missing($module::NEEDS) {
+                return Ok(lab::skipped(&format!("there is no {program} on this machine")));
+            }
             $module::$story();
-            Ok(())
+            Ok(Completion::Completed)
         }),)*)*]
     };
 }

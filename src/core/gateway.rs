@@ -342,8 +342,12 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
                 }
                 Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
                 Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
-                Obstacle::NoAddress(..) => "; is its DHCP or PPP client running?",
+                Obstacle::NoAddress(Family::V4, _) => "; is its DHCP or PPP client running?",
                 Obstacle::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
+                Obstacle::NoAddress(Family::V6, _) | Obstacle::NoGateway(Family::V6, _) => {
+                    "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where it \
+                     forwards)? Else set `gateway6` in the config"
+                }
                 Obstacle::NoGateway(..) => {
                     " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
                      in the config, or let its DHCP client install a default route"

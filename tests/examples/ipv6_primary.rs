@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::site::{Running, Site, strip, wait_until};
 use crate::lab::{SERVICE, SERVICE6, gateway, router_address};
 
+/// Programs that the stories need.
+pub const NEEDS: &[&str] = &["dnsmasq", "nft"];
+
 /// The lab's LAN, which a provider would delegate.
 const LAN6: &str = "2001:db8:f::/64";
 
@@ -23,9 +26,7 @@ fn site() -> Site {
 /// The provider's router advertisements; a lifetime of 0 says that it is no default router (RFC 4861, section 4.2).
 fn advertise(site: &Site, lifetime: u32) -> Running {
     Running::start(
-        site.provider(1)
-            .command("dnsmasq")
-            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
+        site.dnsmasq(1)
             .args(["--enable-ra", "--dhcp-range=2001:db8:1::,ra-only,64,10m"])
             .arg(format!("--ra-param=customer,4,{lifetime}")),
     )
@@ -68,7 +69,9 @@ pub fn an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn(
     let withdrawing = advertise(&site, 0);
     wait_until("a withdrawal", || default_route(&site).is_empty());
     site.fail_over("fibre", "lte");
-    assert!(site.problems().contains("fibre: no IPv6 gateway is known for eth0"), "{}", site.problems());
+    let problems = site.problems();
+    assert!(problems.contains("fibre: no IPv6 gateway is known for eth0"), "{problems}");
+    assert!(problems.contains("does a router there advertise itself"), "{problems}");
     site.assert_served_over(2, SERVICE);
     site.assert_ipv6_is_refused_at_once();
 

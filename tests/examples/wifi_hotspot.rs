@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::site::{Site, end, host, load_nft};
 use crate::lab::{Namespace, SERVICE};
 
+/// Programs that the stories need.
+pub const NEEDS: &[&str] = &["nft"];
+
 /// A site and a phone that is off.
 fn site() -> (Site, Namespace) {
     let phone = host("phone");

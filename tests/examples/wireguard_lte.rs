@@ -11,6 +11,9 @@ use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
 use super::site::{Running, Site, end, host, load_nft, shipped, strip, talk, wait_until};
 use crate::lab::{Line, Namespace, SERVICE, SERVICE6, gateway, router_address, router_address6, transit};
 
+/// Programs that the stories need.
+pub const NEEDS: &[&str] = &["wg", "wg-quick", "wireguard-go", "/dev/net/tun", "unshare", "nft"];
+
 /// What leaves the router where it should not. `cable`: the tunnel's own packets; `naked`: anything over LTE but these
 /// and probes; `lan`: of the LAN over the cable.
 const WATCH: &str = r#"
