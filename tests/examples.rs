@@ -8,14 +8,16 @@ mod story;
 
 mod examples {
     pub mod cron;
+    pub mod destination_routes;
     pub mod lte_bridge;
     pub mod lte_router;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
+    pub mod static_backup;
 }
 
-use examples::{cron, lte_bridge, lte_router, second_router, shelf};
+use examples::{cron, destination_routes, lte_bridge, lte_router, second_router, shelf, static_backup};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -36,6 +38,12 @@ fn main() {
         },
         cron::{
             one_start_settles_an_outage_and_its_end,
+        },
+        static_backup::{
+            a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboot,
+        },
+        destination_routes::{
+            destinations_keep_to_their_line_whatever_carries_the_rest,
         },
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
