@@ -9,12 +9,13 @@ mod story;
 mod examples {
     pub mod cron;
     pub mod lte_bridge;
+    pub mod lte_router;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{cron, lte_bridge, second_router, shelf};
+use examples::{cron, lte_bridge, lte_router, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -42,6 +43,9 @@ fn main() {
         },
         lte_bridge::{
             an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,
+        },
+        lte_router::{
+            an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time,
         },
     ];
     // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.

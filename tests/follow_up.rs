@@ -3,7 +3,6 @@
 
 mod lab;
 
-#[allow(dead_code)]
 #[path = "router/story.rs"]
 mod story;
 

@@ -64,6 +64,12 @@ const ROUTER: &[&str] = &[
     "-6 rule add priority 530 iif lo ipproto ipv6-icmp to 2001:db8:53::1 lookup 5301 protocol 119",
     // Foreign.
     "rule add priority 5210 fwmark 0x80000 lookup 52",
+    "rule add priority 530 from 192.0.2.99 lookup 52 protocol 4",
+    "rule add priority 531 fwmark 0x80000 to 198.51.100.53 lookup 5302 protocol 4",
+    // In tables that are ours.
+    "route add default via 192.0.2.7 dev lan metric 9 table 5302 proto static",
+    "route add 203.0.113.160/28 via 198.51.100.99 dev wan2 onlink table 5301 proto static",
+    "-6 route add blackhole 2001:db8:b::/48 table 5302 proto static",
     "-6 rule add priority 5210 to 2001:db8:7::/48 lookup 52",
 ];
 
@@ -101,10 +107,14 @@ fn inside_a_namespace(test: &str) -> bool {
     false
 }
 
+fn wanted<'a>(wan: &'a [&str], every_default: bool) -> Wanted<'a> {
+    Wanted { protocol: 119, wan, every_default, tables: 5301..5303, rule_priority: 530 }
+}
+
 fn look(wan: &[&str], every_default: bool) -> Facts {
     let mut kernel = Kernel::open().unwrap();
     let interfaces = kernel.interfaces().unwrap();
-    kernel.facts(interfaces, &Wanted { protocol: 119, wan, every_default }).unwrap()
+    kernel.facts(interfaces, &wanted(wan, every_default)).unwrap()
 }
 
 fn route(destination: &str, target: RouteTarget) -> Route {
@@ -173,6 +183,21 @@ fn routes_over_the_providers() -> Vec<Route> {
     ]
 }
 
+/// Whichever interface they lead out of, and once each.
+fn foreign_in_our_tables() -> Vec<Route> {
+    let onlink = RouteTarget::Out {
+        interface: "wan2".into(),
+        via: Some("198.51.100.99".parse().unwrap()),
+        onlink: true,
+    };
+    let foreign = |table, route| Route { table, protocol: 4, ..route };
+    vec![
+        foreign(5302, Route { metric: 9, ..route("0.0.0.0/0", via("192.0.2.7", "lan")) }),
+        foreign(5301, route("203.0.113.160/28", onlink)),
+        foreign(5302, route("2001:db8:b::/48", RouteTarget::Other)),
+    ]
+}
+
 #[test]
 fn the_kernel_tells_what_ip_made() {
     if !inside_a_namespace("the_kernel_tells_what_ip_made") {
@@ -232,7 +257,7 @@ fn the_kernel_tells_what_ip_made() {
     );
     assert!(tun0.addresses.contains(&Address { global: false, ..address("192.0.2.99/32") }));
 
-    assert_routes(&facts, [our_routes(), routes_over_the_providers()].concat());
+    assert_routes(&facts, [our_routes(), routes_over_the_providers(), foreign_in_our_tables()].concat());
 
     let rule = |family, from: Option<&str>, to: &str, icmp: Option<u8>| Rule {
         family,
@@ -243,12 +268,25 @@ fn the_kernel_tells_what_ip_made() {
         ipproto: icmp,
         table: 5301,
         protocol: 119,
+        narrowed: false,
     };
+    let foreign = |rule| Rule { protocol: 4, ..rule };
     assert_eq!(
         facts.rules,
         [
             rule(Family::V4, None, "198.51.100.53/32", Some(1)),
             rule(Family::V4, Some("198.51.100.2/32"), "198.51.100.53/32", None),
+            foreign(Rule {
+                to: None,
+                table: 52,
+                ..rule(Family::V4, Some("192.0.2.99/32"), "192.0.2.99/32", None)
+            }),
+            foreign(Rule {
+                priority: 531,
+                table: 5302,
+                narrowed: true,
+                ..rule(Family::V4, None, "198.51.100.53/32", None)
+            }),
             rule(Family::V6, None, "2001:db8:53::1/128", Some(58)),
         ]
     );
@@ -259,13 +297,16 @@ fn the_kernel_tells_what_ip_made() {
         Route { metric: 900, ..route("0.0.0.0/0", via("192.0.2.7", "lan")) },
         Route { metric: 1000, ..route("0.0.0.0/0", RouteTarget::Unreachable) },
     ];
-    assert_routes(&facts, [our_routes(), routes_over_the_providers(), others].concat());
+    assert_routes(
+        &facts,
+        [our_routes(), routes_over_the_providers(), foreign_in_our_tables(), others].concat(),
+    );
 
     // An interface that went away after it was listed has no routes; that is no error.
     let mut kernel = Kernel::open().unwrap();
     let interfaces = kernel.interfaces().unwrap();
     ip("link del wan1");
-    let wanted = Wanted { protocol: 119, wan: &["wan1"], every_default: false };
-    let facts = kernel.facts(interfaces, &wanted).unwrap();
-    assert!(facts.routes.iter().all(|route| route.protocol == 119), "{:#?}", facts.routes);
+    let facts = kernel.facts(interfaces, &wanted(&["wan1"], false)).unwrap();
+    let not_over_it = |route: &Route| route.protocol == 119 || [5301, 5302].contains(&route.table);
+    assert!(facts.routes.iter().all(not_over_it), "{:#?}", facts.routes);
 }

@@ -8,7 +8,6 @@ mod lab;
 #[allow(dead_code)]
 #[path = "examples/site.rs"]
 mod site;
-#[allow(dead_code)]
 #[path = "router/story.rs"]
 mod story;
 

@@ -106,7 +106,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
 
     let lines = kept.view.lines.clone();
     let situation = Situation { config, lines: &lines, state: &state, request, now };
-    let asks = situation.whom_to_ask(&kept.left);
+    let asks = situation.whom_to_ask(&kept.left, &kept.view.facts);
     let answers = ping::round(&round::addresses(&asks), config.probe.timeout);
     let checked = situation.weigh(round::sort_by_link(asks, answers));
     log_answers(config, &checked);
@@ -270,6 +270,8 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
         protocol: config.routing.protocol,
         wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
         every_default: routing::needs_every_default(config),
+        tables: config.tables(),
+        rule_priority: config.routing.rule_priority,
     };
     let mut facts = kernel.facts(interfaces, &wanted)?;
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);

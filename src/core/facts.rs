@@ -10,10 +10,11 @@ use super::lease::Lease;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     pub interfaces: Vec<Interface>,
-    /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces
-    /// (local, broadcast, multicast and anycast routes left out).
+    /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces and in the
+    /// links' own tables (local, broadcast, multicast and anycast routes left out).
     pub routes: Vec<Route>,
-    /// Every rule of our protocol number.
+    /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
+    /// the kernel's order: of two with the same priority the first one counts.
     pub rules: Vec<Rule>,
     /// Of the interfaces whose gateway the kernel does not know, in the order in which they count.
     pub leases: Vec<LeaseFile>,
@@ -84,7 +85,7 @@ pub enum RouteTarget {
     Other,
 }
 
-/// A policy rule of ours, seen or wanted.
+/// A policy rule, seen or wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {
     pub family: Family,
@@ -94,8 +95,11 @@ pub struct Rule {
     pub iif: Option<String>,
     /// An IP protocol number (RFC 5237 registry): 1 ICMP, 58 ICMPv6.
     pub ipproto: Option<u8>,
+    /// 0 where it looks up none.
     pub table: u32,
     pub protocol: u8,
+    /// Something that no rule of ours has narrows it: a mark, a port, an interface to leave by. Never ours.
+    pub narrowed: bool,
 }
 
 /// The main routing table (RT_TABLE_MAIN, rtnetlink(7)).

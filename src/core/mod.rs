@@ -3,6 +3,8 @@
 
 /// The static addresses of links.
 pub mod addresses;
+/// Others who use our numbers.
+pub mod clash;
 /// What the admin wants.
 pub mod config;
 /// Which link should carry the traffic.

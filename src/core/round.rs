@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::clash;
 use super::config::{Config, Link};
 use super::decide::Request;
 use super::facts::Facts;
@@ -60,8 +61,8 @@ impl Situation<'_> {
     }
 
     /// What to ask of each link. `left` are the changes that the kernel still lacks: a target whose pin is among them
-    /// is not pinged, because the request could leave by another link.
-    pub fn whom_to_ask(&self, left: &[Change]) -> Vec<Ask> {
+    /// is not pinged, because the request could leave by another link. Nor is one whose pin somebody else undoes.
+    pub fn whom_to_ask(&self, left: &[Change], facts: &Facts) -> Vec<Ask> {
         let shared = gateway::shared_targets(self.config, self.lines);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
@@ -82,6 +83,8 @@ impl Situation<'_> {
                         Failure::Shared
                     } else if left.iter().any(|change| change.concerns_pin(address, table)) {
                         Failure::Unpinned
+                    } else if let Some(why) = clash::diversion(self.config, facts, index, line, address) {
+                        Failure::Refused(why)
                     } else {
                         return Ok(address);
                     };
@@ -168,6 +171,7 @@ impl Situation<'_> {
     /// What an admin should look at, though the run itself did its work.
     pub fn problems(&self, facts: &Facts, checked: &[Checked]) -> Vec<String> {
         let mut problems = gateway::problems(self.config, self.lines, facts);
+        problems.extend(clash::problems(self.config, facts));
         for route in routing::unbeatable_defaults(self.config, facts) {
             problems.push(format!(
                 "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 \

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
@@ -119,23 +120,13 @@ impl Builder<'_> {
             }
             self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
             for target in targets {
-                let to = Some(IpNetwork::from(target));
-                let protocol = match family {
-                    Family::V4 => ICMP,
-                    Family::V6 => ICMPV6,
-                };
-                self.rule(family, table, |rule| Rule {
-                    to,
-                    iif: Some(OURSELVES.to_owned()),
-                    ipproto: Some(protocol),
-                    ..rule
-                });
+                self.rule(self.config.rule_of_request(index, target));
                 // Strict reverse-path filtering asks for the way back to the target without naming a protocol
                 // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an
                 // inactive link is dropped. IPv6 has no such filter.
                 let own = way.map_or(&[][..], |way| &way.addresses).iter().filter(|_| family == Family::V4);
                 for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
-                    self.rule(family, table, |rule| Rule { from, to, ..rule });
+                    self.rule(Rule { from, ..self.config.rule_to(index, target) });
                 }
             }
         }
@@ -259,18 +250,7 @@ impl Builder<'_> {
         }
     }
 
-    fn rule(&mut self, family: Family, table: u32, narrowed: impl FnOnce(Rule) -> Rule) {
-        let any = Rule {
-            family,
-            priority: self.config.routing.rule_priority,
-            from: None,
-            to: None,
-            iif: None,
-            ipproto: None,
-            table,
-            protocol: self.config.routing.protocol,
-        };
-        let rule = narrowed(any);
+    fn rule(&mut self, rule: Rule) {
         if !self.wanted.rules.contains(&rule) {
             self.wanted.rules.push(rule);
         }
@@ -291,6 +271,37 @@ impl Config {
     /// The routing table of link number `index`, counted from 0 here and from 1 in the table's number.
     pub fn table_of(&self, index: usize) -> u32 {
         self.routing.table + 1 + index as u32
+    }
+
+    /// The rule that sends our own echo requests to a target of this link to the link's table, and nothing else.
+    pub fn rule_of_request(&self, index: usize, target: IpAddr) -> Rule {
+        let protocol = match Family::from(target) {
+            Family::V4 => ICMP,
+            Family::V6 => ICMPV6,
+        };
+        Rule { iif: Some(OURSELVES.to_owned()), ipproto: Some(protocol), ..self.rule_to(index, target) }
+    }
+
+    fn rule_to(&self, index: usize, target: IpAddr) -> Rule {
+        Rule {
+            family: Family::from(target),
+            priority: self.routing.rule_priority,
+            from: None,
+            to: Some(IpNetwork::from(target)),
+            iif: None,
+            ipproto: None,
+            table: self.table_of(index),
+            protocol: self.routing.protocol,
+            narrowed: false,
+        }
+    }
+
+    /// The links' own tables; none where no rule of ours looks them up.
+    pub fn tables(&self) -> Range<u32> {
+        match self.probe.pin {
+            Pin::Rule => self.table_of(0)..self.table_of(self.links.len()),
+            Pin::Route => 0..0,
+        }
     }
 }
 
@@ -356,11 +367,14 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
             // Somebody else made the very same route; it serves, and it is not ours to touch.
             [] if foreign.iter().any(|o| o.place() == route.place() && o.target == route.target) => {}
             [] => changes.push(Change::AddRoute(route.clone())),
+            // A replacement takes whichever of them comes first, and that may be somebody else's.
+            _ if is_taken(&foreign, route) => changes.push(Change::AddRoute(route.clone())),
             _ => changes.push(Change::ReplaceRoute(route.clone())),
         }
     }
     for rule in &wanted.rules {
-        if !facts.rules.contains(rule) {
+        // As with routes, somebody else's that is the very same serves.
+        if !facts.rules.iter().any(|other| Rule { protocol, ..other.clone() } == *rule) {
             changes.push(Change::AddRule(rule.clone()));
         }
     }
@@ -374,7 +388,7 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
     for route in &ours {
         let is_extra = ours.iter().filter(|other| other.place() == route.place()).count() > 1;
         let goes = match wanted.routes.iter().find(|wanted| wanted.place() == route.place()) {
-            Some(wanted) => is_extra && wanted.target != route.target,
+            Some(wanted) => (is_extra || is_taken(&foreign, wanted)) && wanted.target != route.target,
             None => true,
         };
         if goes {
@@ -384,7 +398,35 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
     changes
 }
 
+/// Whether somebody else has a route in the place of ours.
+fn is_taken(foreign: &[&Route], route: &Route) -> bool {
+    foreign.iter().any(|other| other.place() == route.place())
+}
+
 impl Change {
+    /// What to do where somebody else's stands in the place of ours.
+    pub fn way_out_of_clash(&self) -> &'static str {
+        match self {
+            Change::AddRule(_) | Change::DeleteRule(_) => {
+                "another program's rule stands in that place: move it, or set `routing.rule_priority` in the config"
+            }
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                if route.table != MAIN_TABLE {
+                    "another program's route stands in that place: move it, or set `routing.table` in the config"
+                } else if self.moves_default_traffic() {
+                    "another program's route stands in that place and holds the default traffic: take it out, or set \
+                     `routing.override` in the config to the other of halves and default"
+                } else {
+                    "another program's route stands in that place: take it out, or the destination out of the config"
+                }
+            }
+            Change::SetUp(_)
+            | Change::AddAddress(_)
+            | Change::RestoreAddress(_)
+            | Change::DeleteAddress(_) => "another program's address stands in that place: take it out",
+        }
+    }
+
     /// Whether the pin of this target of a link hangs on the change.
     pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
         let to = IpNetwork::from(target);

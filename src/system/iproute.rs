@@ -64,12 +64,11 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
     };
     let no_permission = said.contains("Operation not permitted");
     let advice = if no_permission {
-        "; changing routes needs root (CAP_NET_ADMIN)"
+        "; changing routes needs root (CAP_NET_ADMIN)".to_owned()
     } else if said.contains("File exists") {
-        "; another program's route, rule or address stands in that place, and wanfo leaves it alone: move it, or see \
-         `routing` in the config"
+        format!("; {}", change.way_out_of_clash())
     } else {
-        ""
+        String::new()
     };
     Err((format!("`{change}` failed ({}): {said}{advice}", finished.status), no_permission))
 }

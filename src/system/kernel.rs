@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteNextHopFlags,
     RouteType, RouteVia,
 };
-use netlink_packet_route::rule::{RuleAttribute, RuleHeader, RuleMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -58,6 +59,10 @@ pub struct Wanted<'a> {
     pub wan: &'a [&'a str],
     /// Foreign default routes of the main table matter over any interface. This reads the whole table.
     pub every_default: bool,
+    /// The links' own tables, in which every foreign route matters.
+    pub tables: Range<u32>,
+    /// Foreign rules of this priority matter, as do those that look up one of the tables.
+    pub rule_priority: u32,
 }
 
 /// How a dump ended, where nothing failed on our side.
@@ -124,9 +129,18 @@ impl Kernel {
             let mut out_of_it = RouteMessage::default();
             out_of_it.attributes.push(RouteAttribute::Oif(interface.index));
             // Unreachable and the like lead out of no interface (IPv6 says lo).
-            routes.extend(self.routes(out_of_it, &[interface], |header| {
+            let out_of_it = self.routes(out_of_it, &[interface], |header| {
                 header.kind == RouteType::Unicast && !is_ours(header)
-            })?);
+            })?;
+            routes.extend(out_of_it.into_iter().filter(|route| !wanted.tables.contains(&route.table)));
+        }
+
+        for table in wanted.tables.clone() {
+            let mut in_it = RouteMessage::default();
+            in_it.attributes.push(RouteAttribute::Table(table));
+            let in_it = self.routes(in_it, &all, |header| !is_ours(header))?;
+            // A kernel that does not filter lists every table.
+            routes.extend(in_it.into_iter().filter(|route| route.table == table));
         }
 
         if wanted.every_default {
@@ -139,7 +153,11 @@ impl Kernel {
             })?);
         }
 
-        let rules = self.rules(wanted.protocol)?;
+        let rules = self.rules(|rule| {
+            rule.protocol == wanted.protocol
+                || rule.priority == wanted.rule_priority
+                || wanted.tables.contains(&rule.table)
+        })?;
         Ok(Facts { interfaces, routes, rules, leases: Vec::new() })
     }
 
@@ -158,12 +176,12 @@ impl Kernel {
         })
     }
 
-    fn rules(&mut self, protocol: u8) -> Result<Vec<Rule>> {
+    fn rules(&mut self, wanted: impl Fn(&Rule) -> bool) -> Result<Vec<Rule>> {
         // A kernel without policy routing (CONFIG_IP_MULTIPLE_TABLES) has no rules to tell.
         let unknown = [libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
         let request = RouteNetlinkMessage::GetRule(RuleMessage::default());
         self.dump("rules", request, &unknown, |payload, rules| {
-            rules.extend(read_rule(payload)?.filter(|rule| rule.protocol == protocol));
+            rules.extend(read_rule(payload)?.filter(&wanted));
             Ok(())
         })
     }
@@ -448,6 +466,9 @@ fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
         table: header.table.into(),
         // Kernels before 4.17 keep no protocol number of a rule.
         protocol: libc::RTPROT_UNSPEC,
+        narrowed: header.tos != 0
+            || header.action != RuleAction::ToTable
+            || header.flags.contains(RuleFlags::Invert),
     };
     for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
         match RuleAttribute::parse(&attribute?) {
@@ -458,6 +479,20 @@ fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
             Ok(RuleAttribute::IpProtocol(number)) => rule.ipproto = Some(number.into()),
             Ok(RuleAttribute::Table(number)) => rule.table = number,
             Ok(RuleAttribute::Protocol(number)) => rule.protocol = number.into(),
+            // Listed of every rule; none is u32::MAX (fib_rules.c, fib_nl_fill_rule).
+            Ok(RuleAttribute::SuppressPrefixLen(u32::MAX)) => {}
+            Ok(
+                RuleAttribute::FwMark(_)
+                | RuleAttribute::FwMask(_)
+                | RuleAttribute::Oifname(_)
+                | RuleAttribute::TunId(_)
+                | RuleAttribute::SuppressPrefixLen(_)
+                | RuleAttribute::SuppressIfGroup(_)
+                | RuleAttribute::L3MDev(_)
+                | RuleAttribute::UidRange(_)
+                | RuleAttribute::SourcePortRange(_)
+                | RuleAttribute::DestinationPortRange(_),
+            ) => rule.narrowed = true,
             _ => {}
         }
     }

@@ -76,6 +76,18 @@ pub fn routes_and_rules_of_others_stay_untouched() {
 
     story.check();
     assert_same(&untouched, &story.foreign());
+    let problems = story.problems();
+    for sentence in [
+        "table 5301, which is primary's, holds routes that are not wanfo's (",
+        "198.51.100.200/32 via 192.0.2.17 dev wan2 table 5301 proto 99",
+        "set `routing.table` in the config to another number",
+        "rules that are not wanfo's look up table 5302, which is secondary's (priority 700 ",
+        "rules that are not wanfo's have its priority 530 (priority 530 from 192.0.2.99/32 lookup 5301 protocol ",
+        "set `routing.rule_priority` in the config to a smaller number",
+    ] {
+        assert!(problems.contains(sentence), "{sentence:?} is not in: {problems}");
+    }
+    assert_eq!(story.check().stderr, "", "once is enough");
     story.cut_silently(1);
     story.fail_over("primary", "secondary");
     assert_same(&untouched, &story.foreign());
@@ -168,5 +180,116 @@ pub fn another_protocol_number_in_the_config_leaves_nothing_behind() {
     assert!(!story.router.ip("-N rule show").contains("proto 119"));
     assert!(story.router.ip("-N route show proto 120").contains("0.0.0.0/1"));
     assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+}
+
+/// What somebody made before wanfo came, in the numbers that it takes, and the section of the config that gives way.
+fn strays() -> [(String, &'static str, &'static str); 5] {
+    let (gateway, target) = (gateway(2), target(1, 1));
+    let (table, rule) = ("routing: {table: 6300}", "routing: {rule_priority: 529}");
+    [
+        // In the very place of ours.
+        (format!("route add default via {gateway} dev wan2 table 5301 proto static"), table, "routing.table"),
+        // Before ours, because it is narrower.
+        (
+            format!("route add {target} via {gateway} dev wan2 table 5301 proto static"),
+            table,
+            "routing.table",
+        ),
+        (format!("route add blackhole {target} table 5301 proto static"), table, "routing.table"),
+        (format!("rule add priority 530 to {target} lookup 5302"), rule, "routing.rule_priority"),
+        ("rule add priority 530 iif lo lookup 5302".to_owned(), rule, "routing.rule_priority"),
+    ]
+}
+
+pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray() {
+    for (stray, way_out, key) in strays() {
+        let story = Story::of_two_links();
+        story.router.ip(&stray);
+        let foreign = story.kernel();
+        // Whether it lives or is dead: it is not known, so nobody is switched.
+        for _ in 0..4 {
+            let run = story.wanfo(&["check"]);
+            assert_eq!(run.code, 1, "{stray}: {run:?}");
+            let primary = story.link("primary");
+            let known = (&primary["up"], &primary["failed_rounds"], &primary["last_probe"]);
+            assert_eq!(known, (&true.into(), &0.into(), &serde_json::Value::Null), "{stray}: {run:?}");
+            assert_eq!(story.active(), "primary");
+            assert!(story.problems().contains(key), "{stray}: {}", story.problems());
+            assert_same(&foreign, &story.foreign());
+            story.cut_silently(1);
+        }
+        story.repair(1);
+        story.configure(&config(&two_links(["", ""]), &[PROBE, way_out]));
+        story.check();
+        assert_same(&foreign, &story.foreign());
+        assert!(!story.problems().contains("echo request"), "{stray}: {}", story.problems());
+        story.cut_silently(1);
+        story.fail_over("primary", "secondary");
+        story.assert_lan_is_served_over(2);
+    }
+}
+
+pub fn a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm() {
+    let story = Story::of_two_links();
+    let [first, second] = [1, 2].map(|line| target(line, 1));
+    // The very same, which keeps ours out and serves; and a wider one.
+    story.router.ip(&format!("rule add priority 530 to {first} iif lo ipproto icmp lookup 5301"));
+    story.router.ip(&format!("rule add priority 530 to {second} lookup 5302"));
+    story.check();
+    for link in ["primary", "secondary"] {
+        assert_eq!(story.link(link)["targets"][0]["ok"], true);
+    }
+    // One that is for marked packets alone is another matter.
+    story.router.ip("rule add priority 530 fwmark 7 lookup 5302");
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+}
+
+/// As OpenVPN's `redirect-gateway def1` puts one there.
+pub fn a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key() {
+    let story = Story::of_two_links();
+    story.router.ip("route add 0.0.0.0/1 dev lan proto static");
+    let foreign = story.kernel();
+    story.check();
+    story.cut_silently(1);
+    let run = (0..4).map(|_| story.wanfo(&["check"])).last().expect("some runs");
+    assert_eq!(run.code, 1, "{run:?}");
+    for words in ["0.0.0.0/1 via 192.0.2.17 dev wan2", "holds the default traffic", "`routing.override`"] {
+        assert!(story.problems().contains(words), "{words} is not in: {}", story.problems());
+    }
+    assert_same(&foreign, &story.foreign());
+    story.configure(&config(&two_links(["", ""]), &[PROBE, "routing: {override: default}"]));
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    assert_same(&foreign, &story.foreign());
+    let way = story.router.ip("route get 203.0.113.250");
+    assert!(way.contains("dev wan2 "), "{way}");
+}
+
+/// The kernel keeps both, and a replacement would take the first.
+pub fn a_route_that_somebody_puts_before_ours_is_not_replaced() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.router.ip(&format!("route prepend 0.0.0.0/1 via {} dev wan1 proto static", gateway(1)));
+    let foreign = story.foreign();
+    // Ours is no longer right.
+    let moved = story.move_gateway(2, 6).to_string();
+    story.router.ip(&format!("route replace default via {moved} dev wan2 metric 200"));
+    let foreign: Vec<String> = foreign
+        .into_iter()
+        .map(|line| line.replace("192.0.2.17 dev wan2 metric", &format!("{moved} dev wan2 metric")))
+        .collect();
+    let run = story.wanfo(&["check"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(story.problems().contains("`routing.override`"), "{}", story.problems());
+    assert_same(&foreign, &story.foreign());
+    assert!(!story.ours().join("\n").contains("192.0.2.17 "), "{:#?}", story.ours());
+
+    story.router.ip(&format!("route del 0.0.0.0/1 via {} dev wan1 proto static", gateway(1)));
+    story.check();
     story.assert_lan_is_served_over(2);
 }
