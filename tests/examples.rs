@@ -8,18 +8,21 @@ mod story;
 
 mod examples {
     pub mod cron;
+    pub mod destination_routes;
     pub mod ipv6_primary;
     pub mod lte_bridge;
     pub mod lte_router;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
+    pub mod static_backup;
     pub mod wifi_hotspot;
     pub mod wireguard_lte;
 }
 
 use examples::{
-    cron, ipv6_primary, lte_bridge, lte_router, second_router, shelf, wifi_hotspot, wireguard_lte,
+    cron, destination_routes, ipv6_primary, lte_bridge, lte_router, second_router, shelf, static_backup,
+    wifi_hotspot, wireguard_lte,
 };
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -44,6 +47,12 @@ fn main() {
         },
         cron::{
             one_start_settles_an_outage_and_its_end,
+        },
+        static_backup::{
+            a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboot,
+        },
+        destination_routes::{
+            destinations_keep_to_their_line_whatever_carries_the_rest,
         },
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,

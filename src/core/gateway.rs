@@ -171,7 +171,7 @@ impl Way {
     }
 }
 
-/// Finds every link's interface and gateways in what the kernel says just now.
+/// Finds every link's interface and gateways in what was seen just now.
 pub fn survey(config: &Config, facts: &Facts) -> Vec<Line> {
     config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect()
 }

@@ -11,7 +11,7 @@ pub mod config;
 pub mod decide;
 /// What happened, as sentences.
 pub mod event;
-/// What was seen of the kernel.
+/// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;

@@ -156,7 +156,7 @@ impl Drop for Running {
 /// Waits for what others do in their own time.
 #[track_caller]
 pub fn wait_until(awaited: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for {awaited}");
         thread::sleep(Duration::from_millis(50));
