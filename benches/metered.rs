@@ -76,7 +76,7 @@ fn modem_in_router_mode() {
     report(&used, runs, targets, interval);
 }
 
-/// The tunnel of examples/wireguard-lte and the bare LTE behind it, both waiting. WireGuard, not wanfo, sends most.
+/// The tunnel of examples/wireguard-lte and the bare LTE behind it, both waiting.
 fn tunnel() {
     let tunnelled = wireguard_lte::Tunnelled::begin();
     let site = &tunnelled.site;
@@ -166,9 +166,11 @@ fn report(used: &Bytes, runs: u32, targets: u64, interval: Duration) {
         BEAT.as_secs()
     );
     println!(
-        "both directions, Ethernet headers and ARP included on the cable; before every probe the neighbours had"
+        "both directions; on the cable Ethernet headers and ARP are in it, and the neighbours' entries were made"
     );
-    println!("forgotten each other. A day is a probe times {probes_a_day}, a month is 30 days.");
+    println!(
+        "stale before every run. A day is a probe times {probes_a_day}, which is not measured; a month is 30 days."
+    );
     println!("{:<36}{:>12}{:>14}{:>14}", "one target", "a probe", "a day", "a month");
     for (name, bytes) in
         [("router to modem, on the cable", used.cable), ("modem to carrier, IP packets", used.air)]
