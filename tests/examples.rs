@@ -9,23 +9,32 @@ mod story;
 mod examples {
     pub mod cron;
     pub mod destination_routes;
+    pub mod ipv6_primary;
     pub mod lte_bridge;
     pub mod lte_router;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
     pub mod static_backup;
+    pub mod wifi_hotspot;
+    pub mod wireguard_lte;
 }
 
-use examples::{cron, destination_routes, lte_bridge, lte_router, second_router, shelf, static_backup};
-use libtest_mimic::{Arguments, Trial};
+use examples::{
+    cron, destination_routes, ipv6_primary, lte_bridge, lte_router, second_router, shelf, static_backup,
+    wifi_hotspot, wireguard_lte,
+};
+use libtest_mimic::{Arguments, Completion, Trial};
 
-/// A trial for each story, with its name.
+/// A trial for each story, with its name; it is skipped where a program that its module needs is not there.
 macro_rules! stories {
     ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
-        vec![$($(Trial::test(stringify!($story), || {
+        vec![$($(Trial::ignorable_test(stringify!($story), || {
+            if let Some(program) = lab::missing($module::NEEDS) {
+                return Ok(lab::skipped(&format!("there is no {program} on this machine")));
+            }
             $module::$story();
-            Ok(())
+            Ok(Completion::Completed)
         }),)*)*]
     };
 }
@@ -54,6 +63,16 @@ fn main() {
         },
         lte_router::{
             an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time,
+        },
+        ipv6_primary::{
+            an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn,
+        },
+        wifi_hotspot::{
+            a_hotspot_is_taken_by_the_run_in_which_it_answers_and_never_while_it_is_away,
+        },
+        wireguard_lte::{
+            a_tunnel_over_lte_carries_the_lan_and_bare_lte_is_the_last_resort,
+            a_tunnel_that_is_there_before_the_first_run_moves_to_lte_and_goes_by_itself,
         },
     ];
     // The ones that may find the machine without what they need, and say so. First, for this one takes up to a minute.

@@ -24,6 +24,8 @@ pub struct Line {
     pub carries: Result<(), Obstacle>,
     pub v4: Result<Way, Obstacle>,
     pub v6: Result<Way, Obstacle>,
+    /// The family to complain of where both are missing: IPv6 where all its targets are of it.
+    missed: Family,
 }
 
 /// The way out over a link, in one address family.
@@ -127,7 +129,10 @@ impl Line {
     pub fn obstacle(&self) -> Option<&Obstacle> {
         match (&self.carries, &self.v4, &self.v6) {
             (Err(obstacle), _, _) => Some(obstacle),
-            (Ok(()), Err(obstacle), Err(_)) => Some(obstacle),
+            (Ok(()), Err(v4), Err(v6)) => match self.missed {
+                Family::V4 => Some(v4),
+                Family::V6 => Some(v6),
+            },
             _ => None,
         }
     }
@@ -187,13 +192,18 @@ pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a 
 }
 
 fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
+    let is_v6 = |target: &Target| matches!(target, Target::Address(IpAddr::V6(_)));
+    let missed = match link.targets.is_empty() || !link.targets.iter().all(is_v6) {
+        true => Family::V4,
+        false => Family::V6,
+    };
     let Some(interface) = interface_of(link, &facts.interfaces) else {
         let obstacle = match (&link.interface, link.gateway) {
             (None, Gateway::Address(gateway)) => Obstacle::GatewayInNoSubnet(gateway),
             (name, _) => Obstacle::NoInterface(name.clone().unwrap_or_default()),
         };
         let (carries, v4, v6) = (Err(obstacle.clone()), Err(obstacle.clone()), Err(obstacle));
-        return Line { interface: link.interface.clone(), carries, v4, v6 };
+        return Line { interface: link.interface.clone(), carries, v4, v6, missed };
     };
     let name = &interface.name;
     // Carrier is asked for separately: routes may stand, and stay, over a cable that is out (`linkdown`).
@@ -208,6 +218,7 @@ fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
         carries,
         v4: way(link.gateway, Family::V4),
         v6: way(link.gateway6, Family::V6),
+        missed,
     }
 }
 
@@ -331,8 +342,12 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
                 }
                 Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
                 Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
-                Obstacle::NoAddress(..) => "; is its DHCP or PPP client running?",
+                Obstacle::NoAddress(Family::V4, _) => "; is its DHCP or PPP client running?",
                 Obstacle::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
+                Obstacle::NoAddress(Family::V6, _) | Obstacle::NoGateway(Family::V6, _) => {
+                    "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where it \
+                     forwards)? Else set `gateway6` in the config"
+                }
                 Obstacle::NoGateway(..) => {
                     " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
                      in the config, or let its DHCP client install a default route"
