@@ -57,6 +57,7 @@ fn stories() -> Vec<Story> {
     stories![
         WithoutIpv6, Lab: without_ipv6::{
             a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,
+            what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on,
         },
     ]
 }

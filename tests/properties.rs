@@ -248,7 +248,12 @@ fn without_collisions(routes: Vec<Route>) -> Vec<Route> {
 }
 
 fn view(interfaces: &[Interface], kernel: &ModelKernel) -> Facts {
-    Facts { interfaces: interfaces.to_vec(), routes: kernel.routes.clone(), rules: kernel.rules.clone() }
+    Facts {
+        interfaces: interfaces.to_vec(),
+        routes: kernel.routes.clone(),
+        rules: kernel.rules.clone(),
+        without_ipv6: false,
+    }
 }
 
 fn plan(config: &Config, facts: &Facts, active: usize) -> Vec<Change> {

@@ -13,6 +13,8 @@ pub struct Facts {
     pub routes: Vec<Route>,
     /// Every rule of our protocol number.
     pub rules: Vec<Rule>,
+    /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
+    pub without_ipv6: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -23,7 +23,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::socket::{self, MsgFlags, SockFlag, SockType, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
@@ -140,7 +140,7 @@ impl Kernel {
         }
 
         let rules = self.rules(wanted.protocol)?;
-        Ok(Facts { interfaces, routes, rules })
+        Ok(Facts { interfaces, routes, rules, without_ipv6: is_without_ipv6() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops
@@ -271,6 +271,12 @@ impl Kernel {
             }
         }
     }
+}
+
+/// A kernel that has IPv6 always opens such a socket, also where no interface may use it.
+fn is_without_ipv6() -> bool {
+    let asked = socket::socket(socket::AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    asked.is_err_and(|error| error == Errno::EAFNOSUPPORT)
 }
 
 fn read_interface(payload: &[u8]) -> Result<Interface, DecodeError> {
