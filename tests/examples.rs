@@ -8,12 +8,13 @@ mod lab;
 mod story;
 
 mod examples {
+    pub mod lte_bridge;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{second_router, shelf};
+use examples::{lte_bridge, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -35,6 +36,9 @@ fn main() {
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
             a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself,
+        },
+        lte_bridge::{
+            an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,
         },
     ];
     let mut arguments = Arguments::from_args();

@@ -119,6 +119,13 @@ pub fn load_nft(host: &Namespace, rules: &str) {
     assert!(nft.wait().expect("nft ends").success(), "{complaint}");
 }
 
+/// Takes from an interface every address and route that the lab has given it.
+pub fn strip(host: &Namespace, interface: &str) {
+    host.ip(&format!("link set {interface} down"));
+    host.ip(&format!("address flush dev {interface}"));
+    host.ip(&format!("link set {interface} up"));
+}
+
 /// A program in the background; it ends with this value.
 pub struct Running(Child);
 
