@@ -275,7 +275,8 @@ impl Kernel {
 
 /// A kernel that has IPv6 always opens such a socket, also where no interface may use it.
 fn is_without_ipv6() -> bool {
-    let asked = socket::socket(socket::AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    let asked =
+        socket::socket(socket::AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
     asked.is_err_and(|error| error == Errno::EAFNOSUPPORT)
 }
 

@@ -55,7 +55,7 @@ impl Site {
     }
 
     /// The text of a file that the example's page shows; the block's first line names it.
-    fn file_on_page(&self, path: &str) -> String {
+    pub fn file_on_page(&self, path: &str) -> String {
         let page = shipped(&format!("{}.md", self.example));
         let blocks = page.split("```").skip(1).step_by(2);
         let first_line = format!("# {path}");

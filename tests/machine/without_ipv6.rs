@@ -49,7 +49,11 @@ pub fn what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on(
         &config(
             &two_links([
                 "gateway6: fe80::1, routes: [\"2001:db8:5::/48\"]",
-                &format!("address: [\"2001:db8:2::2/64\"], targets: [{}, \"{}\"]", target(2, 1), target6(2, 1)),
+                &format!(
+                    "address: [\"2001:db8:2::2/64\"], targets: [{}, \"{}\"]",
+                    target(2, 1),
+                    target6(2, 1)
+                ),
             ]),
             &[PROBE],
         ),
@@ -57,7 +61,10 @@ pub fn what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on(
     story.check();
     let problems = story.problems();
     assert!(problems.contains("primary: this kernel has no IPv6 for fe80::1"), "{problems}");
-    assert!(problems.contains(&format!("secondary: this kernel has no IPv6 for {}", target6(2, 1))), "{problems}");
+    assert!(
+        problems.contains(&format!("secondary: this kernel has no IPv6 for {}", target6(2, 1))),
+        "{problems}"
+    );
     let again = story.check();
     assert_eq!(again.stderr, "", "said once");
     story.cut_silently(1);

@@ -259,7 +259,9 @@ fn rename(story: &Story, from: &str, to: &str) {
 fn configure_again(story: &Story, line: Line, interface: &str) {
     story.router.ip(&format!("address replace {}/64 dev {interface}", lab::router_address6(line)));
     for gateway in [IpAddr::from(gateway(line)), lab::gateway6(line).into()] {
-        story.router.ip(&format!("route replace default via {gateway} dev {interface} metric {}", 100 * line));
+        story
+            .router
+            .ip(&format!("route replace default via {gateway} dev {interface} metric {}", 100 * line));
     }
 }
 
@@ -303,8 +305,10 @@ pub fn a_name_of_15_characters_with_a_dot_and_an_at_sign_is_a_name_like_any_othe
     let more = format!("interface: \"{name}\", routes: [203.0.113.99, \"2001:db8:5::/48\"]");
     let links = two_links(["", &more]);
     for pin in ["rule", "route"] {
-        let story =
-            Story::begin(2, &config(&links, &[&format!("probe: {{timeout: 250ms, threshold: 3, pin: {pin}}}")]));
+        let story = Story::begin(
+            2,
+            &config(&links, &[&format!("probe: {{timeout: 250ms, threshold: 3, pin: {pin}}}")]),
+        );
         rename(&story, "wan2", name);
         configure_again(&story, 2, name);
         assert_fails_over_and_back(&story);
