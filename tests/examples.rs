@@ -8,13 +8,14 @@ mod lab;
 mod story;
 
 mod examples {
+    pub mod half_bridge;
     pub mod lte_bridge;
     pub mod second_router;
     pub mod shelf;
     pub mod site;
 }
 
-use examples::{lte_bridge, second_router, shelf};
+use examples::{half_bridge, lte_bridge, second_router, shelf};
 use libtest_mimic::{Arguments, Trial};
 
 /// A trial for each story, with its name.
@@ -36,6 +37,10 @@ fn main() {
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
             a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself,
+        },
+        half_bridge::{
+            a_modem_in_half_bridge_mode_is_used_by_its_gateway_outside_of_the_lease,
+            a_modem_in_half_bridge_mode_needs_no_dhcp_where_the_config_has_both_addresses,
         },
         lte_bridge::{
             an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,

@@ -64,7 +64,8 @@ fn stories() -> Vec<Story> {
             a_pppoe_line_that_falls_silent_is_left_and_the_default_route_of_the_next_dial_undoes_nothing,
         },
         Ordinary, Machine: hooks::{
-            probe_networkd,
+            networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+            network_manager_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
         },
         WithoutIpv6, Lab: without_ipv6::{
             a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,

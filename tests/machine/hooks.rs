@@ -172,7 +172,7 @@ fn networkd() -> Router {
         &[
             (
                 "/etc/systemd/network/eth0.network",
-                "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n[DHCPv4]\nRouteMetric=100\n",
+                "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nIgnoreCarrierLoss=yes\n[DHCPv4]\nRouteMetric=100\n",
                 0o644,
             ),
             ("/etc/systemd/network/eth1.network", &eth1, 0o644),
@@ -185,9 +185,85 @@ fn networkd() -> Router {
     )
 }
 
-pub fn probe_networkd() {
-    fs::write("/etc/default/networkd-dispatcher", "networkd_dispatcher_args=\"-vv\"\n").unwrap();
+/// Long enough that only a hook explains a check soon.
+const SLOW_BEAT: u32 = 600;
+/// For a hook to have its effect, on a machine that is slow.
+const SOON: Duration = Duration::from_secs(30);
+
+impl Router {
+    /// A check follows, and not by the timer.
+    fn assert_checks_after(&self, what: &str, change: impl FnOnce(&Router)) {
+        sleep(Duration::from_millis(1100));
+        let before = self.last_check();
+        change(self);
+        let start = Instant::now();
+        while self.last_check() == before {
+            assert!(start.elapsed() < 3 * SOON, "no check after {what}");
+            sleep(Duration::from_millis(100));
+        }
+        println!("  a check {:.1} s after {what}", start.elapsed().as_secs_f64());
+    }
+
+    /// The cable is in again, and the traffic on line 1.
+    fn plug_in_and_go_back(&self) {
+        self.lab.plug_in(1);
+        wait_until("the primary", || {
+            let run = |words: &[&str]| Command::new("wanfo").args(words).output().expect("wanfo starts");
+            run(&["check"]);
+            run(&["failback"]);
+            self.status()
+                .is_some_and(|status| status["active"] == "fibre" && status["links"][0]["up"] == true)
+        });
+    }
+
+    fn pull_cable_and_measure(&mut self, what: &str, beat: u32, patience: Duration) -> Option<Duration> {
+        self.beat(beat);
+        let silence = self.silence_after(|lab| lab.pull_cable(1), patience);
+        println!("  {what:<44} {}", told(silence));
+        if silence.is_some() {
+            wait_until("the switch in the status", || {
+                self.status().is_some_and(|status| status["active"] == "lte")
+            });
+        }
+        self.plug_in_and_go_back();
+        silence
+    }
+
+    /// For how long the LAN hears nothing when a cable is pulled, with the hook and, once it is taken out, without.
+    fn measure(&mut self, hook: &[&'static str]) {
+        println!("silence after a pulled cable, on an emulated machine:");
+        let with_hook = self.pull_cable_and_measure("with the hook, a run every 10 minutes", SLOW_BEAT, SOON);
+        assert!(with_hook.is_some(), "the hook did nothing");
+        self.pull_cable_and_measure("with the hook, a run every 2 s", 2, SOON);
+        for place in hook {
+            fs::remove_file(place).expect("the hook is taken out");
+        }
+        self.pull_cable_and_measure("without, a run every 2 s", 2, SOON);
+        let without =
+            self.pull_cable_and_measure("without, a run every 10 minutes, within 15 s", SLOW_BEAT, SOON / 2);
+        assert_eq!(without, None, "something else than the hook starts a check");
+    }
+
+    fn move_gateway(&self) {
+        self.lab.provider(1).ip("address add 192.0.2.9/28 dev customer");
+    }
+
+    fn gateway_of_fibre(&self) -> String {
+        self.status().map_or_else(String::new, |status| status["links"][0]["gateway"].to_string())
+    }
+}
+
+const NETWORKD_HOOKS: [&str; 5] = [
+    "/etc/networkd-dispatcher/no-carrier.d/wanfo",
+    "/etc/networkd-dispatcher/off.d/wanfo",
+    "/etc/networkd-dispatcher/routable.d/wanfo",
+    "/etc/networkd-dispatcher/configured.d/wanfo",
+    "/etc/networkd-dispatcher/linger.d/wanfo",
+];
+
+pub fn networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes() {
     let mut router = networkd();
+    router.hook("networkd-dispatcher", &NETWORKD_HOOKS);
     let log = "#!/bin/sh\necho \"$(cut -d' ' -f1 /proc/uptime) $IFACE $STATE\" >> /run/events\n";
     for place in [
         "/etc/networkd-dispatcher/routable.d/log",
@@ -205,33 +281,81 @@ pub fn probe_networkd() {
     ] {
         router.install(place, log, 0o755);
     }
-    let mark = |what: &str| {
-        sleep(Duration::from_secs(6));
-        println!("--- before: {}", fs::read_to_string("/run/events").unwrap_or_default());
+    let events = |what: &str| {
+        sleep(Duration::from_secs(3));
+        println!("{what}: {}", fs::read_to_string("/run/events").unwrap_or_default().replace("\n", "; "));
         let _ = fs::remove_file("/run/events");
-        println!("=== {what} {}", fs::read_to_string("/proc/uptime").unwrap());
     };
-    mark("pull");
-    router.lab.pull_cable(1);
-    mark("plug");
-    router.lab.plug_in(1);
-    mark("link down");
-    router.lab.router.ip("link set eth0 down");
-    mark("link up");
-    router.lab.router.ip("link set eth0 up");
-    mark("other gateway");
-    router.lab.provider(1).ip("address add 192.0.2.9/28 dev customer");
+    // It is not started where it finds no script, and not at all by one that comes later.
+    systemctl("restart networkd-dispatcher.service");
+    sleep(Duration::from_secs(3));
+    router.beat(SLOW_BEAT);
+    events("start");
+    router.assert_checks_after("a pulled cable", |router| router.lab.pull_cable(1));
+    events("pull");
+    router.assert_checks_after("a plugged cable", |router| router.lab.plug_in(1));
+    events("plug");
+    router.move_gateway();
     router.lease_out(9);
-    systemctl("is-active systemd-networkd");
-    let _ = Command::new("networkctl").args(["renew", "eth0"]).status();
-    mark("routes now");
-    println!("{}", router.lab.router.ip("-4 route show"));
-    mark("gone");
-    router.lab.pull_modem(1);
-    mark("back");
-    router.lab.plug_in_modem(1);
-    mark("end");
-    let out =
-        Command::new("journalctl").args(["-b", "--no-pager", "-u", "networkd-dispatcher"]).output().unwrap();
-    println!("{}", String::from_utf8_lossy(&out.stdout));
+    router.assert_checks_after("a changed lease", |_| {
+        assert!(
+            Command::new("networkctl").args(["renew", "eth0"]).status().is_ok_and(|status| status.success())
+        );
+    });
+    wait_until("the new gateway in the status", || router.gateway_of_fibre() == "\"192.0.2.9\"");
+    events("lease");
+    router.assert_checks_after("an interface taken down", |router| {
+        router.lab.router.ip("link set eth0 down");
+    });
+    events("down");
+    router.lab.router.ip("link set eth0 up");
+    events("up");
+    router.plug_in_and_go_back();
+    router.measure(&NETWORKD_HOOKS);
+    router.hook("networkd-dispatcher", &NETWORKD_HOOKS);
+    router.beat(SLOW_BEAT);
+    events("before gone");
+    router.assert_checks_after("a pulled modem", |router| router.lab.pull_modem(1));
+    events("gone");
+}
+
+const NETWORK_MANAGER: &[&str] = &["NetworkManager.service"];
+const NETWORK_MANAGER_HOOK: &str = "/etc/NetworkManager/dispatcher.d/90-wanfo";
+
+pub fn network_manager_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes() {
+    let eth1 = format!(
+        "[connection]\nid=eth1\ntype=ethernet\ninterface-name=eth1\n\
+         [ipv4]\nmethod=manual\naddress1={}/28,{}\nroute-metric=200\n[ipv6]\nmethod=disabled\n",
+        router_address(2),
+        gateway(2)
+    );
+    let mut router = Router::new(
+        NETWORK_MANAGER,
+        &[
+            (
+                "/etc/NetworkManager/system-connections/eth0.nmconnection",
+                "[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n\
+                 [ipv4]\nmethod=auto\nroute-metric=100\n[ipv6]\nmethod=disabled\n",
+                0o600,
+            ),
+            ("/etc/NetworkManager/system-connections/eth1.nmconnection", &eth1, 0o600),
+            // It leaves veth alone unless told.
+            (
+                "/etc/NetworkManager/conf.d/machine.conf",
+                "[main]\nno-auto-default=*\n[device-lines]\nmatch-device=interface-name:eth*\nmanaged=1\n\
+                 [device-others]\nmatch-device=interface-name:lan\nmanaged=0\n",
+                0o644,
+            ),
+        ],
+    );
+    router.hook("NetworkManager", &[NETWORK_MANAGER_HOOK]);
+    router.beat(SLOW_BEAT);
+    router.move_gateway();
+    router.lease_out(9);
+    router.assert_checks_after("a changed lease, which is asked for every minute", |_| {});
+    wait_until("the new gateway in the status", || router.gateway_of_fibre() == "\"192.0.2.9\"");
+    router.assert_checks_after("a pulled cable", |router| router.lab.pull_cable(1));
+    router.assert_checks_after("a plugged cable", |router| router.lab.plug_in(1));
+    router.plug_in_and_go_back();
+    router.measure(&[NETWORK_MANAGER_HOOK]);
 }
