@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::site::{Running, Site, shipped, strip, talk, wait_until};
 use crate::lab::SERVICE;
 
+pub const NEEDS: &[&str] = &["dnsmasq", "dhclient", "nft"];
+
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1)), 80);
 
 /// Modem and provider are one host: provider 1, who has the modem's address too.
