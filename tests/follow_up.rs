@@ -19,7 +19,7 @@ mod follow_up {
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::exit;
 
 use follow_up::{action, exit, flows, history, killed, mail, relay};
 use libtest_mimic::{Arguments, Trial};
@@ -82,7 +82,7 @@ fn main() {
             without_conntrack_there_is_a_problem_and_nothing_else,
         },
     ];
-    let excuse = missing(&["nft", "conntrack"]);
+    let excuse = lab::missing(&["nft", "conntrack"]);
     if let Some(program) = excuse {
         if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
             eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for all tests, but there is no `{program}`");
@@ -99,13 +99,6 @@ fn main() {
     // Stories mostly wait, so more of them than processors may run at a time.
     arguments.test_threads.get_or_insert(6);
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-fn missing(programs: &[&'static str]) -> Option<&'static str> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let is_missing =
-        |program: &&&str| Command::new(program).env("PATH", &path).arg("--version").output().is_err();
-    programs.iter().find(is_missing).copied()
 }
 
 /// Who is told by mail, as a section of the config; nobody takes the mails out of the spool but the test.

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::reconcile::{Reconciled, View, look, reconcile};
 use super::{Exit, follow_up, say};
 use crate::core::addresses;
 use crate::core::config::Config;
 use crate::core::decide::{Outcome, Request};
 use crate::core::event::{self, Event};
-use crate::core::facts::Facts;
-use crate::core::gateway::{self, Line};
+use crate::core::gateway::Line;
 use crate::core::round::{self, Checked, Situation};
-use crate::core::routing::{self, Change, Wanted};
+use crate::core::routing::{self, Wanted};
 use crate::core::state::{BootTime, Recollection, State, Switching};
-use crate::system::kernel::{self, Kernel};
+use crate::system::kernel::Kernel;
 use crate::system::store::{self, Store};
-use crate::system::{clock, counters, iproute, leases, ping};
+use crate::system::{clock, counters, ping};
 
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
@@ -110,11 +110,10 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
     let answers = ping::round(&round::addresses(&asks), config.probe.timeout);
     let checked = situation.weigh(round::sort_by_link(asks, answers));
     log_answers(config, &checked);
+    let on_the_move = situation.is_on_the_move(&checked);
     let verdicts = event::verdicts_that_changed(&situation, &checked);
     hands.announce(&verdicts);
     events.extend(verdicts);
-
-    let on_the_move = situation.is_on_the_move(&checked);
 
     let (outcome, veto) = follow_up::ask_exit_script(&hands, &situation, situation.decide(&checked))?;
     let problems = [situation.problems(&kept.view.facts, &checked), follow_up::problems(config)].concat();
@@ -249,100 +248,9 @@ impl Hands {
             Hands::Tied => {
                 let left = routing::plan(&view.facts, &wanted(&view), config.routing.protocol);
                 left.iter().try_for_each(|change| say(format_args!("would run: {change}\n")))?;
-                Ok(Reconciled { view, changes: Vec::new(), failures: Vec::new(), left })
+                Ok(Reconciled::untouched(view, left))
             }
         }
-    }
-}
-
-/// What was seen, and each link as it stands in it.
-pub struct View {
-    pub facts: Facts,
-    pub lines: Vec<Line>,
-}
-
-/// Asks the kernel for everything that matters, and the DHCP clients' files for what the kernel does not know.
-pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
-    let interfaces = kernel.interfaces()?;
-    let of_links = config.links.iter().filter_map(|link| gateway::interface_of(link, &interfaces));
-    let wan: Vec<String> = of_links.map(|interface| interface.name.clone()).collect();
-    let wanted = kernel::Wanted {
-        protocol: config.routing.protocol,
-        wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
-        every_default: routing::needs_every_default(config),
-        tables: config.tables(),
-        rule_priority: config.routing.rule_priority,
-    };
-    let mut facts = kernel.facts(interfaces, &wanted)?;
-    facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
-    let lines = gateway::survey(config, &facts);
-    Ok(View { facts, lines })
-}
-
-/// The kernel after it was brought in line.
-pub struct Reconciled {
-    /// As it was read back.
-    pub view: View,
-    /// What was tried.
-    pub changes: Vec<Change>,
-    /// What `ip` complained of.
-    failures: Vec<String>,
-    /// What is still not as it should be.
-    pub left: Vec<Change>,
-}
-
-/// Brings the kernel to what is wanted, and reads it back. Where nothing differs no process is started.
-///
-/// The world may move on meanwhile: an IPv6 address becomes usable, a DHCP client sets a route. What is wanted only
-/// since then is done as well, but only once, lest somebody who changes things without pause keep us here for ever.
-pub fn reconcile(
-    kernel: &mut Kernel,
-    config: &Config,
-    view: View,
-    wanted: impl Fn(&View) -> Wanted,
-) -> Result<Reconciled> {
-    let plan = |view: &View| routing::plan(&view.facts, &wanted(view), config.routing.protocol);
-    let left = plan(&view);
-    let mut reconciled = Reconciled { view, changes: Vec::new(), failures: Vec::new(), left };
-    for _ in 0..2 {
-        let untried = |change: &&Change| !reconciled.changes.contains(change);
-        let new: Vec<Change> = reconciled.left.iter().filter(untried).cloned().collect();
-        if new.is_empty() {
-            break;
-        }
-        reconciled.failures.extend(iproute::apply(&new));
-        reconciled.changes.extend(new);
-        reconciled.view = look(kernel, config)?;
-        reconciled.left = plan(&reconciled.view);
-    }
-    Ok(reconciled)
-}
-
-impl Reconciled {
-    /// What keeps the kernel from being as it should. An `ip` that failed where the kernel is right all the same (the
-    /// route was there already, or went with its interface) did no harm.
-    pub fn faults(&self) -> Vec<String> {
-        match (&self.left[..], &self.failures[..]) {
-            ([], _) => Vec::new(),
-            (left, []) => left
-                .iter()
-                .filter(|change| self.changes.contains(change))
-                .map(|change| format!("`{change}` is said to be done, and the kernel does not show it"))
-                .collect(),
-            (_, failures) => failures.to_vec(),
-        }
-    }
-
-    /// Whether the default traffic goes where it should. A pin or a destination that somebody else's route keeps us from
-    /// is a fault, but no reason to tell nobody of the switch.
-    fn default_traffic_moved(&self) -> bool {
-        !self.left.iter().any(Change::moves_default_traffic)
-    }
-
-    fn event(&self, kind: fn(Vec<Change>) -> Event) -> Option<Event> {
-        let done = self.changes.iter().filter(|change| !self.left.contains(change));
-        let done: Vec<Change> = done.cloned().collect();
-        (!done.is_empty()).then(|| kind(done))
     }
 }
 

@@ -1,6 +1,6 @@
 use anyhow::Result;
 
-use super::{Exit, check, force};
+use super::{Exit, force, reconcile};
 use crate::core::config::Config;
 use crate::core::routing::Wanted;
 use crate::core::state::Recollection;
@@ -14,20 +14,21 @@ pub fn run(config: &Config) -> Result<Exit> {
         return Ok(force::locked_out());
     };
     let mut kernel = Kernel::open()?;
-    let view = check::look(&mut kernel, config)?;
+    let view = reconcile::look(&mut kernel, config)?;
     let leaving = match store.recall(&clock::boot_id()?)? {
         Recollection::Known(state) => state.own_addresses,
         _ => Vec::new(),
     };
-    let nothing = |_: &check::View| Wanted { leaving: leaving.clone(), ..Wanted::default() };
-    let reconciled = check::reconcile(&mut kernel, config, view, nothing)?;
+    let nothing = |_: &reconcile::View| Wanted { leaving: leaving.clone(), ..Wanted::default() };
+    let reconciled = reconcile::reconcile(&mut kernel, config, view, nothing)?;
     for failure in reconciled.faults() {
         log::error!("{failure}");
     }
-    store.forget()?;
     if !reconciled.left.is_empty() {
+        // Not yet: only the state knows which addresses are ours.
         return Ok(Exit::Failed);
     }
+    store.forget()?;
     super::say(format_args!(
         "{} routes, rules and addresses taken out; the next `wanfo check` (wanfo.timer, cron) would put them back\n",
         reconciled.changes.len()

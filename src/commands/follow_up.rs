@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Error, Result};
 
-use super::check::{Hands, View};
+use super::check::Hands;
+use super::reconcile::View;
 use crate::core::config::{Config, NotifyEvent};
 use crate::core::decide::{Outcome, Request, Switch};
 use crate::core::event::Event;

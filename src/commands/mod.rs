@@ -14,6 +14,8 @@ mod follow_up;
 mod force;
 /// What happened.
 mod history;
+/// Looking, and bringing the kernel in line.
+mod reconcile;
 /// What the last run knew.
 mod status;
 

@@ -24,6 +24,8 @@ pub struct Line {
     pub carries: Result<(), Obstacle>,
     pub v4: Result<Way, Obstacle>,
     pub v6: Result<Way, Obstacle>,
+    /// The family to complain of where both are missing: IPv6 where all its targets are of it.
+    missed: Family,
 }
 
 /// The way out over a link, in one address family.
@@ -73,6 +75,8 @@ pub enum Obstacle {
     /// What a DHCP client gives itself that got no lease (RFC 3927).
     OnlyLinkLocal(String, IpAddr),
     NoGateway(Family, String),
+    /// The kernel has no IPv6 at all.
+    NoIpv6,
 }
 
 impl Obstacle {
@@ -102,6 +106,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NoGateway(Family::V6, name) => {
                 write!(f, "no IPv6 gateway is known for {name}: it has no default route")
             }
+            Obstacle::NoIpv6 => f.write_str("this kernel has no IPv6"),
         }
     }
 }
@@ -127,7 +132,10 @@ impl Line {
     pub fn obstacle(&self) -> Option<&Obstacle> {
         match (&self.carries, &self.v4, &self.v6) {
             (Err(obstacle), _, _) => Some(obstacle),
-            (Ok(()), Err(obstacle), Err(_)) => Some(obstacle),
+            (Ok(()), Err(v4), Err(v6)) => match self.missed {
+                Family::V4 => Some(v4),
+                Family::V6 => Some(v6),
+            },
             _ => None,
         }
     }
@@ -187,13 +195,18 @@ pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a 
 }
 
 fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
+    let is_v6 = |target: &Target| matches!(target, Target::Address(IpAddr::V6(_)));
+    let missed = match link.targets.is_empty() || !link.targets.iter().all(is_v6) {
+        true => Family::V4,
+        false => Family::V6,
+    };
     let Some(interface) = interface_of(link, &facts.interfaces) else {
         let obstacle = match (&link.interface, link.gateway) {
             (None, Gateway::Address(gateway)) => Obstacle::GatewayInNoSubnet(gateway),
             (name, _) => Obstacle::NoInterface(name.clone().unwrap_or_default()),
         };
         let (carries, v4, v6) = (Err(obstacle.clone()), Err(obstacle.clone()), Err(obstacle));
-        return Line { interface: link.interface.clone(), carries, v4, v6 };
+        return Line { interface: link.interface.clone(), carries, v4, v6, missed };
     };
     let name = &interface.name;
     // Carrier is asked for separately: routes may stand, and stay, over a cable that is out (`linkdown`).
@@ -207,7 +220,8 @@ fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
         interface: Some(name.clone()),
         carries,
         v4: way(link.gateway, Family::V4),
-        v6: way(link.gateway6, Family::V6),
+        v6: if facts.without_ipv6 { Err(Obstacle::NoIpv6) } else { way(link.gateway6, Family::V6) },
+        missed,
     }
 }
 
@@ -325,18 +339,29 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
     for (link, line) in config.links.iter().zip(lines) {
         if let Some(obstacle) = line.obstacle() {
             let cure = match obstacle {
+                // `ip` prints the interface below a VLAN like a part of its name. As the kernel lets a name hold an at
+                // sign, only that there is no such interface tells.
+                Obstacle::NoInterface(name) if name.contains('@') => {
+                    "; behind the at sign `ip link` prints the interface below, which is no part of the name: \
+                     for eth0.5@eth0 write `interface: eth0.5`"
+                }
                 Obstacle::NoInterface(_) => "; see `ip link` for the names there are",
                 Obstacle::GatewayInNoSubnet(_) => {
                     "; give an interface an address there, or name the link's `interface`"
                 }
                 Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
                 Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
-                Obstacle::NoAddress(..) => "; is its DHCP or PPP client running?",
+                Obstacle::NoAddress(Family::V4, _) => "; is its DHCP or PPP client running?",
                 Obstacle::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
+                Obstacle::NoAddress(Family::V6, _) | Obstacle::NoGateway(Family::V6, _) => {
+                    "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where it \
+                     forwards)? Else set `gateway6` in the config"
+                }
                 Obstacle::NoGateway(..) => {
                     " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
                      in the config, or let its DHCP client install a default route"
                 }
+                Obstacle::NoIpv6 => "",
             };
             problems.push(format!("{}: {obstacle}{cure}", link.name));
         }
@@ -345,6 +370,15 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
             problems.extend(
                 files.filter_map(|file| file.lease.as_ref().err()).map(|why| format!("{}: {why}", link.name)),
             );
+        }
+        if line.v6 == Err(Obstacle::NoIpv6)
+            && let Some(wish) = first_of_ipv6(link)
+        {
+            problems.push(format!(
+                "{}: this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
+                 `ipv6.disable=1`",
+                link.name
+            ));
         }
         for (setting, way) in [(link.gateway, &line.v4), (link.gateway6, &line.v6)] {
             // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
@@ -370,6 +404,20 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
         )
     }));
     problems
+}
+
+/// The first of what a link can have only by IPv6.
+fn first_of_ipv6(link: &Link) -> Option<String> {
+    let gateway = match link.gateway6 {
+        Gateway::Address(address) => Some(address),
+        Gateway::Auto | Gateway::None => None,
+    };
+    let target = link.targets.iter().find_map(|target| match target {
+        Target::Address(address) if address.is_ipv6() => Some(*address),
+        _ => None,
+    });
+    let network = || link.address.iter().chain(&link.routes).find(|network| network.is_ipv6());
+    gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
 }
 
 /// Targets that two links have in common just now (`gateway` on two lines with the same router address): first

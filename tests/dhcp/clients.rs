@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::house::House;
+use crate::lab::{missing, skipped};
 use crate::site::{EXAMPLES, Running, wait_until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,26 +40,18 @@ impl Client {
 
     /// Says so where it cannot run here. That a program is missing is an error where the environment asks for all stories.
     pub fn skip(self) -> Option<Completion> {
-        let reason = match (self.missing(), self.forbidden()) {
-            (Some(reason), _) => {
-                let required = env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
-                assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
-                reason
-            }
-            (None, reason) => reason?,
-        };
+        if let Some(reason) = self.missing() {
+            return Some(skipped(&reason));
+        }
+        let reason = self.forbidden()?;
         eprintln!("!!! SKIPPED: {reason} !!!");
         Some(Completion::ignored_with(reason))
     }
 
     fn missing(self) -> Option<String> {
-        let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-        let is_there =
-            |program: &OsString| env::split_paths(&path).any(|directory| directory.join(program).is_file());
         let programs = [self.program(), "dnsmasq".into(), "dbus-daemon".into()];
         let needed = if self == Client::NetworkManager { &programs[..] } else { &programs[..2] };
-        let missing = needed.iter().find(|program| !is_there(program));
-        missing.map(|program| format!("{} is not on this machine", program.display()))
+        missing(needed).map(|program| format!("{} is not on this machine", program.display()))
     }
 
     fn forbidden(self) -> Option<String> {

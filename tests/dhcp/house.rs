@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::ops::Deref;
-use std::process::Stdio;
 
 use crate::lab::{Line, SERVICE, target};
 use crate::site::{Running, Site, strip, wait_until};
@@ -59,17 +58,15 @@ impl House {
         let router = if let Service::Leases(host) = service { host } else { 1 };
         // What one that refuses would not give out it does not know of either.
         let notes = self.site.path(&format!("leases-{line}-{}", matches!(service, Service::Refuses)));
-        let mut dnsmasq = self.site.provider(line).command("dnsmasq");
+        let mut dnsmasq = self.site.dnsmasq(line);
         dnsmasq
-            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
-            .args(["--no-ping", "--dhcp-authoritative", "--user=root", "--group=root"])
             .arg(format!("--dhcp-range={range}"))
             .arg(format!("--dhcp-option=3,192.0.2.{}", base + usize::from(router)))
             .arg(format!("--dhcp-leasefile={}", notes.display()));
         if line == 2 {
             dnsmasq.args(["--dhcp-option=option:T1,4", "--dhcp-option=option:T2,8"]);
         }
-        self.servers[line - 1] = Some(Running::start(dnsmasq.stderr(Stdio::null())));
+        self.servers[line - 1] = Some(Running::start(&mut dnsmasq));
     }
 
     /// The provider's router takes another address, and hands it out as the gateway from now on.

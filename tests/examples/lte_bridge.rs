@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 
 use super::site::{Running, Site, strip, talk, wait_until};
 use crate::lab::SERVICE;
+
+/// Programs that the stories need.
+pub const NEEDS: &[&str] = &["dnsmasq", "dhclient", "nft"];
 
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 8, 1)), 80);
 
@@ -23,15 +27,8 @@ fn dhcp_server(site: &Site, gateway: u8, addresses: [u8; 2]) -> Running {
     let [first, last] = addresses;
     let leases = site.path(&format!("leases-{gateway}"));
     Running::start(
-        site.provider(2)
-            .command("dnsmasq")
-            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
-            .args([
-                "--no-ping",
-                "--dhcp-authoritative",
-                "--dhcp-option=option:T1,4",
-                "--dhcp-option=option:T2,8",
-            ])
+        site.dnsmasq(2)
+            .args(["--dhcp-ignore-names", "--dhcp-option=option:T1,4", "--dhcp-option=option:T2,8"])
             .arg(format!("--dhcp-range=192.0.2.{first},192.0.2.{last},255.255.255.240,2m"))
             .arg(format!("--dhcp-option=3,192.0.2.{gateway}"))
             .arg(format!("--dhcp-leasefile={}", leases.display())),
@@ -41,17 +38,10 @@ fn dhcp_server(site: &Site, gateway: u8, addresses: [u8; 2]) -> Running {
 /// As ifupdown starts it where `metric 200` is set.
 fn dhcp_client(site: &Site) -> Running {
     site.router.write("/var/lib/dhcp/dhclient.wwan0.leases", "");
-    Running::start(site.router.command("dhclient").args([
-        "-d",
-        "-4",
-        "-pf",
-        "/run/dhclient.wwan0.pid",
-        "-lf",
-        "/var/lib/dhcp/dhclient.wwan0.leases",
-        "wwan0",
-        "-e",
-        "IF_METRIC=200",
-    ]))
+    let (pid, leases) = ("/run/dhclient.wwan0.pid", "/var/lib/dhcp/dhclient.wwan0.leases");
+    let mut dhclient = site.router.command("dhclient");
+    dhclient.args(["-d", "-4", "-pf", pid, "-lf", leases, "wwan0", "-e", "IF_METRIC=200"]);
+    Running::start(dhclient.stderr(Stdio::null()))
 }
 
 #[track_caller]

@@ -8,6 +8,9 @@ use std::process::Command;
 use super::site::EXAMPLES;
 use crate::story::WANFO;
 
+/// Programs that the stories need.
+pub const NEEDS: &[&str] = &[];
+
 pub fn every_example_is_a_good_config_with_a_page_beside_it() {
     let [configs, pages] = ["yaml", "md"].map(names);
     assert!(!configs.is_empty());

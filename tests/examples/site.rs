@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{self, End, Lab, Namespace, SERVICE6};
+use crate::lab::{self, End, Lab, Line, Namespace, SERVICE6};
 use crate::story::{Story, WANFO};
 
 pub const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -76,6 +76,16 @@ impl Site {
     /// Loads on a host the rules of nftables that the page shows.
     pub fn load_nft(&self, host: &Namespace, path: &str) {
         load_nft(host, &self.file_on_page(path));
+    }
+
+    /// The DHCP server of a line's provider, which still has to be told what to hand out.
+    pub fn dnsmasq(&self, line: Line) -> Command {
+        let mut dnsmasq = self.provider(line).command("dnsmasq");
+        dnsmasq
+            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
+            .args(["--no-ping", "--dhcp-authoritative", "--user=root", "--group=root"])
+            .stderr(Stdio::null());
+        dnsmasq
     }
 
     /// IPv6 of a LAN user is refused, without waiting.

@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use libtest_mimic::Completion;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
@@ -112,6 +113,21 @@ pub fn enter_or_skip() {
     }
     eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: {error} !!!");
     exit(0);
+}
+
+/// Says loudly that a story cannot run here; where the environment has `WANFO_REQUIRE_LAB=1` that is an error.
+pub fn skipped(reason: &str) -> Completion {
+    let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
+    assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+    eprintln!("!!! SKIPPED: {reason} !!!");
+    Completion::ignored_with(reason)
+}
+
+/// The first of these programs, or files by their whole path, that is not on this machine.
+pub fn missing<P: AsRef<Path>>(programs: &[P]) -> Option<&P> {
+    let places = namespace::search_path();
+    let is_there = |program: &Path| std::env::split_paths(&places).any(|place| place.join(program).exists());
+    programs.iter().find(|program| !is_there(program.as_ref()))
 }
 
 fn refused(what: &str, error: std::io::Error) -> anyhow::Error {

@@ -14,7 +14,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::story::{PROBE, Story, assert_same, config, two_links};
-use crate::lab::{LAN, Namespace, SERVICE, gateway, router_address};
+use crate::lab::{LAN, Namespace, SERVICE, gateway, router_address, skipped};
 
 /// Both devices are gone when it is dropped.
 struct Wire {
@@ -128,11 +128,4 @@ pub fn a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_inde
     story.assert_served_over(1, SERVICE);
     assert_same(&calm, &story.ours());
     Completion::Completed
-}
-
-fn skipped(reason: &str) -> Completion {
-    let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
-    assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
-    eprintln!("!!! SKIPPED: {reason} !!!");
-    Completion::ignored_with(reason)
 }
