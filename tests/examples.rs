@@ -9,6 +9,7 @@ mod story;
 mod examples {
     pub mod cron;
     pub mod destination_routes;
+    pub mod half_bridge;
     pub mod ipv6_primary;
     pub mod lte_bridge;
     pub mod lte_router;
@@ -21,8 +22,8 @@ mod examples {
 }
 
 use examples::{
-    cron, destination_routes, ipv6_primary, lte_bridge, lte_router, second_router, shelf, static_backup,
-    wifi_hotspot, wireguard_lte,
+    cron, destination_routes, half_bridge, ipv6_primary, lte_bridge, lte_router, second_router, shelf,
+    static_backup, wifi_hotspot, wireguard_lte,
 };
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -57,6 +58,10 @@ fn main() {
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
             a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself,
+        },
+        half_bridge::{
+            a_modem_in_half_bridge_mode_is_used_by_its_gateway_outside_of_the_lease,
+            a_modem_in_half_bridge_mode_needs_no_dhcp_where_the_config_has_both_addresses,
         },
         lte_bridge::{
             an_lte_modem_in_bridge_mode_takes_over_whatever_its_leases_bring,

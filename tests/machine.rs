@@ -12,7 +12,9 @@ mod site;
 mod story;
 
 mod machine {
+    pub mod hooks;
     pub mod inside;
+    pub mod pppoe;
     pub mod qemu;
     pub mod without_ipv6;
 }
@@ -23,7 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
 use machine::qemu::{Kernel, Machine};
-use machine::{inside, without_ipv6};
+use machine::{hooks, inside, pppoe, without_ipv6};
 
 /// Where `.ci/machine` put the machine that it made.
 const MACHINE: &str = "WANFO_TEST_MACHINE";
@@ -39,6 +41,8 @@ struct Story {
 enum Place {
     /// In namespaces of its own.
     Lab,
+    /// On the machine itself, with its systemd.
+    Machine,
 }
 
 macro_rules! stories {
@@ -54,8 +58,17 @@ macro_rules! stories {
 
 fn stories() -> Vec<Story> {
     stories![
+        Ordinary, Lab: pppoe::{
+            a_pppoe_line_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
+            a_pppoe_line_that_falls_silent_is_left_and_the_default_route_of_the_next_dial_undoes_nothing,
+        },
+        Ordinary, Machine: hooks::{
+            networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+            network_manager_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+        },
         WithoutIpv6, Lab: without_ipv6::{
             a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,
+            what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on,
         },
     ]
 }
@@ -109,6 +122,7 @@ fn tell(name: &str) {
     let story = stories().into_iter().find(|story| story.name == name).expect("a story of this name");
     match story.place {
         Place::Lab => lab::enter().expect("the machine allows everything"),
+        Place::Machine => {}
     }
     (story.tell)();
 }

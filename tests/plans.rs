@@ -64,6 +64,7 @@ fn two_lines() -> Facts {
         ],
         rules: Vec::new(),
         leases: Vec::new(),
+        without_ipv6: false,
     }
 }
 
@@ -196,6 +197,7 @@ fn the_same_gateway_on_both_lines_is_told_apart_by_the_interface() {
         ],
         rules: Vec::new(),
         leases: Vec::new(),
+        without_ipv6: false,
     };
     assert_eq!(in_main(&config, &facts, 0), [""; 0]);
     assert_eq!(
@@ -256,6 +258,33 @@ fn ipv6_goes_by_a_link_local_gateway() {
     }
     // IPv6 has no reverse-path filter.
     assert!(!commands.iter().any(|command| command.contains("from 2001")));
+}
+
+#[test]
+fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
+    let with_ipv6 = |routing: &str| {
+        config(&format!(
+            "links: [{{name: a, interface: eth0, targets: [198.51.100.53, '2001:db8:53::1'], gateway6: fe80::1}}, \
+             {{name: b, interface: eth1, address: ['2001:db8:2::2/64'], routes: ['2001:db8:5::/48']}}]\n{routing}"
+        ))
+    };
+    let facts = Facts { without_ipv6: true, ..two_lines() };
+    let config = with_ipv6("");
+    for pin in ["rule", "route"] {
+        let commands = commands(&with_ipv6(&format!("probe: {{pin: {pin}}}")), &facts, 1);
+        assert!(commands.len() > 3, "{commands:?}");
+        assert!(!commands.iter().any(|command| command.contains(':')), "{commands:?}");
+        assert!(!commands.iter().any(|command| command.starts_with("ip -6")), "{commands:?}");
+    }
+    let problems = gateway::problems(&config, &gateway::survey(&config, &facts), &facts);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].starts_with("a: this kernel has no IPv6 for fe80::1;"), "{problems:?}");
+    assert!(problems[1].starts_with("b: this kernel has no IPv6 for 2001:db8:2::2/64;"), "{problems:?}");
+    let nothing_wished = crate::config(NO_TARGETS);
+    assert_eq!(
+        gateway::problems(&nothing_wished, &gateway::survey(&nothing_wished, &facts), &facts),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -363,6 +392,7 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
         ],
         rules: Vec::new(),
         leases: Vec::new(),
+        without_ipv6: false,
     };
     let by_rule = config(text);
     let commands_by_rule = commands(&by_rule, &facts, 0);

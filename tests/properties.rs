@@ -263,6 +263,7 @@ fn view(interfaces: &[Interface], kernel: &ModelKernel) -> Facts {
         routes: kernel.routes.clone(),
         rules: kernel.rules.clone(),
         leases: Vec::new(),
+        without_ipv6: false,
     }
 }
 

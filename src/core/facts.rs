@@ -18,6 +18,8 @@ pub struct Facts {
     pub rules: Vec<Rule>,
     /// Of the interfaces whose gateway the kernel does not know, in the order in which they count.
     pub leases: Vec<LeaseFile>,
+    /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
+    pub without_ipv6: bool,
 }
 
 /// What was found in a file of a DHCP client's.

@@ -75,6 +75,8 @@ pub enum Obstacle {
     /// What a DHCP client gives itself that got no lease (RFC 3927).
     OnlyLinkLocal(String, IpAddr),
     NoGateway(Family, String),
+    /// The kernel has no IPv6 at all.
+    NoIpv6,
 }
 
 impl Obstacle {
@@ -104,6 +106,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NoGateway(Family::V6, name) => {
                 write!(f, "no IPv6 gateway is known for {name}: it has no default route")
             }
+            Obstacle::NoIpv6 => f.write_str("this kernel has no IPv6"),
         }
     }
 }
@@ -217,7 +220,7 @@ fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
         interface: Some(name.clone()),
         carries,
         v4: way(link.gateway, Family::V4),
-        v6: way(link.gateway6, Family::V6),
+        v6: if facts.without_ipv6 { Err(Obstacle::NoIpv6) } else { way(link.gateway6, Family::V6) },
         missed,
     }
 }
@@ -336,6 +339,12 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
     for (link, line) in config.links.iter().zip(lines) {
         if let Some(obstacle) = line.obstacle() {
             let cure = match obstacle {
+                // `ip` prints the interface below a VLAN like a part of its name. As the kernel lets a name hold an at
+                // sign, only that there is no such interface tells.
+                Obstacle::NoInterface(name) if name.contains('@') => {
+                    "; behind the at sign `ip link` prints the interface below, which is no part of the name: \
+                     for eth0.5@eth0 write `interface: eth0.5`"
+                }
                 Obstacle::NoInterface(_) => "; see `ip link` for the names there are",
                 Obstacle::GatewayInNoSubnet(_) => {
                     "; give an interface an address there, or name the link's `interface`"
@@ -352,6 +361,7 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
                     " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
                      in the config, or let its DHCP client install a default route"
                 }
+                Obstacle::NoIpv6 => "",
             };
             problems.push(format!("{}: {obstacle}{cure}", link.name));
         }
@@ -360,6 +370,15 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
             problems.extend(
                 files.filter_map(|file| file.lease.as_ref().err()).map(|why| format!("{}: {why}", link.name)),
             );
+        }
+        if line.v6 == Err(Obstacle::NoIpv6)
+            && let Some(wish) = first_of_ipv6(link)
+        {
+            problems.push(format!(
+                "{}: this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
+                 `ipv6.disable=1`",
+                link.name
+            ));
         }
         for (setting, way) in [(link.gateway, &line.v4), (link.gateway6, &line.v6)] {
             // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
@@ -385,6 +404,20 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
         )
     }));
     problems
+}
+
+/// The first of what a link can have only by IPv6.
+fn first_of_ipv6(link: &Link) -> Option<String> {
+    let gateway = match link.gateway6 {
+        Gateway::Address(address) => Some(address),
+        Gateway::Auto | Gateway::None => None,
+    };
+    let target = link.targets.iter().find_map(|target| match target {
+        Target::Address(address) if address.is_ipv6() => Some(*address),
+        _ => None,
+    });
+    let network = || link.address.iter().chain(&link.routes).find(|network| network.is_ipv6());
+    gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
 }
 
 /// Targets that two links have in common just now (`gateway` on two lines with the same router address): first

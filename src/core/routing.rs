@@ -90,7 +90,18 @@ pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> 
         builder.carry_default_traffic(family, lines, active);
     }
     builder.wanted.addresses = addresses::wanted(config);
+    if facts.without_ipv6 {
+        builder.wanted.leave_out_ipv6();
+    }
     builder.wanted
+}
+
+impl Wanted {
+    fn leave_out_ipv6(&mut self) {
+        self.routes.retain(|route| route.family() == Family::V4);
+        self.rules.retain(|rule| rule.family == Family::V4);
+        self.addresses.retain(|assignment| assignment.address.is_ipv4());
+    }
 }
 
 struct Builder<'a> {

@@ -24,7 +24,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::socket::{self, MsgFlags, SockFlag, SockType, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
@@ -158,7 +158,7 @@ impl Kernel {
                 || rule.priority == wanted.rule_priority
                 || wanted.tables.contains(&rule.table)
         })?;
-        Ok(Facts { interfaces, routes, rules, leases: Vec::new() })
+        Ok(Facts { interfaces, routes, rules, leases: Vec::new(), without_ipv6: is_without_ipv6() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops
@@ -289,6 +289,13 @@ impl Kernel {
             }
         }
     }
+}
+
+/// A kernel that has IPv6 always opens such a socket, also where no interface may use it.
+fn is_without_ipv6() -> bool {
+    let asked =
+        socket::socket(socket::AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    asked.is_err_and(|error| error == Errno::EAFNOSUPPORT)
 }
 
 fn read_interface(payload: &[u8]) -> Result<Interface, DecodeError> {

@@ -118,8 +118,11 @@ impl Client {
             Client::Dhcpcd => {
                 house.append("/etc/dhcpcd.conf");
                 router.run(|| fs::create_dir("/var/lib/dhcpcd")).expect("an empty /var/lib");
-                // There is no udev here that it could ask for interfaces.
-                vec![start(self.program(), "-B -4 --nodev eth0 eth1")]
+                // It starts processes that would outlive it, were they not in a namespace that goes with its first process;
+                // and that must not be itself, since whoever changes its user is not killed with its parent any more
+                // (PR_SET_PDEATHSIG(2const)). There is no udev here that it could ask for interfaces.
+                let words = "--pid --fork --kill-child unshare --fork dhcpcd -B -4 --nodev eth0 eth1";
+                vec![start("unshare".into(), words)]
             }
             Client::Dhclient => {
                 house.install("/etc/dhcp/dhclient-enter-hooks.d/wanfo");

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use super::site::{Site, strip};
 use crate::lab::{SERVICE, SERVICE6};
 
-/// Programs that the stories need.
 pub const NEEDS: &[&str] = &["nft"];
 
 /// The interface by which the router sends to an address.

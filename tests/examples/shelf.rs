@@ -15,7 +15,9 @@ pub fn every_example_is_a_good_config_with_a_page_beside_it() {
     let [configs, pages] = ["yaml", "md"].map(names);
     assert!(!configs.is_empty());
     assert_eq!(configs, pages, "every config has its page, and every page its config");
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("the README");
     for name in configs {
+        assert!(readme.contains(&format!("| [{name}](examples/{name}.md) |")), "the README lists no {name}");
         let config = Path::new(EXAMPLES).join(format!("{name}.yaml"));
         let output = Command::new(WANFO).arg("config").arg("-c").arg(&config).output().expect("wanfo starts");
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::site::{Site, shipped, strip};
 use crate::lab::SERVICE;
 
-/// Programs that the stories need.
 pub const NEEDS: &[&str] = &["nft"];
 
 pub fn a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboot() {

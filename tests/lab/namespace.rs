@@ -45,6 +45,16 @@ impl Namespace {
         namespace
     }
 
+    /// The machine itself, network and files, where it was made for the test.
+    pub fn of_the_machine() -> Namespace {
+        let [handle, files] = ["net", "mnt"].map(|kind| {
+            let path = format!("/proc/self/ns/{kind}");
+            let file = File::open(&path).unwrap_or_else(|error| panic!("cannot open {path}: {error}"));
+            Arc::new(file.into())
+        });
+        Namespace { name: "machine".to_owned(), handle, files: Some(files) }
+    }
+
     /// The same with files of its own, gone with it: /run and /var/lib are empty, /etc is a copy of the machine's,
     /// and /sys shows its own interfaces (read-only). What runs in here by `command` and `run` sees them, so that
     /// programs with fixed paths, each on its host, do not get into each other's way.

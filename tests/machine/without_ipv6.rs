@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::lab::{Lab, SERVICE, target};
-use crate::story::{Story, WANFO};
+use crate::lab::{Lab, SERVICE, target, target6};
+use crate::story::{PROBE, Story, WANFO, config, two_links};
 
 /// With nothing said of IPv6 in the config, and pins of either kind.
 pub fn a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of() {
@@ -40,4 +40,37 @@ pub fn a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of() 
         story.succeeds(&["down"]);
         assert_eq!(story.router.ip("-4 -N rule show").matches("proto 119").count(), 0);
     }
+}
+
+/// A config that was written for another machine.
+pub fn what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on() {
+    let story = Story::begin(
+        2,
+        &config(
+            &two_links([
+                "gateway6: fe80::1, routes: [\"2001:db8:5::/48\"]",
+                &format!(
+                    "address: [\"2001:db8:2::2/64\"], targets: [{}, \"{}\"]",
+                    target(2, 1),
+                    target6(2, 1)
+                ),
+            ]),
+            &[PROBE],
+        ),
+    );
+    story.check();
+    let problems = story.problems();
+    assert!(problems.contains("primary: this kernel has no IPv6 for fe80::1"), "{problems}");
+    assert!(
+        problems.contains(&format!("secondary: this kernel has no IPv6 for {}", target6(2, 1))),
+        "{problems}"
+    );
+    let again = story.check();
+    assert_eq!(again.stderr, "", "said once");
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_served_over(2, SERVICE);
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_served_over(1, SERVICE);
 }

@@ -247,3 +247,101 @@ pub fn a_link_for_its_routes_only_never_carries_the_default_traffic() {
     assert!(way.contains("dev wan1 "), "{way}");
     story.assert_lan_is_served_over(3);
 }
+
+fn rename(story: &Story, from: &str, to: &str) {
+    // An interface that is up keeps its name.
+    story.router.ip(&format!("link set {from} down"));
+    story.router.ip(&format!("link set {from} name {to}"));
+    story.router.ip(&format!("link set {to} up"));
+}
+
+/// `wanI` is up, and has what it lost on the way there.
+fn configure_again(story: &Story, line: Line, interface: &str) {
+    story.router.ip(&format!("address replace {}/64 dev {interface}", lab::router_address6(line)));
+    for gateway in [IpAddr::from(gateway(line)), lab::gateway6(line).into()] {
+        story
+            .router
+            .ip(&format!("route replace default via {gateway} dev {interface} metric {}", 100 * line));
+    }
+}
+
+pub fn an_interface_that_is_renamed_under_way_is_gone_until_it_has_its_name_back() {
+    let story = Story::of_two_links();
+    story.check();
+    let calm = story.kernel();
+    rename(&story, "wan1", "uplink");
+    configure_again(&story, 1, "uplink");
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    story.assert_lan_is_served_over(2);
+    assert_eq!(story.link("primary")["up"], false);
+    let problems = story.problems();
+    assert!(
+        problems.contains("primary: interface wan1 does not exist; see `ip link` for the names there are"),
+        "{problems}"
+    );
+    rename(&story, "uplink", "wan1");
+    configure_again(&story, 1, "wan1");
+    story.check_until_active("primary");
+    assert_eq!(story.problems(), "");
+    story.assert_lan_is_served_over(1);
+    assert_same(&calm, &story.kernel());
+
+    // The waiting one: nobody is switched.
+    rename(&story, "wan2", "spare");
+    configure_again(&story, 2, "spare");
+    story.check();
+    assert_eq!((story.active().as_str(), story.link("secondary")["up"].clone()), ("primary", false.into()));
+    story.assert_lan_is_served_over(1);
+    rename(&story, "spare", "wan2");
+    configure_again(&story, 2, "wan2");
+    story.check_until("a backup that is up", |status| status["links"][1]["up"] == true);
+    assert_same(&calm, &story.kernel());
+}
+
+pub fn a_name_of_15_characters_with_a_dot_and_an_at_sign_is_a_name_like_any_other() {
+    let name = "enp13s0f1.4@abc";
+    assert_eq!(name.len(), 15);
+    let more = format!("interface: \"{name}\", routes: [203.0.113.99, \"2001:db8:5::/48\"]");
+    let links = two_links(["", &more]);
+    for pin in ["rule", "route"] {
+        let story = Story::begin(
+            2,
+            &config(&links, &[&format!("probe: {{timeout: 250ms, threshold: 3, pin: {pin}}}")]),
+        );
+        rename(&story, "wan2", name);
+        configure_again(&story, 2, name);
+        assert_fails_over_and_back(&story);
+        assert_eq!(story.link("secondary")["interface"], name);
+        story.succeeds(&["down"]);
+        assert!(story.ours().is_empty(), "{:?}", story.ours());
+    }
+}
+
+pub fn the_name_that_ip_prints_of_a_vlan_is_missed_and_the_right_one_is_told() {
+    let story = Story::begin(2, &config(&two_links(["", "interface: \"wan2@if5\""]), &[PROBE]));
+    story.check();
+    let problems = story.problems();
+    assert!(problems.contains("secondary: interface wan2@if5 does not exist"), "{problems}");
+    assert!(problems.contains("for eth0.5@eth0 write `interface: eth0.5`"), "{problems}");
+}
+
+/// The line's cable goes into a bridge of the router's.
+pub fn a_bridge_is_a_link_that_loses_its_carrier_with_its_last_port() {
+    let story = Story::begin(2, &config(&two_links(["interface: br-wan", ""]), &[PROBE]));
+    story.router.ip("link add br-wan type bridge");
+    story.router.ip("-4 address flush dev wan1");
+    story.router.ip("-6 address flush dev wan1 scope global");
+    story.router.ip("link set wan1 master br-wan");
+    story.router.ip("link set br-wan up");
+    story.router.ip(&format!("address add {}/28 dev br-wan", router_address(1)));
+    configure_again(&story, 1, "br-wan");
+    assert_fails_over_and_back(&story);
+    story.pull_cable(1);
+    story.check();
+    assert_eq!(story.active(), "secondary");
+    assert!(story.problems().contains("interface br-wan has no carrier"), "{}", story.problems());
+    story.plug_in(1);
+    story.check_until_active("primary");
+    story.assert_served_over(1, SERVICE);
+}

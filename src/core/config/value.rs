@@ -32,7 +32,18 @@ pub fn interface(node: &Node) -> Result<String, String> {
     let name = text(node, "eth0")?;
     // The kernel's isspace() looks at bytes and takes 0xA0 for a space. NUL ends its names.
     let refused = |byte: u8| matches!(byte, 0 | b'/' | b':' | b'\t'..=b'\r' | b' ' | 0xA0);
-    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(refused) {
+    let fits = |name: &str| {
+        !(name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(refused))
+    };
+    if !fits(name) {
+        // With an at sign inside it may be one, so a shorter name passes here, and is missed in the kernel later.
+        if let Some((own, _below)) = name.split_once('@').filter(|(own, _below)| fits(own)) {
+            return Err(format!(
+                "{} is too long for the name of an interface; `ip link` prints the interface below behind the at \
+                 sign: write {own}",
+                quoted(name)
+            ));
+        }
         return Err(format!(
             "{} cannot be the name of an interface; `ip link` shows the names, write for example eth0",
             quoted(name)
