@@ -16,6 +16,7 @@ mod machine {
     pub mod inside;
     pub mod pppoe;
     pub mod qemu;
+    pub mod vlans;
     pub mod without_ipv6;
 }
 
@@ -25,7 +26,7 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
 use machine::qemu::{Kernel, Machine};
-use machine::{hooks, inside, pppoe, without_ipv6};
+use machine::{hooks, inside, pppoe, vlans, without_ipv6};
 
 /// Where `.ci/machine` put the machine that it made.
 const MACHINE: &str = "WANFO_TEST_MACHINE";
@@ -61,6 +62,10 @@ fn stories() -> Vec<Story> {
         Ordinary, Lab: pppoe::{
             a_pppoe_line_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
             a_pppoe_line_that_falls_silent_is_left_and_the_default_route_of_the_next_dial_undoes_nothing,
+        },
+        Ordinary, Lab: vlans::{
+            a_vlan_with_a_name_of_15_characters_is_a_link,
+            a_vlan_on_a_bridge_is_a_link,
         },
         Ordinary, Machine: hooks::{
             networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
