@@ -38,12 +38,7 @@ fn assert_fails_over_and_back(story: &Story, vlan: &str) {
     assert_eq!(story.problems(), "");
     assert_eq!(story.link("primary")["interface"], vlan);
     story.assert_served_over(1, SERVICE);
-    story.cut_silently(1);
-    story.fail_over("primary", "secondary");
-    story.assert_served_over(2, SERVICE);
-    story.repair(1);
-    story.check_until_active("primary");
-    story.assert_served_over(1, SERVICE);
+    story.fails_over_and_back();
     // The cable of all VLANs.
     story.provider(1).ip("link set trunk down");
     story.check();

@@ -67,10 +67,5 @@ pub fn what_needs_ipv6_is_a_problem_on_a_kernel_without_it_and_the_rest_goes_on(
     );
     let again = story.check();
     assert_eq!(again.stderr, "", "said once");
-    story.cut_silently(1);
-    story.fail_over("primary", "secondary");
-    story.assert_served_over(2, SERVICE);
-    story.repair(1);
-    story.check_until_active("primary");
-    story.assert_served_over(1, SERVICE);
+    story.fails_over_and_back();
 }

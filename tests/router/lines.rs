@@ -13,12 +13,7 @@ fn assert_fails_over_and_back(story: &Story) {
     let calm = story.kernel();
     assert_eq!(story.problems(), "");
     story.assert_served_over(1, SERVICE);
-    story.cut_silently(1);
-    story.fail_over("primary", "secondary");
-    story.assert_served_over(2, SERVICE);
-    story.repair(1);
-    story.check_until_active("primary");
-    story.assert_served_over(1, SERVICE);
+    story.fails_over_and_back();
     assert_same(&calm, &story.kernel());
 }
 

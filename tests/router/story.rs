@@ -134,6 +134,17 @@ impl Story {
         assert_eq!(self.active(), to, "{run:?}");
     }
 
+    /// Line 1 dies and recovers, and the IPv4 traffic goes over line 2 meanwhile.
+    #[track_caller]
+    pub fn fails_over_and_back(&self) {
+        self.cut_silently(1);
+        self.fail_over("primary", "secondary");
+        self.assert_served_over(2, SERVICE);
+        self.repair(1);
+        self.check_until_active("primary");
+        self.assert_served_over(1, SERVICE);
+    }
+
     pub fn status(&self) -> Value {
         let run = self.succeeds(&["status", "--format", "json"]);
         serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error} in {}", run.stdout))
