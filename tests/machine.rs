@@ -69,7 +69,7 @@ fn stories() -> Vec<Story> {
         },
         Ordinary, Machine: hooks::{
             networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
-            network_manager_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+            network_manager_starts_a_check_when_a_cable_is_pulled_or_plugged_in,
         },
         WithoutIpv6, Lab: without_ipv6::{
             a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,
