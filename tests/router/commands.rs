@@ -27,6 +27,7 @@ pub fn without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is() {
         assert_eq!(story.active(), "primary");
     }
     assert!(story.problems().contains("net.ipv4.ping_group_range"), "{}", story.problems());
+    assert_eq!(story.wanfo(&["status", "--exit-code"]).code, 3, "nothing was ever learnt of the primary");
     // No ping is needed to see that.
     story.pull_cable(1);
     story.wanfo(&["check"]);

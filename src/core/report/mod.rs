@@ -57,7 +57,7 @@ pub enum Standing {
 pub fn standing(state: Option<&State>, now: Moment) -> Standing {
     match state {
         None => Standing::Unknown,
-        Some(state) if is_too_old(state, now) => Standing::Unknown,
+        Some(state) if is_too_old(state, now) || is_blind(state, now) => Standing::Unknown,
         Some(state) if state.links.iter().all(|link| link.routes_only || !is_up(link)) => Standing::NoLinkUp,
         Some(state) if state.links.first().is_some_and(|link| link.name == state.active) => {
             Standing::OnPrimary
@@ -68,6 +68,13 @@ pub fn standing(state: Option<&State>, now: Moment) -> Standing {
 
 fn is_too_old(state: &State, now: Moment) -> bool {
     now.boot.since(state.checked_at).is_none_or(|age| age > TOO_OLD)
+}
+
+/// Whether the runs learn nothing of the active link, which every run asks: all its rounds are void, as without the
+/// permission to ping. A monitor must not take that for a line that works.
+fn is_blind(state: &State, now: Moment) -> bool {
+    let probed_at = state.link(&state.active).and_then(|link| link.probed_at);
+    probed_at.and_then(|at| now.boot.since(at)).is_none_or(|age| age > TOO_OLD)
 }
 
 fn is_held(state: &State, now: Moment) -> bool {
