@@ -113,7 +113,13 @@ impl Trusted {
         let owner = metadata.uid();
         if owner >= self.below && owner != self.caller && Some(owner) != self.unmapped {
             let chown = if metadata.is_symlink() { "chown -h" } else { "chown" };
-            return Err(format!("{shown} belongs to user {owner}; run `{chown} root {shown}`"));
+            // Who takes a folder away from somebody, his home say, does harm elsewhere.
+            let rather = if metadata.is_dir() {
+                "put the file into a folder of root's such as /etc/wanfo, or "
+            } else {
+                ""
+            };
+            return Err(format!("{shown} belongs to user {owner}; {rather}run `{chown} root {shown}`"));
         }
         let mode = metadata.mode();
         // A link has no mode of its own. In a sticky folder, as /tmp, nobody can replace what is not his, and
