@@ -557,6 +557,26 @@ fn the_default_route_of_a_link_for_its_routes_only_is_overridden_in_both_familie
     brought_in_line(&config, facts, 0);
 }
 
+#[test]
+fn a_link_for_its_routes_only_does_not_inherit_the_traffic_of_one_that_lost_its_gateway() {
+    let config = config(ROUTES_ONLY);
+    let way_out = |facts: &Facts| {
+        let facts = brought_in_line(&config, facts.clone(), 0);
+        let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
+        kernel.way_out("192.0.2.99".parse().unwrap()).map(str::to_owned)
+    };
+    let mut facts = two_lines();
+    assert_eq!(way_out(&facts).as_deref(), Some("eth0"));
+    // Its DHCP client gives up the lease, and the only default route left is the other's.
+    let of_the_primary = facts.routes.remove(0);
+    facts.interfaces[0].addresses.clear();
+    assert_eq!(way_out(&facts), None);
+    let mut facts = brought_in_line(&config, facts, 0);
+    facts.interfaces = two_lines().interfaces;
+    facts.routes.push(of_the_primary);
+    assert_eq!(way_out(&facts).as_deref(), Some("eth0"));
+}
+
 const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
 const YESTERDAY: &str = include_str!("fixtures/state-v1.json");
 

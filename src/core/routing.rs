@@ -169,9 +169,7 @@ impl Builder<'_> {
             Err(_) if family == Family::V4 && self.keep_override(lines[active].interface.as_deref()) => {
                 return;
             }
-            Err(_) if family == Family::V6 && self.must_refuse_ipv6(lines, active) => {
-                RouteTarget::Unreachable
-            }
+            Err(_) if self.must_refuse(family, lines, active) => RouteTarget::Unreachable,
             Err(_) => return,
         };
         for (destination, metric) in self.override_places(family) {
@@ -208,13 +206,14 @@ impl Builder<'_> {
 
     /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
     /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary somebody else's default route
-    /// is none of our business, but that of a link that is for its routes only must not carry the traffic there either.
-    fn must_refuse_ipv6(&self, lines: &[Line], active: usize) -> bool {
+    /// is none of our business, but that of a link that is for its routes only must carry the traffic of neither family.
+    fn must_refuse(&self, family: Family, lines: &[Line], active: usize) -> bool {
         let mut links = self.config.links.iter().zip(lines);
-        self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Unreachable
-            && links.any(|(link, line)| match &line.v6 {
-                Ok(_) if active > 0 => true,
-                Ok(way) => link.routes_only && self.default_leaves_by(way, Family::V6),
+        let leave_ipv6 = self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
+        !(family == Family::V6 && leave_ipv6)
+            && links.any(|(link, line)| match line.way(family) {
+                Ok(_) if family == Family::V6 && active > 0 => true,
+                Ok(way) => link.routes_only && self.default_leaves_by(way, family),
                 Err(_) => false,
             })
     }
