@@ -406,6 +406,29 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
 }
 
 #[test]
+fn a_destination_of_one_link_never_takes_the_pin_of_another() {
+    let links = |routes: [&str; 2]| {
+        let [first, second] = routes;
+        config(&format!(
+            "{{links: [{{name: a, interface: eth0, targets: [gateway], routes: [{first}]}}, \
+             {{name: b, interface: eth1, targets: [gateway], routes: [{second}]}}], probe: {{pin: route}}}}"
+        ))
+    };
+    // Each link's gateway, which only the kernel knows, is a destination of the other.
+    for (config, gateway, out, names) in [
+        (links(["203.0.113.1", ""]), "203.0.113.1", "eth1", ["target of b", "destination of a"]),
+        (links(["", "198.51.100.1"]), "198.51.100.1", "eth0", ["target of a", "destination of b"]),
+    ] {
+        let facts = brought_in_line(&config, two_lines(), 0);
+        let lines = gateway::survey(&config, &facts);
+        let problems = gateway::problems(&config, &lines, &facts).join("\n");
+        assert!(names.iter().all(|name| problems.contains(name)), "{problems}");
+        let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
+        assert_eq!(kernel.way_of_ping(gateway.parse().unwrap()), Some(out));
+    }
+}
+
+#[test]
 fn a_primary_whose_default_route_is_best_needs_no_help() {
     assert_eq!(in_main(&config(NO_TARGETS), &two_lines(), 0), [""; 0]);
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Gateway, Link, Target};
+use super::config::{Config, Gateway, Link, Pin, Target};
 use super::facts::{
     Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_ipv4_link_local, is_link_local,
 };
@@ -403,6 +403,31 @@ pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
             config.links[first].name, config.links[second].name, config.links[second].name
         )
     }));
+    problems.extend(routes_on_pins(config, lines));
+    problems
+}
+
+/// With `pin: route`: destinations of one link that are the gateway and target of another just now. The config refuses
+/// the ones that it can see.
+fn routes_on_pins(config: &Config, lines: &[Line]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.probe.pin == Pin::Rule {
+        return problems;
+    }
+    for (index, (link, line)) in config.links.iter().zip(lines).enumerate() {
+        for address in link.targets.iter().filter_map(|target| line.resolve(*target)) {
+            let mut others = config.links.iter().enumerate().filter(|(other, _)| *other != index);
+            if let Some((_, other)) =
+                others.find(|(_, other)| other.routes.contains(&IpNetwork::from(address)))
+            {
+                problems.push(format!(
+                    "{address} is a target of {} just now, so with `pin: route` it cannot be a destination of {}: take \
+                     it out of the `routes` there, give {} another target, or use `pin: rule`",
+                    link.name, other.name, link.name
+                ));
+            }
+        }
+    }
     problems
 }
 

@@ -82,7 +82,10 @@ pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> 
             Pin::Rule => builder.pin_by_rule(index, line),
             Pin::Route => builder.pin_by_route(index, line),
         }
-        for destination in &config.links[index].routes {
+    }
+    // After every pin: with `pin: route` a destination of one link must not take the echo requests of another.
+    for (link, line) in config.links.iter().zip(lines) {
+        for destination in &link.routes {
             builder.tie(*destination, line.way(Family::from(destination)).ok());
         }
     }
