@@ -99,6 +99,8 @@ fn main() {
         addresses::{
             a_static_backup_is_brought_up_takes_over_and_hands_back,
             a_changed_address_takes_the_place_of_wanfos_own_and_of_nothing_else,
+            an_address_of_dhcp_in_the_same_subnet_keeps_its_lifetime_when_wanfos_own_goes,
+            an_address_of_another_length_names_the_clash,
             an_address_that_was_there_before_stays_when_the_config_drops_it,
             an_address_that_somebody_deletes_comes_back_also_with_a_new_interface,
             down_takes_wanfos_addresses_out_and_leaves_the_others,

@@ -44,7 +44,8 @@ pub struct Wanted {
 pub enum Change {
     SetUp(String),
     AddAddress(Assignment),
-    /// It may have gone with a `DeleteAddress`; where it has not, nothing changes.
+    /// It may have gone with a `DeleteAddress`; where it has not, `ip` refuses, and nothing changes. A replacement would
+    /// make a DHCP client's address last for ever.
     RestoreAddress(Assignment),
     DeleteAddress(Assignment),
     AddRoute(Route),
@@ -477,7 +478,7 @@ impl Change {
         let words = match self {
             Change::SetUp(interface) => format!("link set dev {interface} up"),
             Change::AddAddress(new) => address("add", new),
-            Change::RestoreAddress(other) => address("replace", other),
+            Change::RestoreAddress(other) => address("add", other),
             Change::DeleteAddress(old) => address("del", old),
             Change::AddRoute(route) => format!("{} route add {}", family_flag(route.family()), route),
             Change::ReplaceRoute(route) => format!("{} route replace {}", family_flag(route.family()), route),

@@ -12,6 +12,9 @@ const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"]
 /// `ip` needs a millisecond; one that needs this long will not come back.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 
+/// How the kernel refuses what is there already: EEXIST, and of addresses its newer versions say so in words.
+const ALREADY_THERE: [&str; 2] = ["File exists", "ddress already assigned"];
+
 /// `ip` says one line; a broken one may say anything. In characters.
 const QUOTE_LIMIT: usize = 300;
 
@@ -62,10 +65,14 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
         "" => "it said nothing".to_owned(),
         text => quotable(text),
     };
+    let already_there = ALREADY_THERE.iter().any(|words| said.contains(words));
+    if already_there && matches!(change, Change::RestoreAddress(_)) {
+        return Ok(());
+    }
     let no_permission = said.contains("Operation not permitted");
     let advice = if no_permission {
         "; changing routes needs root (CAP_NET_ADMIN)".to_owned()
-    } else if said.contains("File exists") {
+    } else if already_there {
         format!("; {}", change.way_out_of_clash())
     } else {
         String::new()

@@ -79,6 +79,32 @@ pub fn a_changed_address_takes_the_place_of_wanfos_own_and_of_nothing_else() {
     assert_eq!(on_the_backup(&story), ["192.0.2.25/28", "203.0.113.9/29"]);
 }
 
+pub fn an_address_of_dhcp_in_the_same_subnet_keeps_its_lifetime_when_wanfos_own_goes() {
+    for promoted in ["0", "1"] {
+        let story = bare_backup(&with_addresses(&[&own()[0]]));
+        story.router.sysctl("net.ipv4.conf.wan2.promote_secondaries", promoted);
+        story.check();
+        story.router.ip("address add 192.0.2.25/28 dev wan2 valid_lft 3600 preferred_lft 3600");
+        // The same time, another thing that cannot be done: it must not be told as the address's fault.
+        story.configure(
+            &with_addresses(&[]).replace("interface: wan1", "interface: wan1, routes: [203.0.113.99]"),
+        );
+        story.router.ip("route add 203.0.113.99 dev lan");
+        let run = story.wanfo(&["check"]);
+        assert_eq!(on_the_backup(&story), ["192.0.2.25/28"], "{run:?}");
+        assert!(!run.stderr.contains("192.0.2.25/28 dev wan2` failed"), "{run:?}");
+        let shown = story.router.ip("-o -4 address show dev wan2");
+        assert_eq!(shown.contains("valid_lft forever"), promoted == "0", "{shown}");
+    }
+}
+
+pub fn an_address_of_another_length_names_the_clash() {
+    let story = Story::begin(2, &with_addresses(&[&own()[1].replace("/64", "/56")]));
+    let run = story.wanfo(&["check"]);
+    assert!(run.stderr.contains("another program's address stands in that place: take it out"), "{run:?}");
+    assert!(on_the_backup(&story).contains(&own()[1]));
+}
+
 pub fn an_address_that_was_there_before_stays_when_the_config_drops_it() {
     let story = Story::begin(2, &with_addresses(&[&own()[0], "203.0.113.9/29"]));
     story.check();
