@@ -69,6 +69,8 @@ fn main() {
             override_by_default_route_names_a_default_route_that_it_cannot_beat,
             a_destination_that_somebody_else_holds_does_not_hold_up_a_switch,
             another_protocol_number_in_the_config_leaves_nothing_behind,
+            another_protocol_number_leaves_nothing_behind_of_an_active_link_that_went_with_it,
+            down_takes_out_what_was_made_under_the_number_before,
             a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray,
             a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm,
             a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::reconcile::{Reconciled, View, look, reconcile};
+use super::reconcile::{Reconciled, View, look, reconcile, take_out};
 use super::{Exit, follow_up, say};
 use crate::core::addresses;
 use crate::core::config::Config;
@@ -87,7 +87,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
     let mut kernel = Kernel::open()?;
     let view = look(&mut kernel, config)?;
     let (mut state, mut events) = hands.recall(config, &view, now)?;
-    let view = leave_old_protocol(&mut kernel, config, &hands, &mut state, view)?;
+    let (view, old_faults) = leave_old_protocol(&mut kernel, config, &hands, &mut state, view)?;
     claim_addresses(config, &hands, &mut state, &view)?;
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
@@ -134,7 +134,7 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
         Outcome::Vetoed { .. } => {}
     }
 
-    let faults = [kept.faults(), round::own_faults(&checked)].concat();
+    let faults = [old_faults, kept.faults(), round::own_faults(&checked)].concat();
     hands.announce(&event::problems_that_changed(&state.problems, &problems, &faults));
     faults.iter().for_each(|fault| log::error!("{fault}"));
     state.problems = [faults.clone(), problems].concat();
@@ -144,24 +144,26 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
     Ok(Ended { exit, on_the_move })
 }
 
-/// After an edit of `routing.protocol` what we made under the old number would be a stranger's: takes it out first.
+/// After an edit of `routing.protocol` what we made under the old number would be a stranger's: takes it out first. Returns
+/// also what went wrong; then the old number is not forgotten, and the next run tries again.
 fn leave_old_protocol(
     kernel: &mut Kernel,
     config: &Config,
     hands: &Hands,
     state: &mut State,
     view: View,
-) -> Result<View> {
+) -> Result<(View, Vec<String>)> {
     let now = config.routing.protocol;
-    let Some(before) = state.protocol.replace(now).filter(|before| *before != now) else { return Ok(view) };
-    let mut old = config.clone();
-    old.routing.protocol = before;
-    let old_view = look(kernel, &old)?;
-    match hands {
-        Hands::Free(_) => reconcile(kernel, &old, old_view, |_| Wanted::default())?,
-        Hands::Tied => return Ok(view),
-    };
-    look(kernel, config)
+    match (state.protocol.replace(now), hands) {
+        (Some(before), Hands::Free(_)) if before != now => {
+            let gone = take_out(kernel, config, before, &[])?;
+            if !gone.left.is_empty() {
+                state.protocol = Some(before);
+            }
+            Ok((look(kernel, config)?, gone.faults()))
+        }
+        _ => Ok((view, Vec::new())),
+    }
 }
 
 /// What wanfo is about to put on an interface is on disk as its own before it is there: a config that changes later takes
@@ -201,9 +203,10 @@ impl Hands {
                 let active = config.links[active].name.clone();
                 let mut state = State::fresh(&boot_id, &active, now);
                 if let Recollection::Known(before) = memory {
-                    // The active link was taken out of the config. What is known of the others stands, and what is
-                    // still to be told.
+                    // The active link was taken out of the config. What is known of the others stands, what wanfo
+                    // has made, and what is still to be told.
                     state.links = before.links;
+                    state.protocol = before.protocol;
                     state.own_addresses = before.own_addresses;
                     state.to_tell = before.to_tell;
                 }

@@ -2,7 +2,6 @@ use anyhow::Result;
 
 use super::{Exit, force, reconcile};
 use crate::core::config::Config;
-use crate::core::routing::Wanted;
 use crate::core::state::Recollection;
 use crate::system::clock;
 use crate::system::kernel::Kernel;
@@ -14,24 +13,28 @@ pub fn run(config: &Config) -> Result<Exit> {
         return Ok(force::locked_out());
     };
     let mut kernel = Kernel::open()?;
-    let view = reconcile::look(&mut kernel, config)?;
-    let leaving = match store.recall(&clock::boot_id()?)? {
-        Recollection::Known(state) => state.own_addresses,
-        _ => Vec::new(),
+    let (before, leaving) = match store.recall(&clock::boot_id()?)? {
+        Recollection::Known(state) => (state.protocol, state.own_addresses),
+        _ => (None, Vec::new()),
     };
-    let nothing = |_: &reconcile::View| Wanted { leaving: leaving.clone(), ..Wanted::default() };
-    let reconciled = reconcile::reconcile(&mut kernel, config, view, nothing)?;
-    for failure in reconciled.faults() {
-        log::error!("{failure}");
-    }
-    if !reconciled.left.is_empty() {
-        // Not yet: only the state knows which addresses are ours.
-        return Ok(Exit::Failed);
+    // The number may have been edited since the last run.
+    let now = config.routing.protocol;
+    let mut taken_out = 0;
+    for protocol in before.into_iter().filter(|before| *before != now).chain([now]) {
+        let reconciled = reconcile::take_out(&mut kernel, config, protocol, &leaving)?;
+        for failure in reconciled.faults() {
+            log::error!("{failure}");
+        }
+        if !reconciled.left.is_empty() {
+            // Not yet: only the state knows which addresses are ours.
+            return Ok(Exit::Failed);
+        }
+        taken_out += reconciled.changes.len();
     }
     store.forget()?;
     super::say(format_args!(
-        "{} routes, rules and addresses taken out; the next `wanfo check` (wanfo.timer, cron) would put them back\n",
-        reconciled.changes.len()
+        "{taken_out} routes, rules and addresses taken out; the next `wanfo check` (wanfo.timer, cron) would put them \
+         back\n"
     ))?;
     Ok(Exit::Done)
 }

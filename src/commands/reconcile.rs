@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::core::addresses::Assignment;
 use crate::core::config::Config;
 use crate::core::event::Event;
 use crate::core::facts::Facts;
@@ -71,6 +72,19 @@ pub fn reconcile(
         reconciled.left = plan(&reconciled.view);
     }
     Ok(reconciled)
+}
+
+/// Takes out every route and rule that has this protocol number, and these addresses.
+pub fn take_out(
+    kernel: &mut Kernel,
+    config: &Config,
+    protocol: u8,
+    leaving: &[Assignment],
+) -> Result<Reconciled> {
+    let mut config = config.clone();
+    config.routing.protocol = protocol;
+    let view = look(kernel, &config)?;
+    reconcile(kernel, &config, view, |_| Wanted { leaving: leaving.to_vec(), ..Wanted::default() })
 }
 
 impl Reconciled {

@@ -14,6 +14,10 @@ pub const TRIALS: &[Story] = &[
     ("an_ip_that_talks_without_end_is_killed", an_ip_that_talks_without_end_is_killed),
     ("an_ip_that_prints_rubbish", an_ip_that_prints_rubbish),
     ("an_ip_that_lies", an_ip_that_lies),
+    (
+        "an_ip_that_fails_while_the_protocol_number_changes",
+        an_ip_that_fails_while_the_protocol_number_changes,
+    ),
     ("an_ip_that_fails_every_other_time", an_ip_that_fails_every_other_time),
 ];
 
@@ -108,6 +112,15 @@ fn an_ip_that_fails() {
     let lab = two_links();
     let run = || ended(&mut with_ip(&lab, "fails-silently", &["check"]));
     assert_does_no_harm(&lab, &run, &["exit status: 3", "it said nothing"]);
+}
+
+fn an_ip_that_fails_while_the_protocol_number_changes() {
+    let lab = at_work();
+    lab.configure(&format!("{TWO_LINKS}\nrouting: {{protocol: 120}}"));
+    let run = || ended(&mut with_ip(&lab, "fails", &["check"]));
+    assert_does_no_harm(&lab, &run, &["Resource temporarily unavailable"]);
+    let rules = lab.router.ip("-N rule show");
+    assert!(rules.contains("proto 120") && !rules.contains("proto 119"), "{rules}");
 }
 
 fn an_ip_that_hangs_is_killed_with_all_it_started() {

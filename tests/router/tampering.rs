@@ -1,6 +1,6 @@
 //! Others who change routes under way.
 
-use super::story::{PROBE, Story, assert_same, config, two_links};
+use super::story::{PROBE, Story, assert_same, config, link, two_links};
 use crate::lab::{SERVICE, gateway, target};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
@@ -181,6 +181,35 @@ pub fn another_protocol_number_in_the_config_leaves_nothing_behind() {
     assert!(story.router.ip("-N route show proto 120").contains("0.0.0.0/1"));
     assert_eq!(story.active(), "secondary");
     story.assert_lan_is_served_over(2);
+}
+
+/// What is in the kernel under the default number.
+fn under_119(story: &Story) -> String {
+    let commands = ["-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show"];
+    let shown = commands.map(|command| story.router.ip(&format!("-N {command}")));
+    shown.concat().lines().filter(|line| line.contains("proto 119")).collect()
+}
+
+pub fn another_protocol_number_leaves_nothing_behind_of_an_active_link_that_went_with_it() {
+    let [first, second] = two_links(["", ""]);
+    let story = Story::begin(3, &config(&[first.clone(), second.clone(), link(3, "third", "")], &[PROBE]));
+    story.check();
+    story.succeeds(&["force-failover", "--to", "third"]);
+    story.configure(&config(&[first, second], &[PROBE, "routing: {protocol: 120}"]));
+    story.check();
+    assert_eq!(under_119(&story), "");
+    assert_eq!(story.active(), "primary");
+    story.assert_lan_is_served_over(1);
+}
+
+pub fn down_takes_out_what_was_made_under_the_number_before() {
+    let story = Story::of_two_links();
+    let before = story.kernel();
+    story.check();
+    story.succeeds(&["force-failover"]);
+    story.configure(&config(&two_links(["", ""]), &[PROBE, "routing: {protocol: 120}"]));
+    story.succeeds(&["down"]);
+    assert_same(&before, &story.kernel());
 }
 
 /// What somebody made before wanfo came, in the numbers that it takes, and the section of the config that gives way.
