@@ -23,20 +23,13 @@ fn site() -> Site {
 fn modem_gives_leases(site: &Site) -> Running {
     let leases = site.path("leases");
     Running::start(
-        site.provider(1)
-            .command("dnsmasq")
-            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
-            .args([
-                "--no-ping",
-                "--dhcp-authoritative",
-                "--dhcp-range=192.0.2.2,192.0.2.2,255.255.255.240,2m",
-            ])
+        site.dnsmasq(1)
+            .arg("--dhcp-range=192.0.2.2,192.0.2.2,255.255.255.240,2m")
             .args([
                 "--dhcp-option-force=option:netmask,255.255.255.255",
                 "--dhcp-option=option:router,192.0.2.1",
             ])
-            .arg(format!("--dhcp-leasefile={}", leases.display()))
-            .stderr(Stdio::null()),
+            .arg(format!("--dhcp-leasefile={}", leases.display())),
     )
 }
 

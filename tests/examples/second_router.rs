@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::site::{Site, end, host, load_nft, talk, wait_until};
+use super::site::{Site, end, host, load_nft, masquerade, talk, wait_until};
 use crate::lab::{Namespace, SERVICE};
 
 /// Programs that the stories need.
@@ -31,11 +31,7 @@ fn site() -> (Site, Namespace) {
     site.client.ip("route add default via 2001:db8:f::1");
 
     second_router.ip("address add 192.0.2.253/28 dev lan");
-    second_router.sysctl("net.ipv4.ip_forward", "1");
-    load_nft(
-        &second_router,
-        "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname wan masquerade; }; }",
-    );
+    masquerade(&second_router, "wan");
     site.load_nft(&site.router, "/etc/nftables.conf");
     (site, switch)
 }

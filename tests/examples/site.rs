@@ -80,12 +80,7 @@ impl Site {
 
     /// The DHCP server of a line's provider, which still has to be told what to hand out.
     pub fn dnsmasq(&self, line: Line) -> Command {
-        let mut dnsmasq = self.provider(line).command("dnsmasq");
-        dnsmasq
-            .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
-            .args(["--no-ping", "--dhcp-authoritative", "--user=root", "--group=root"])
-            .stderr(Stdio::null());
-        dnsmasq
+        dnsmasq(self.provider(line))
     }
 
     /// IPv6 of a LAN user is refused, without waiting.
@@ -127,6 +122,27 @@ pub fn load_nft(host: &Namespace, rules: &str) {
     let mut complaint = String::new();
     nft.stderr.take().expect("a pipe").read_to_string(&mut complaint).expect("text");
     assert!(nft.wait().expect("nft ends").success(), "{complaint}");
+}
+
+/// The DHCP server of a provider, which still has to be told what to hand out.
+pub fn dnsmasq(provider: &Namespace) -> Command {
+    let mut dnsmasq = provider.command("dnsmasq");
+    dnsmasq
+        .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])
+        .args(["--no-ping", "--dhcp-authoritative", "--user=root", "--group=root"])
+        .stderr(Stdio::null());
+    dnsmasq
+}
+
+/// Has a host forward, with NAT out of this interface.
+pub fn masquerade(host: &Namespace, interface: &str) {
+    host.sysctl("net.ipv4.ip_forward", "1");
+    load_nft(
+        host,
+        &format!(
+            "table ip nat {{ chain out {{ type nat hook postrouting priority srcnat; oifname {interface} masquerade; }}; }}"
+        ),
+    );
 }
 
 /// Takes from an interface every address and route that the lab has given it.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::site::{Site, end, host, load_nft};
+use super::site::{Site, end, host, masquerade};
 use crate::lab::{Namespace, SERVICE};
 
 /// Programs that the stories need.
@@ -14,11 +14,7 @@ fn site() -> (Site, Namespace) {
     let phone = host("phone");
     let site = Site::with_more_ends("wifi-hotspot", &["eth0"], &[end(&phone, "air")]);
     site.router.ip(&format!("link add wlan0 type veth peer name hotspot netns {}", phone.path()));
-    phone.sysctl("net.ipv4.ip_forward", "1");
-    load_nft(
-        &phone,
-        "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname air masquerade; }; }",
-    );
+    masquerade(&phone, "air");
     site.load_nft(&site.router, "/etc/nftables.conf");
     (site, phone)
 }

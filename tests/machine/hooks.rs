@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::lab::{self, Lab, Namespace, SERVICE, gateway, router_address, target};
-use crate::site::{Running, end, strip, wait_until};
+use crate::site::{self, Running, end, strip, wait_until};
 use crate::story::WANFO;
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
@@ -91,19 +91,15 @@ impl Router {
     /// The provider of line 1 gives leases, with its gateway at this address of the subnet.
     fn lease_out(&mut self, host: u8) {
         self.dhcp = None;
-        let provider = self.lab.provider(1);
         let base = u32::from(gateway(1)) - 1;
         let gateway = std::net::Ipv4Addr::from(base + u32::from(host));
         // The one that the provider has its route to the LAN by.
         let range = router_address(1);
-        let mut dnsmasq = provider.command("dnsmasq");
-        dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-ping"]);
-        dnsmasq.args(["--interface=customer", "--bind-interfaces", "--dhcp-authoritative"]);
-        dnsmasq.args(["--user=root", "--pid-file="]);
+        let mut dnsmasq = site::dnsmasq(self.lab.provider(1));
         dnsmasq.arg(format!("--dhcp-range={range},{range},255.255.255.240,2m"));
         dnsmasq.arg(format!("--dhcp-option=option:router,{gateway}"));
         dnsmasq.arg(format!("--dhcp-leasefile={}", self.lab.path("leases").display()));
-        self.dhcp = Some(Running::start(dnsmasq.stderr(Stdio::null())));
+        self.dhcp = Some(Running::start(&mut dnsmasq));
     }
 
     /// `wanfo.timer` with this beat in place of its own.
