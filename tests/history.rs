@@ -38,7 +38,7 @@ fn started(active: &str) -> Happening {
 }
 
 fn down(link: &str) -> Happening {
-    Happening::LinkDown { link: link.to_owned(), reason: "no answer from 198.51.100.53".to_owned() }
+    Happening::LinkDown { link: link.to_owned(), reason: "no reply from 198.51.100.53".to_owned() }
 }
 
 fn up(link: &str) -> Happening {
@@ -346,7 +346,7 @@ fn people_like_to_read_it() {
 #[test]
 fn nothing_is_wider_than_100_columns_and_no_control_character_gets_out() {
     let name = "n".repeat(32);
-    let reason = "\u{1b}[2J".to_owned() + &"x".repeat(500) + " no answer".repeat(30).as_str();
+    let reason = "\u{1b}[2J".to_owned() + &"x".repeat(500) + " no reply".repeat(30).as_str();
     let records = [
         record(MONDAY, 10, started(&name)),
         record(MONDAY, 20, Happening::LinkDown { link: name.clone(), reason: reason.clone() }),

@@ -9,7 +9,7 @@ use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarg
 use wanfo::core::gateway;
 use wanfo::core::health::Verdict;
 use wanfo::core::routing::{self, Wanted};
-use wanfo::core::state::{BootTime, Hold, Recollection, State, Switching};
+use wanfo::core::state::{BootTime, Hold, Loaded, State, Switching};
 
 use model_kernel::ModelKernel;
 
@@ -605,14 +605,14 @@ const YESTERDAY: &str = include_str!("fixtures/state-v1.json");
 
 fn damage(text: &str) -> String {
     match State::recall(text, BOOT) {
-        Recollection::Damaged(reason) => reason,
+        Loaded::Damaged(reason) => reason,
         other => panic!("{text:?} was taken for {other:?}"),
     }
 }
 
 #[test]
 fn the_state_file_of_the_first_version_is_read() {
-    let Recollection::Known(state) = State::recall(YESTERDAY, BOOT) else { panic!("it was not read") };
+    let Loaded::Known(state) = State::recall(YESTERDAY, BOOT) else { panic!("it was not read") };
     assert_eq!(state.active, "secondary");
     assert_eq!(state.switched_at, Some(BootTime(734_012)));
     assert_eq!(state.hold, Hold::Until(BootTime(1_034_012)));
@@ -627,18 +627,18 @@ fn the_state_file_of_the_first_version_is_read() {
     assert_eq!(primary.targets[1].rtt_ms, Some(12.345));
     assert_eq!(state.link("secondary").unwrap().interface, None);
     let written_now = serde_json::to_string(&state).unwrap();
-    assert_eq!(State::recall(&written_now, BOOT), Recollection::Known(state));
+    assert_eq!(State::recall(&written_now, BOOT), Loaded::Known(state));
 }
 
 #[test]
 fn a_state_file_with_fields_of_a_later_version_is_read() {
     let later = YESTERDAY.replacen("\"forced\"", "\"colour\":\"blue\",\"forced\"", 1);
-    assert!(matches!(State::recall(&later, BOOT), Recollection::Known(_)));
+    assert!(matches!(State::recall(&later, BOOT), Loaded::Known(_)));
 }
 
 #[test]
 fn a_state_file_of_another_boot_is_nothing() {
-    assert_eq!(State::recall(YESTERDAY, "another"), Recollection::Nothing);
+    assert_eq!(State::recall(YESTERDAY, "another"), Loaded::Nothing);
 }
 
 #[test]

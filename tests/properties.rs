@@ -15,7 +15,7 @@ use wanfo::core::health::{Round, Verdict};
 use wanfo::core::lease::{self, Client};
 use wanfo::core::report::{self, Moment};
 use wanfo::core::routing::{self, Change};
-use wanfo::core::state::{BootTime, Hold, Recollection, State};
+use wanfo::core::state::{BootTime, Hold, Loaded, State};
 
 use model_kernel::ModelKernel;
 use model_router::{Condition, Router, Run};
@@ -517,7 +517,7 @@ proptest! {
             let _ = kernel.make(change);
         }
         let left: Vec<Route> = kernel.routes.iter().filter(|route| route.protocol == 16).cloned().collect();
-        prop_assert_eq!(&left, &foreign, "somebody else's routes");
+        prop_assert_eq!(&left, &foreign, "a foreign routes");
 
         // Somebody else's route in the very place is the one thing that may keep ours out.
         let taken = |route: &Route| {
@@ -630,7 +630,7 @@ proptest! {
             text.splice(start..end, paste.chars());
         }
         let text: String = text.into_iter().collect();
-        let Recollection::Known(state) = State::recall(&text, BOOT) else { return Ok(()) };
+        let Loaded::Known(state) = State::recall(&text, BOOT) else { return Ok(()) };
         let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
         let _ = (report::text(Some(&state), now, report::Detail::Full), report::json(Some(&state), now), report::standing(Some(&state), now));
         let mut router = router(

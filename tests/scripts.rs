@@ -699,7 +699,7 @@ fn assert_answers_over(line: Line, meter: &Meter) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let fresh = Duration::from_millis(150);
     while meter.last_answer().is_none_or(|answer| answer.line != line || answer.at.elapsed() > fresh) {
-        assert!(Instant::now() < deadline, "no answer over line {line}, last was {:?}", meter.last_answer());
+        assert!(Instant::now() < deadline, "no reply over line {line}, last was {:?}", meter.last_answer());
         sleep(Duration::from_millis(20));
     }
 }

@@ -12,10 +12,10 @@ use crate::core::addresses;
 use crate::core::config::Config;
 use crate::core::decide::{Outcome, Request};
 use crate::core::event::{self, Event};
-use crate::core::gateway::Line;
-use crate::core::round::{self, Checked, Situation};
+use crate::core::gateway::ResolvedLink;
+use crate::core::round::{self, LinkResult, RunInput};
 use crate::core::routing::{self, Wanted};
-use crate::core::state::{BootTime, Recollection, State, Switching};
+use crate::core::state::{BootTime, Loaded, State, Switching};
 use crate::system::kernel::Kernel;
 use crate::system::store::{self, Store};
 use crate::system::{clock, counters, ping};
@@ -55,7 +55,7 @@ fn run_unless_locked(config: &Config) -> Result<Option<Ended>> {
 fn warn_if_locked_out(config: &Config) -> Result<()> {
     let now = clock::now()?.boot;
     let last_run = match store::peek(&config.paths.run, &clock::boot_id()?)? {
-        Recollection::Known(state) => now.since(state.checked_at),
+        Loaded::Known(state) => now.since(state.checked_at),
         _ => None,
     };
     match last_run.filter(|age| *age > LOCKED_OUT_TOO_LONG) {
@@ -81,7 +81,7 @@ pub struct Ended {
     on_the_move: bool,
 }
 
-/// Looks, repairs, asks, weighs, decides, switches, remembers, tells.
+/// Looks, repairs, plans, weighs, decides, switches, remembers, tells.
 pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended> {
     let now = clock::now()?.boot;
     let mut kernel = Kernel::open()?;
@@ -104,24 +104,24 @@ pub fn one_run(config: &Config, hands: Hands, request: Request) -> Result<Ended>
     }
     count_bytes(&mut state);
 
-    let lines = kept.view.lines.clone();
-    let situation = Situation { config, lines: &lines, state: &state, request, now };
-    let asks = situation.whom_to_ask(&kept.left, &kept.view.facts);
-    let answers = ping::round(&round::addresses(&asks), config.probe.timeout);
-    let checked = situation.weigh(round::sort_by_link(asks, answers));
+    let resolved = kept.view.links.clone();
+    let input = RunInput { config, resolved: &resolved, state: &state, request, now };
+    let plans = input.plan_probes(&kept.left, &kept.view.facts);
+    let answers = ping::round(&round::addresses(&plans), config.probe.timeout);
+    let checked = input.evaluate(round::sort_by_link(plans, answers));
     log_answers(config, &checked);
-    let on_the_move = situation.is_on_the_move(&checked);
-    let verdicts = event::verdicts_that_changed(&situation, &checked);
+    let on_the_move = input.is_on_the_move(&checked);
+    let verdicts = event::verdicts_that_changed(&input, &checked);
     hands.announce(&verdicts);
     events.extend(verdicts);
 
-    let (outcome, veto) = follow_up::ask_exit_script(&hands, &situation, situation.decide(&checked))?;
-    let problems = [situation.problems(&kept.view.facts, &checked), follow_up::problems(config)].concat();
-    state = State { links: situation.link_states(&checked), veto, checked_at: clock::now()?.boot, ..state };
+    let (outcome, veto) = follow_up::ask_exit_script(&hands, &input, input.decide(&checked))?;
+    let problems = [input.problems(&kept.view.facts, &checked), follow_up::problems(config)].concat();
+    state = State { links: input.link_states(&checked), veto, checked_at: clock::now()?.boot, ..state };
     follow_up::note(config, &mut state, &events, now)?;
     match &outcome {
         Outcome::Switch(switch) => {
-            state.begin_switch(switch, config, counter(&lines[switch.to]), clock::now()?.boot);
+            state.begin_switch(switch, config, counter(&resolved[switch.to]), clock::now()?.boot);
             // The intent goes to disk before the first route moves: killed from here on, the next run completes it.
             hands.save(&state)?;
             kept = hands.reconcile(&mut kernel, config, kept.view, &state)?;
@@ -193,22 +193,22 @@ impl Hands {
             Hands::Tied => store::peek(&config.paths.run, &boot_id)?,
         };
         Ok(match memory {
-            Recollection::Known(state) if state.knows_all_of(config) => (*state, Vec::new()),
-            Recollection::Known(state) if state.active_in(config).is_some() => {
+            Loaded::Known(state) if state.knows_all_of(config) => (*state, Vec::new()),
+            Loaded::Known(state) if state.active_in(config).is_some() => {
                 let active = state.active.clone();
                 (*state, vec![Event::Started { active }])
             }
             memory => {
-                let active = routing::active_by_kernel(config, &view.lines, &view.facts);
+                let active = routing::active_by_kernel(config, &view.links, &view.facts);
                 let active = config.links[active].name.clone();
                 let mut state = State::fresh(&boot_id, &active, now);
-                if let Recollection::Known(before) = memory {
+                if let Loaded::Known(before) = memory {
                     // The active link was taken out of the config. What is known of the others stands, what wanfo
                     // has made, and what is still to be told.
                     state.links = before.links;
                     state.protocol = before.protocol;
                     state.own_addresses = before.own_addresses;
-                    state.to_tell = before.to_tell;
+                    state.pending = before.pending;
                 }
                 (state, vec![Event::Started { active }])
             }
@@ -243,7 +243,7 @@ impl Hands {
         let active = state.active_in(config).unwrap_or(0);
         let leaving = addresses::leaving(&state.own_addresses, config);
         let wanted = |view: &View| {
-            let wanted = routing::wanted(config, &view.lines, active, &view.facts);
+            let wanted = routing::wanted(config, &view.links, active, &view.facts);
             Wanted { leaving: leaving.clone(), ..wanted }
         };
         match self {
@@ -258,8 +258,8 @@ impl Hands {
 }
 
 /// What the byte counter of a link's interface shows.
-fn counter(line: &Line) -> Option<u64> {
-    line.interface.as_deref().and_then(counters::bytes)
+fn counter(resolved_link: &ResolvedLink) -> Option<u64> {
+    resolved_link.interface.as_deref().and_then(counters::bytes)
 }
 
 /// Goes on counting the bytes over the backup that is active; on the primary nothing is counted.
@@ -283,7 +283,7 @@ fn switch_events(state: &State, kept: &Reconciled) -> Vec<Event> {
     switch.into_iter().chain(kept.event(Event::Reconciled)).collect()
 }
 
-fn log_answers(config: &Config, checked: &[Checked]) {
+fn log_answers(config: &Config, checked: &[LinkResult]) {
     for (link, checked) in config.links.iter().zip(checked) {
         for answer in checked.answers.iter().flatten() {
             match &answer.result {
@@ -316,7 +316,7 @@ fn conclude(
         let links = state.links.iter().map(|link| format!("{} is {}", link.name, link.health.verdict));
         say(format_args!("{why}; {}\n", links.collect::<Vec<_>>().join(", ")))?;
         if matches!(hands, Hands::Tied)
-            && state.links.iter().any(|link| link.probed_at.is_none() && link.trouble.is_none())
+            && state.links.iter().any(|link| link.probed_at.is_none() && link.last_error.is_none())
         {
             say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
         }

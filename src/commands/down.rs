@@ -2,7 +2,7 @@ use anyhow::Result;
 
 use super::{Exit, force, reconcile};
 use crate::core::config::Config;
-use crate::core::state::Recollection;
+use crate::core::state::Loaded;
 use crate::system::clock;
 use crate::system::kernel::Kernel;
 use crate::system::store::Store;
@@ -14,7 +14,7 @@ pub fn run(config: &Config) -> Result<Exit> {
     };
     let mut kernel = Kernel::open()?;
     let (before, leaving) = match store.recall(&clock::boot_id()?)? {
-        Recollection::Known(state) => (state.protocol, state.own_addresses),
+        Loaded::Known(state) => (state.protocol, state.own_addresses),
         _ => (None, Vec::new()),
     };
     // The number may have been edited since the last run.

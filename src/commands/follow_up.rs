@@ -16,9 +16,9 @@ use crate::core::decide::{Outcome, Request, Switch};
 use crate::core::event::Event;
 use crate::core::history::{Happening, Record};
 use crate::core::message::{self, Switched};
-use crate::core::round::Situation;
+use crate::core::round::RunInput;
 use crate::core::script::{self as call, Call};
-use crate::core::state::{BootTime, State, Switching, ToTell, Veto};
+use crate::core::state::{BootTime, Pending, State, Switching, Veto};
 use crate::system::script::Ending;
 use crate::system::spool::Spool;
 use crate::system::{clock, conntrack, history, script, trust};
@@ -33,33 +33,29 @@ const SCRIPT_STARTS: u32 = 3;
 const MOST_TO_TELL: usize = 200;
 
 /// Asks the exit script, where there is one and the switch leaves a link that works.
-pub fn ask_exit_script(
-    hands: &Hands,
-    situation: &Situation,
-    outcome: Outcome,
-) -> Result<(Outcome, Option<Veto>)> {
-    let config = situation.config;
+pub fn ask_exit_script(hands: &Hands, input: &RunInput, outcome: Outcome) -> Result<(Outcome, Option<Veto>)> {
+    let config = input.config;
     let (Outcome::Switch(Switch { to, reason, may_be_vetoed: true, .. }), Some(path)) =
         (&outcome, &config.exit_script)
     else {
         // It also outlives a run in which no failback was near, or a primary that misses one round would have the
         // script asked again at once.
-        let veto = situation.state.standing_veto(situation.now).cloned();
+        let veto = input.state.standing_veto(input.now).cloned();
         return Ok((outcome, veto));
     };
     if let Hands::Tied = hands {
         super::say(format_args!("would run: {} SECONDARY_EXIT ...\n", path.display()))?;
         return Ok((outcome, None));
     }
-    let active = situation.active();
-    let call = call::before_failback(config, situation.lines, active, *to, reason, &clock::zoned());
+    let active = input.active();
+    let call = call::before_failback(config, input.resolved, active, *to, reason, &clock::zoned());
     let why = match run(path, &call, config.script_timeout) {
         Ok(ending) if ending.success() => return Ok((outcome, None)),
         Ok(ending @ Ending::Exit(_)) => {
             let why = format!("the exit script {} says not now ({ending})", path.display());
             // By hand it is the answer to the command. The same every ten seconds would be no news.
-            if situation.request == Request::Nothing && situation.state.veto.is_none() {
-                log::info!("staying on {}: {why}", situation.name(active));
+            if input.request == Request::Nothing && input.state.veto.is_none() {
+                log::info!("staying on {}: {why}", input.name(active));
             }
             why
         }
@@ -75,7 +71,7 @@ pub fn ask_exit_script(
     };
     // From the answer on: a script that takes its time must not be asked without a pause.
     let veto = Veto { at: clock::now()?.boot, why: why.clone() };
-    Ok((situation.vetoed(&why), Some(veto)))
+    Ok((input.vetoed(&why), Some(veto)))
 }
 
 /// Does what is left of a switch that the kernel shows.
@@ -96,7 +92,7 @@ pub fn finish_switch(config: &Config, hands: &Hands, state: &mut State, view: &V
             record(state, Happening::Switched { from, to, reason, forced, backup_bytes })?;
         }
         if let Some(path) = &config.action_script {
-            let call = call::after_switch(config, &view.lines, state, &switching, &at);
+            let call = call::after_switch(config, &view.links, state, &switching, &at);
             let outcome = if switching.script_starts < SCRIPT_STARTS {
                 switching.script_starts += 1;
                 hands.save(&State { switching: Some(switching.clone()), ..state.clone() })?;
@@ -123,11 +119,11 @@ pub fn finish_switch(config: &Config, hands: &Hands, state: &mut State, view: &V
             at: &at,
             state,
             switching: &switching,
-            lines: &view.lines,
+            resolved: &view.links,
             facts: &view.facts,
         };
         let mail = switched.message();
-        state.to_tell.mails.push(mail);
+        state.pending.mails.push(mail);
     }
     state.switching = None;
     Ok(())
@@ -152,7 +148,7 @@ pub fn note(config: &Config, state: &mut State, events: &[Event], now: BootTime)
             _ => continue,
         };
         record(state, happening)?;
-        let (link, trouble) = match event {
+        let (link, last_error) = match event {
             Event::LinkDown { link, reason } => (link, Some(reason.as_str())),
             Event::LinkUp { link } => (link, None),
             _ => continue,
@@ -162,8 +158,8 @@ pub fn note(config: &Config, state: &mut State, events: &[Event], now: BootTime)
             && place.is_some_and(|place| place > 0)
             && is_wanted(config, NotifyEvent::Standby)
         {
-            let mail = message::standby(&clock::host(), &clock::zoned(), state, link, trouble);
-            state.to_tell.mails.push(mail);
+            let mail = message::standby(&clock::host(), &clock::zoned(), state, link, last_error);
+            state.pending.mails.push(mail);
         }
     }
     Ok(())
@@ -172,24 +168,24 @@ pub fn note(config: &Config, state: &mut State, events: &[Event], now: BootTime)
 /// Puts the state on disk, then hands on what is to be told: mails to the spool, records to the history. Nothing to tell,
 /// nothing touched under `paths.state`, but a look at whether a mail is due for another try.
 pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> Result<()> {
-    let ToTell { mails, records } = &mut state.to_tell;
+    let Pending { mails, records } = &mut state.pending;
     mails.drain(..mails.len().saturating_sub(MOST_TO_TELL));
     records.drain(..records.len().saturating_sub(MOST_TO_TELL));
     hands.save(state)?;
     if let Hands::Tied = hands {
         return Ok(());
     }
-    let before = (state.to_tell.clone(), state.notifications_pending);
+    let before = (state.pending.clone(), state.notifications_pending);
     let spool = Spool::new(&config.paths.state);
-    if state.to_tell != ToTell::default() {
+    if state.pending != Pending::default() {
         if config.paths.state.exists() {
             trust::refuse_if_others_can_write(&config.paths.state, "directory").map_err(Error::msg)?;
         }
         // What cannot be put into the spool holds up nothing else, the history least of all.
         let mut failure = None;
-        state.to_tell.mails.retain(|mail| spool.put(mail).map_err(|error| failure = Some(error)).is_err());
-        history::append(&config.paths.state, &state.to_tell.records)?;
-        state.to_tell.records.clear();
+        state.pending.mails.retain(|mail| spool.put(mail).map_err(|error| failure = Some(error)).is_err());
+        history::append(&config.paths.state, &state.pending.records)?;
+        state.pending.records.clear();
         if let Some(failure) = failure {
             hands.save(state)?;
             return Err(failure);
@@ -199,7 +195,7 @@ pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> R
         state.notifications_pending = spool.pending()?;
         spool.wake(&config.paths.run, clock::now()?.wall)?;
     }
-    if before != (state.to_tell.clone(), state.notifications_pending) {
+    if before != (state.pending.clone(), state.notifications_pending) {
         hands.save(state)?;
     }
     Ok(())
@@ -251,6 +247,6 @@ fn may_record_repair(state: &State, now: BootTime) -> bool {
 fn record(state: &mut State, happening: Happening) -> Result<()> {
     let now = clock::now()?;
     let record = Record { at: now.wall, boot_id: state.boot_id.clone(), boot_ms: now.boot, happening };
-    state.to_tell.records.push(record);
+    state.pending.records.push(record);
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::cli::{self, Format};
 use crate::core::config::Config;
 use crate::core::history::{self, Present};
 use crate::core::report;
-use crate::core::state::Recollection;
+use crate::core::state::Loaded;
 use crate::system::{clock, history as file, store};
 
 /// More warnings than this would push the table off the screen.
@@ -30,8 +30,8 @@ pub fn run(config: &Config, arguments: &cli::History) -> Result<Exit> {
         log::warn!("{} more lines of the history are left out like these", warnings.len() - WARNINGS);
     }
     let last_run = match store::peek(&config.paths.run, &boot_id)? {
-        Recollection::Known(state) => Some(state.checked_at),
-        Recollection::Nothing | Recollection::Damaged(_) => None,
+        Loaded::Known(state) => Some(state.checked_at),
+        Loaded::Nothing | Loaded::Damaged(_) => None,
     };
     let links: Vec<String> = config.links.iter().map(|link| link.name.clone()).collect();
     let present = Present { boot_id: &boot_id, now, last_run };

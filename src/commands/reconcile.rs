@@ -6,7 +6,7 @@ use crate::core::addresses::Assignment;
 use crate::core::config::Config;
 use crate::core::event::Event;
 use crate::core::facts::Facts;
-use crate::core::gateway::{self, Line};
+use crate::core::gateway::{self, ResolvedLink};
 use crate::core::routing::{self, Change, Wanted};
 use crate::system::kernel::{self, Kernel};
 use crate::system::{iproute, leases};
@@ -14,7 +14,7 @@ use crate::system::{iproute, leases};
 /// What was seen, and each link as it stands in it.
 pub struct View {
     pub facts: Facts,
-    pub lines: Vec<Line>,
+    pub links: Vec<ResolvedLink>,
 }
 
 /// Asks the kernel for everything that matters, and the DHCP clients' files for what the kernel does not know.
@@ -22,7 +22,7 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
     let interfaces = kernel.interfaces()?;
     let of_links = config.links.iter().filter_map(|link| gateway::interface_of(link, &interfaces));
     let wan: Vec<String> = of_links.map(|interface| interface.name.clone()).collect();
-    let wanted = kernel::Wanted {
+    let wanted = kernel::Selection {
         protocol: config.routing.protocol,
         wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
         every_default: routing::needs_every_default(config),
@@ -31,8 +31,8 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<View> {
     };
     let mut facts = kernel.facts(interfaces, &wanted)?;
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
-    let lines = gateway::survey(config, &facts);
-    Ok(View { facts, lines })
+    let links = gateway::survey(config, &facts);
+    Ok(View { facts, links })
 }
 
 /// The kernel after it was brought in line.
@@ -107,7 +107,7 @@ impl Reconciled {
         }
     }
 
-    /// Whether the default traffic goes where it should. A pin or a destination that somebody else's route keeps us from
+    /// Whether the default traffic goes where it should. A pin or a destination that a foreign route keeps us from
     /// is a fault, but no reason to tell nobody of the switch.
     pub fn default_traffic_moved(&self) -> bool {
         !self.left.iter().any(Change::moves_default_traffic)

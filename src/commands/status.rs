@@ -4,16 +4,16 @@ use super::{Exit, say};
 use crate::cli::{self, Format};
 use crate::core::config::Config;
 use crate::core::report::{self, Detail};
-use crate::core::state::Recollection;
+use crate::core::state::Loaded;
 use crate::system::{clock, store};
 
 /// Tells what the last run knew. It takes no lock, so it never waits for a run.
 pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
     let now = clock::now()?;
     let state = match store::peek(&config.paths.run, &clock::boot_id()?)? {
-        Recollection::Known(state) => Some(*state),
-        Recollection::Nothing => None,
-        Recollection::Damaged(reason) => {
+        Loaded::Known(state) => Some(*state),
+        Loaded::Nothing => None,
+        Loaded::Damaged(reason) => {
             log::warn!("the state cannot be used: {reason}; the next `wanfo check` starts afresh");
             None
         }

@@ -44,7 +44,7 @@ pub fn wanted(config: &Config) -> Vec<Assignment> {
 }
 
 /// What is wanfo's own from now on: of what it knew before, all that still matters; and what it is about to add. An
-/// address that is there already, and was not put there by wanfo, stays somebody else's.
+/// address that is there already, and was not put there by wanfo, stays foreign.
 pub fn owned(before: &[Assignment], config: &Config, facts: &Facts) -> Vec<Assignment> {
     let wanted = wanted(config);
     let kept = before.iter().filter(|own| wanted.contains(own) || own.is_there(facts));

@@ -164,7 +164,7 @@ pub enum Target {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// An answer later than this is no answer.
+    /// An answer later than this is no reply.
     #[serde(serialize_with = "as_written")]
     pub timeout: Duration,
     /// How many failed rounds bring a link down.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::health::{Round, Verdict};
-use super::round::{Checked, Situation};
+use super::round::{LinkResult, RunInput};
 use super::state::Hold;
 
 /// What a run is asked to do besides its duty.
@@ -133,9 +133,9 @@ pub fn forced(links: &[Candidate], active: usize, to: Option<usize>) -> Option<u
     }
 }
 
-impl Situation<'_> {
+impl RunInput<'_> {
     /// What comes of this run, by what was learnt of every link and by what was asked for.
-    pub fn decide(&self, checked: &[Checked]) -> Outcome {
+    pub fn decide(&self, checked: &[LinkResult]) -> Outcome {
         let links: Vec<Candidate> = (self.config.links.iter().zip(checked))
             .map(|(link, checked)| Candidate {
                 may_carry: !link.routes_only,
@@ -150,7 +150,7 @@ impl Situation<'_> {
         }
     }
 
-    fn decide_by_itself(&self, links: &[Candidate], checked: &[Checked]) -> Outcome {
+    fn decide_by_itself(&self, links: &[Candidate], checked: &[LinkResult]) -> Outcome {
         let active = self.active();
         let stay = self.state.stay(self.config.links[active].delay, self.now);
         let name = self.name(active);
@@ -158,7 +158,7 @@ impl Situation<'_> {
             Decision::Switch { to } => {
                 let reason = match links[active].up {
                     true => format!("{} is up", self.name(to)),
-                    false => format!("{name} is down: {}", self.trouble(active, &checked[active])),
+                    false => format!("{name} is down: {}", self.last_error(active, &checked[active])),
                 };
                 let may_be_vetoed = links[active].up && self.config.exit_script.is_some();
                 return match self.state.standing_veto(self.now).filter(|_| may_be_vetoed) {
@@ -184,7 +184,7 @@ impl Situation<'_> {
     fn decide_failover(
         &self,
         links: &[Candidate],
-        checked: &[Checked],
+        checked: &[LinkResult],
         to: Option<usize>,
         hold: Hold,
     ) -> Outcome {
@@ -201,8 +201,8 @@ impl Situation<'_> {
             }
             None => {
                 let asked = to.map_or(1..links.len(), |to| to..to + 1);
-                let troubles = self.troubles(asked.clone(), links, checked);
-                let why = match troubles.as_str() {
+                let last_errors = self.last_errors(asked.clone(), links, checked);
+                let why = match last_errors.as_str() {
                     "" => {
                         let names: Vec<&str> = asked.map(|index| self.name(index)).collect();
                         format!(
@@ -210,7 +210,7 @@ impl Situation<'_> {
                             names.join(" or ")
                         )
                     }
-                    troubles => format!("not switched, because it would help nobody: {troubles}"),
+                    last_errors => format!("not switched, because it would help nobody: {last_errors}"),
                 };
                 Outcome::Refuse { why, hold: self.state.hold }
             }
@@ -229,7 +229,7 @@ impl Situation<'_> {
         }
     }
 
-    fn decide_failback(&self, links: &[Candidate], checked: &[Checked], now: bool) -> Outcome {
+    fn decide_failback(&self, links: &[Candidate], checked: &[LinkResult], now: bool) -> Outcome {
         let active = self.active();
         match best(links) {
             Some(to) if to < active => {
@@ -241,7 +241,7 @@ impl Situation<'_> {
                 Outcome::Stay { why: format!("{} is active already", self.name(0)), hold: Hold::No }
             }
             _ => {
-                let why = self.troubles(0..active, links, checked);
+                let why = self.last_errors(0..active, links, checked);
                 let held = match self.state.hold {
                     Hold::No => "",
                     _ => "; it is held no longer, and left as soon as something better works",
@@ -253,9 +253,9 @@ impl Situation<'_> {
     }
 
     /// Why each of these links is not good; of those that may carry the default traffic.
-    fn troubles(&self, indexes: Range<usize>, links: &[Candidate], checked: &[Checked]) -> String {
+    fn last_errors(&self, indexes: Range<usize>, links: &[Candidate], checked: &[LinkResult]) -> String {
         let of_link =
-            |index: usize| format!("{}: {}", self.name(index), self.trouble(index, &checked[index]));
+            |index: usize| format!("{}: {}", self.name(index), self.last_error(index, &checked[index]));
         indexes.filter(|index| links[*index].may_carry).map(of_link).collect::<Vec<_>>().join("; ")
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::health::Verdict;
-use super::round::{Checked, Situation};
+use super::round::{LinkResult, RunInput};
 use super::routing::Change;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -44,17 +44,15 @@ pub enum Event {
 }
 
 /// Links that went down or came back in this round.
-pub fn verdicts_that_changed(situation: &Situation, checked: &[Checked]) -> Vec<Event> {
-    let links = situation.config.links.iter().zip(checked).enumerate();
+pub fn verdicts_that_changed(input: &RunInput, checked: &[LinkResult]) -> Vec<Event> {
+    let links = input.config.links.iter().zip(checked).enumerate();
     links
-        .filter_map(|(index, (link, now))| {
-            match (situation.health_before(link).verdict, now.health.verdict) {
-                (Verdict::Up, Verdict::Down) => {
-                    Some(Event::LinkDown { link: link.name.clone(), reason: situation.trouble(index, now) })
-                }
-                (Verdict::Down, Verdict::Up) => Some(Event::LinkUp { link: link.name.clone() }),
-                _ => None,
+        .filter_map(|(index, (link, now))| match (input.health_before(link).verdict, now.health.verdict) {
+            (Verdict::Up, Verdict::Down) => {
+                Some(Event::LinkDown { link: link.name.clone(), reason: input.last_error(index, now) })
             }
+            (Verdict::Down, Verdict::Up) => Some(Event::LinkUp { link: link.name.clone() }),
+            _ => None,
         })
         .collect()
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::Link;
-use super::gateway::Line;
+use super::gateway::ResolvedLink;
 
 /// What became of one echo request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Reply {
     pub address: IpAddr,
     /// The round-trip time, or why there is none.
     pub result: Result<Duration, Failure>,
@@ -20,7 +20,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// Nothing came back in time, or only from somebody else.
-    NoAnswer,
+    NoReply,
     /// The kernel, or a router on the way, says that there is no way there.
     Unreachable,
     /// The interface, its address or its gateway is missing: the reason.
@@ -38,7 +38,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Failure::NoAnswer => f.write_str("no answer"),
+            Failure::NoReply => f.write_str("no reply"),
             Failure::Unreachable => f.write_str("unreachable"),
             Failure::Unusable(why) | Failure::Refused(why) | Failure::OwnFault(why) => f.write_str(why),
             Failure::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Round {
     Good,
-    /// Too few answers; the reason as a clause: "no answer from 192.0.2.1".
+    /// Too few answers; the reason as a clause: "no reply from 192.0.2.1".
     Failed(String),
     /// The interface cannot carry traffic; the reason.
     Unusable(String),
@@ -120,21 +120,21 @@ impl Health {
 }
 
 /// Weighs the answers of one link's targets; `None`: it was not asked in this run.
-pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
-    match line.obstacle() {
-        Some(obstacle) if obstacle.is_final() => return Round::Unusable(obstacle.to_string()),
-        Some(obstacle) => return Round::Failed(obstacle.to_string()),
+pub fn judge(link: &Link, resolved_link: &ResolvedLink, answers: Option<&[Reply]>) -> Round {
+    match resolved_link.fault() {
+        Some(fault) if fault.is_final() => return Round::Unusable(fault.to_string()),
+        Some(fault) => return Round::Failed(fault.to_string()),
         None if link.targets.is_empty() => return Round::Good,
         None => {}
     }
     let Some(answers) = answers else { return Round::NotDue };
-    if answers.iter().any(Answer::is_own_fault) {
+    if answers.iter().any(Reply::is_own_fault) {
         return Round::Void;
     }
     let answered = answers.iter().filter(|answer| answer.result.is_ok()).count();
     if answered >= link.quorum as usize {
         Round::Good
-    } else if answers.iter().any(Answer::is_missing) {
+    } else if answers.iter().any(Reply::is_missing) {
         // What could not be asked might have answered.
         Round::Void
     } else {
@@ -142,7 +142,7 @@ pub fn judge(link: &Link, line: &Line, answers: Option<&[Answer]>) -> Round {
     }
 }
 
-impl Answer {
+impl Reply {
     /// Whether it could not be asked for.
     fn is_missing(&self) -> bool {
         matches!(self.result, Err(Failure::Unpinned | Failure::Refused(_)))
@@ -154,13 +154,13 @@ impl Answer {
     }
 }
 
-fn blame(link: &Link, answers: &[Answer]) -> String {
+fn blame(link: &Link, answers: &[Reply]) -> String {
     let silent: Vec<_> = answers
         .iter()
         .filter_map(|answer| {
             let failure = answer.result.as_ref().err()?;
             Some(match failure {
-                Failure::NoAnswer => format!("no answer from {}", answer.address),
+                Failure::NoReply => format!("no reply from {}", answer.address),
                 other => format!("{}: {other}", answer.address),
             })
         })

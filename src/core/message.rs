@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, Route, RouteTarget};
-use super::gateway::Line;
+use super::gateway::ResolvedLink;
 use super::report::{bytes, span};
 use super::state::{LinkState, State, Switching};
 
@@ -30,7 +30,7 @@ pub struct Switched<'a> {
     pub at: &'a Zoned,
     pub state: &'a State,
     pub switching: &'a Switching,
-    pub lines: &'a [Line],
+    pub resolved: &'a [ResolvedLink],
     pub facts: &'a Facts,
 }
 
@@ -100,13 +100,19 @@ impl Switched<'_> {
     fn described(&self, name: &str) -> String {
         let mut words = name.to_owned();
         let place = self.state.links.iter().position(|link| link.name == name);
-        if let Some(line) = place.and_then(|place| self.lines.get(place)) {
-            let via = |way: &Result<super::gateway::Way, _>| way.as_ref().ok().and_then(|way| way.via);
-            words += &line.interface.as_ref().map(|interface| format!(", {interface}")).unwrap_or_default();
-            for gateway in [via(&line.v4), via(&line.v6)].into_iter().flatten() {
+        if let Some(resolved_link) = place.and_then(|place| self.resolved.get(place)) {
+            let via = |next_hop: &Result<super::gateway::NextHop, _>| {
+                next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
+            };
+            words += &resolved_link
+                .interface
+                .as_ref()
+                .map(|interface| format!(", {interface}"))
+                .unwrap_or_default();
+            for gateway in [via(&resolved_link.v4), via(&resolved_link.v6)].into_iter().flatten() {
                 words += &format!(", gateway {gateway}");
             }
-            for address in line.addresses() {
+            for address in resolved_link.addresses() {
                 words += &format!(", address {address}");
             }
         }
@@ -114,11 +120,11 @@ impl Switched<'_> {
     }
 }
 
-/// The mail about a waiting backup that went down (`trouble` says why) or came back.
-pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, trouble: Option<&str>) -> Message {
-    let (subject, why) = match trouble {
-        Some(trouble) => {
-            (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {trouble}\n"))
+/// The mail about a waiting backup that went down (`last_error` says why) or came back.
+pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Option<&str>) -> Message {
+    let (subject, why) = match last_error {
+        Some(last_error) => {
+            (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {last_error}\n"))
         }
         None => (format!("Standby WAN link {link} OK again on '{host}'."), String::new()),
     };
@@ -134,8 +140,8 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, trouble: Optio
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
-    if let (true, Some(trouble)) = (link.targets.is_empty(), &link.trouble) {
-        writeln!(text, "  {}: {trouble}", link.name)?;
+    if let (true, Some(last_error)) = (link.targets.is_empty(), &link.last_error) {
+        writeln!(text, "  {}: {last_error}", link.name)?;
     }
     for target in &link.targets {
         let answer = match (&target.error, target.rtt_ms) {

@@ -3,10 +3,10 @@
 
 /// The static addresses of links.
 pub mod addresses;
-/// Others who use our numbers.
-pub mod clash;
 /// What the admin wants.
 pub mod config;
+/// Others who use our numbers.
+pub mod conflict;
 /// Which link should carry the traffic.
 pub mod decide;
 /// What happened, as sentences.

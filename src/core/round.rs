@@ -1,14 +1,14 @@
-//! One round: whom to ask, and what the answers say of each link.
+//! One round: whom to plan, and what the answers say of each link.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::clash;
 use super::config::{Config, Link};
+use super::conflict;
 use super::decide::Request;
 use super::facts::Facts;
-use super::gateway::{self, Line};
-use super::health::{self, Answer, Failure, Health, Round, Verdict};
+use super::gateway::{self, ResolvedLink};
+use super::health::{self, Failure, Health, Reply, Round, Verdict};
 use super::routing::{self, Change};
 use super::state::{BootTime, LinkState, State, TargetState};
 
@@ -16,12 +16,12 @@ use super::state::{BootTime, LinkState, State, TargetState};
 /// left is for the last round: its timeout, its `ip` commands.
 const ROUNDS_BEGIN_WITHIN: Duration = Duration::from_secs(50);
 
-/// Everything that a run knows before it asks.
+/// Everything that a run knows before it plans.
 #[derive(Clone, Copy)]
-pub struct Situation<'a> {
+pub struct RunInput<'a> {
     pub config: &'a Config,
     /// The links as they stand, in the config's order.
-    pub lines: &'a [Line],
+    pub resolved: &'a [ResolvedLink],
     pub state: &'a State,
     pub request: Request,
     pub now: BootTime,
@@ -29,23 +29,23 @@ pub struct Situation<'a> {
 
 /// What is to be asked of one link in this run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ask {
+pub enum ProbePlan {
     /// It is a healthy backup that was probed not long ago.
     NotDue,
     /// In the order of its targets: an address to ping, or an answer that is known beforehand.
-    Targets(Vec<Result<IpAddr, Answer>>),
+    Targets(Vec<Result<IpAddr, Reply>>),
 }
 
 /// One link after its round.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
+pub struct LinkResult {
     pub round: Round,
     pub health: Health,
     /// `None`: it was not asked.
-    pub answers: Option<Vec<Answer>>,
+    pub answers: Option<Vec<Reply>>,
 }
 
-impl Situation<'_> {
+impl RunInput<'_> {
     /// The place of the active link in the config.
     pub fn active(&self) -> usize {
         self.state.active_in(self.config).unwrap_or(0)
@@ -62,35 +62,37 @@ impl Situation<'_> {
 
     /// What to ask of each link. `left` are the changes that the kernel still lacks: a target whose pin is among them
     /// is not pinged, because the request could leave by another link. Nor is one whose pin somebody else undoes.
-    pub fn whom_to_ask(&self, left: &[Change], facts: &Facts) -> Vec<Ask> {
-        let shared = gateway::shared_targets(self.config, self.lines);
+    pub fn plan_probes(&self, left: &[Change], facts: &Facts) -> Vec<ProbePlan> {
+        let shared = gateway::shared_targets(self.config, self.resolved);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
         };
-        let links = self.config.links.iter().zip(self.lines).enumerate();
+        let links = self.config.links.iter().zip(self.resolved).enumerate();
         links
-            .map(|(index, (link, line))| {
+            .map(|(index, (link, resolved_link))| {
                 if !self.is_due(index) {
-                    return Ask::NotDue;
+                    return ProbePlan::NotDue;
                 }
-                let addresses = link.targets.iter().filter_map(|target| line.resolve(*target));
+                let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
                 let targets = addresses.map(|address| {
-                    let obstacle = line.obstacle().or(line.way(address.into()).err());
+                    let fault = resolved_link.fault().or(resolved_link.next_hop(address.into()).err());
                     let table = self.config.table_of(index);
-                    let failure = if let Some(obstacle) = obstacle {
-                        Failure::Unusable(obstacle.to_string())
+                    let failure = if let Some(fault) = fault {
+                        Failure::Unusable(fault.to_string())
                     } else if is_shared(index, address) {
                         Failure::Shared
                     } else if left.iter().any(|change| change.concerns_pin(address, table)) {
                         Failure::Unpinned
-                    } else if let Some(why) = clash::diversion(self.config, facts, index, line, address) {
+                    } else if let Some(why) =
+                        conflict::diversion(self.config, facts, index, resolved_link, address)
+                    {
                         Failure::Refused(why)
                     } else {
                         return Ok(address);
                     };
-                    Err(Answer { address, result: Err(failure) })
+                    Err(Reply { address, result: Err(failure) })
                 });
-                Ask::Targets(targets.collect())
+                ProbePlan::Targets(targets.collect())
             })
             .collect()
     }
@@ -104,7 +106,7 @@ impl Situation<'_> {
         let active = self.active();
         let is_healthy = |index: usize| {
             self.health_before(&self.config.links[index]).is_spotless()
-                && self.lines[index].obstacle().is_none()
+                && self.resolved[index].fault().is_none()
         };
         let may_return = || self.state.stay(self.config.links[active].delay, self.now).is_free();
         let probed_at = self.state.link(&link.name).and_then(|link| link.probed_at);
@@ -117,13 +119,13 @@ impl Situation<'_> {
     }
 
     /// What the answers say of each link; they stand link by link, `None` for one that was not asked.
-    pub fn weigh(&self, answers: Vec<Option<Vec<Answer>>>) -> Vec<Checked> {
-        let links = || self.config.links.iter().zip(self.lines);
+    pub fn evaluate(&self, answers: Vec<Option<Vec<Reply>>>) -> Vec<LinkResult> {
+        let links = || self.config.links.iter().zip(self.resolved);
         let rounds: Vec<Round> = (links().zip(&answers))
-            .map(|((link, line), answers)| health::judge(link, line, answers.as_deref()))
+            .map(|((link, resolved_link), answers)| health::judge(link, resolved_link, answers.as_deref()))
             .collect();
         // One fault of our own spoils the round of everything that was pinged: a broken tool switches nobody's line.
-        let spoilt = answers.iter().flatten().flatten().any(Answer::is_own_fault);
+        let spoilt = answers.iter().flatten().flatten().any(Reply::is_own_fault);
         let links = self.config.links.iter().zip(rounds).zip(answers);
         links
             .map(|((link, round), answers)| {
@@ -136,16 +138,16 @@ impl Situation<'_> {
                     Round::Good if link.targets.is_empty() => Health::UNKNOWN,
                     _ => self.health_before(link).after(&round, self.config.probe.threshold),
                 };
-                Checked { round, health, answers }
+                LinkResult { round, health, answers }
             })
             .collect()
     }
 
     /// Whether another round would soon tell more: a counter is on the move, or the active link is down and others
     /// were not asked yet. A void round moves nothing, and so will the next one for as long as its cause lasts.
-    pub fn is_on_the_move(&self, checked: &[Checked]) -> bool {
+    pub fn is_on_the_move(&self, checked: &[LinkResult]) -> bool {
         let threshold = self.config.probe.threshold;
-        let counts = |link: &&Checked| matches!(link.round, Round::Good | Round::Failed(_));
+        let counts = |link: &&LinkResult| matches!(link.round, Round::Good | Round::Failed(_));
         let is_down = checked[self.active()].health.verdict == Verdict::Down;
         let links = self.config.links.iter().zip(checked);
         let mut unasked = links.filter(|(_, checked)| checked.round == Round::NotDue);
@@ -154,7 +156,7 @@ impl Situation<'_> {
     }
 
     /// Why a link is not good: by this round, else by the last one that said something.
-    pub fn trouble(&self, index: usize, checked: &Checked) -> String {
+    pub fn last_error(&self, index: usize, checked: &LinkResult) -> String {
         match &checked.round {
             Round::Failed(why) | Round::Unusable(why) => why.clone(),
             Round::Void => "nothing could be learnt of it in this round".to_owned(),
@@ -162,16 +164,16 @@ impl Situation<'_> {
                 format!("it answers again, but {} more good rounds are needed", checked.health.failed_rounds)
             }
             Round::Good | Round::NotDue => {
-                let before = self.state.link(self.name(index)).and_then(|link| link.trouble.clone());
+                let before = self.state.link(self.name(index)).and_then(|link| link.last_error.clone());
                 before.unwrap_or_else(|| "it was not probed just now".to_owned())
             }
         }
     }
 
     /// What an admin should look at, though the run itself did its work.
-    pub fn problems(&self, facts: &Facts, checked: &[Checked]) -> Vec<String> {
-        let mut problems = gateway::problems(self.config, self.lines, facts);
-        problems.extend(clash::problems(self.config, facts));
+    pub fn problems(&self, facts: &Facts, checked: &[LinkResult]) -> Vec<String> {
+        let mut problems = gateway::problems(self.config, self.resolved, facts);
+        problems.extend(conflict::problems(self.config, facts));
         for route in routing::unbeatable_defaults(self.config, facts) {
             problems.push(format!(
                 "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 \
@@ -186,18 +188,22 @@ impl Situation<'_> {
     }
 
     /// Each link as it goes to the state file.
-    pub fn link_states(&self, checked: &[Checked]) -> Vec<LinkState> {
-        let links = self.config.links.iter().zip(self.lines).zip(checked);
+    pub fn link_states(&self, checked: &[LinkResult]) -> Vec<LinkState> {
+        let links = self.config.links.iter().zip(self.resolved).zip(checked);
         links
-            .map(|((link, line), checked)| {
+            .map(|((link, resolved_link), checked)| {
                 let before = self.state.link(&link.name);
-                let gateway = |way: &Result<gateway::Way, _>| way.as_ref().ok().and_then(|way| way.via);
-                let source = |way: &Result<gateway::Way, _>| way.as_ref().ok().and_then(|way| way.source);
+                let gateway = |next_hop: &Result<gateway::NextHop, _>| {
+                    next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
+                };
+                let source = |next_hop: &Result<gateway::NextHop, _>| {
+                    next_hop.as_ref().ok().and_then(|next_hop| next_hop.source)
+                };
                 let (probed_at, targets) = match &checked.answers {
                     Some(answers) if checked.round != Round::Void => {
                         (Some(self.now), answers.iter().map(TargetState::from).collect())
                     }
-                    // A void round is no probe: the next run asks again.
+                    // A void round is no probe: the next run plans again.
                     _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
                 };
                 let since = before.and_then(|link| link.verdict_since);
@@ -212,12 +218,12 @@ impl Situation<'_> {
                     };
                 LinkState {
                     name: link.name.clone(),
-                    interface: line.interface.clone(),
-                    gateway: gateway(&line.v4),
-                    gateway6: gateway(&line.v6),
-                    gateway_source: source(&line.v4),
-                    gateway6_source: source(&line.v6),
-                    addresses: match line.addresses() {
+                    interface: resolved_link.interface.clone(),
+                    gateway: gateway(&resolved_link.v4),
+                    gateway6: gateway(&resolved_link.v6),
+                    gateway_source: source(&resolved_link.v4),
+                    gateway6_source: source(&resolved_link.v6),
+                    addresses: match resolved_link.addresses() {
                         addresses if addresses.is_empty() => {
                             before.map(|link| link.addresses.clone()).unwrap_or_default()
                         }
@@ -230,10 +236,10 @@ impl Situation<'_> {
                     threshold: self.config.probe.threshold,
                     routes_only: link.routes_only,
                     probed_at,
-                    trouble: match &checked.round {
+                    last_error: match &checked.round {
                         Round::Failed(why) | Round::Unusable(why) => Some(why.clone()),
                         Round::Good => None,
-                        Round::Void | Round::NotDue => before.and_then(|link| link.trouble.clone()),
+                        Round::Void | Round::NotDue => before.and_then(|link| link.last_error.clone()),
                     },
                     targets,
                 }
@@ -248,21 +254,22 @@ pub fn another_fits(recheck: Duration, since_start: Duration) -> bool {
 }
 
 /// The addresses to ping, of all links.
-pub fn addresses(asks: &[Ask]) -> Vec<IpAddr> {
-    let all = asks.iter().filter_map(|ask| match ask {
-        Ask::NotDue => None,
-        Ask::Targets(targets) => Some(targets),
+pub fn addresses(plans: &[ProbePlan]) -> Vec<IpAddr> {
+    let all = plans.iter().filter_map(|plan| match plan {
+        ProbePlan::NotDue => None,
+        ProbePlan::Targets(targets) => Some(targets),
     });
     all.flatten().filter_map(|target| target.as_ref().ok().copied()).collect()
 }
 
 /// Puts the answers of `addresses`, in their order, to the links that they were asked of.
-pub fn sort_by_link(asks: Vec<Ask>, answers: Vec<Answer>) -> Vec<Option<Vec<Answer>>> {
+pub fn sort_by_link(plans: Vec<ProbePlan>, answers: Vec<Reply>) -> Vec<Option<Vec<Reply>>> {
     let mut answers = answers.into_iter();
-    asks.into_iter()
-        .map(|ask| match ask {
-            Ask::NotDue => None,
-            Ask::Targets(targets) => Some(
+    plans
+        .into_iter()
+        .map(|plan| match plan {
+            ProbePlan::NotDue => None,
+            ProbePlan::Targets(targets) => Some(
                 targets
                     .into_iter()
                     .filter_map(|target| target.map_or_else(Some, |_| answers.next()))
@@ -273,7 +280,7 @@ pub fn sort_by_link(asks: Vec<Ask>, answers: Vec<Answer>) -> Vec<Option<Vec<Answ
 }
 
 /// Why this run could not ask what it had to ask.
-pub fn own_faults(checked: &[Checked]) -> Vec<String> {
+pub fn own_faults(checked: &[LinkResult]) -> Vec<String> {
     let mut faults = Vec::new();
     for answer in checked.iter().filter_map(|link| link.answers.as_ref()).flatten() {
         if let Err(Failure::OwnFault(fault) | Failure::Refused(fault)) = &answer.result
@@ -285,8 +292,8 @@ pub fn own_faults(checked: &[Checked]) -> Vec<String> {
     faults
 }
 
-impl From<&Answer> for TargetState {
-    fn from(answer: &Answer) -> Self {
+impl From<&Reply> for TargetState {
+    fn from(answer: &Reply) -> Self {
         // Microseconds are what the clock can tell; more digits would be noise.
         let rtt_ms = |rtt: Duration| (rtt.as_secs_f64() * 1e6).round() / 1e3;
         TargetState {

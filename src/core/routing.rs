@@ -12,7 +12,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use super::addresses::{self, Assignment};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
-use super::gateway::{Line, Way};
+use super::gateway::{NextHop, ResolvedLink};
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -76,22 +76,22 @@ impl Route {
 }
 
 /// The routes and rules that should be there while `active` carries the traffic.
-pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> Wanted {
+pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Wanted {
     let mut builder = Builder { config, facts, wanted: Wanted::default() };
-    for (index, line) in lines.iter().enumerate() {
+    for (index, resolved_link) in resolved.iter().enumerate() {
         match config.probe.pin {
-            Pin::Rule => builder.pin_by_rule(index, line),
-            Pin::Route => builder.pin_by_route(index, line),
+            Pin::Rule => builder.pin_by_rule(index, resolved_link),
+            Pin::Route => builder.pin_by_route(index, resolved_link),
         }
     }
     // After every pin: with `pin: route` a destination of one link must not take the echo requests of another.
-    for (link, line) in config.links.iter().zip(lines) {
+    for (link, resolved_link) in config.links.iter().zip(resolved) {
         for destination in &link.routes {
-            builder.tie(*destination, line.way(Family::from(destination)).ok());
+            builder.tie(*destination, resolved_link.next_hop(Family::from(destination)).ok());
         }
     }
     for family in [Family::V4, Family::V6] {
-        builder.carry_default_traffic(family, lines, active);
+        builder.carry_default_traffic(family, resolved, active);
     }
     builder.wanted.addresses = addresses::wanted(config);
     if facts.without_ipv6 {
@@ -116,21 +116,22 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// The link's own table, and rules that send our own echo requests to its targets there, and nothing else.
-    fn pin_by_rule(&mut self, index: usize, line: &Line) {
+    fn pin_by_rule(&mut self, index: usize, resolved_link: &ResolvedLink) {
         let table = self.config.table_of(index);
-        let targets = self.targets(index, line);
+        let targets = self.targets(index, resolved_link);
         for family in [Family::V4, Family::V6] {
-            let way = line.way(family).ok();
+            let next_hop = resolved_link.next_hop(family).ok();
             let targets: Vec<IpAddr> =
                 targets.iter().copied().filter(|target| Family::from(*target) == family).collect();
-            if way.is_none() && targets.is_empty() {
+            if next_hop.is_none() && targets.is_empty() {
                 continue;
             }
-            if let Some(way) = way {
-                self.route(table, everything(family), way.toward_gateway(), plain_metric(family));
-                for &target in targets.iter().filter(|&&target| way.holds(target) && way.via != Some(target))
+            if let Some(next_hop) = next_hop {
+                self.route(table, everything(family), next_hop.toward_gateway(), plain_metric(family));
+                for &target in
+                    targets.iter().filter(|&&target| next_hop.holds(target) && next_hop.via != Some(target))
                 {
-                    self.route(table, IpNetwork::from(target), way.direct(), plain_metric(family));
+                    self.route(table, IpNetwork::from(target), next_hop.direct(), plain_metric(family));
                 }
             }
             self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
@@ -139,7 +140,10 @@ impl Builder<'_> {
                 // Strict reverse-path filtering asks for the way back to the target without naming a protocol
                 // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an
                 // inactive link is dropped. IPv6 has no such filter.
-                let own = way.map_or(&[][..], |way| &way.addresses).iter().filter(|_| family == Family::V4);
+                let own = next_hop
+                    .map_or(&[][..], |next_hop| &next_hop.addresses)
+                    .iter()
+                    .filter(|_| family == Family::V4);
                 for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
                     self.rule(Rule { from, ..self.config.rule_to(index, target) });
                 }
@@ -148,32 +152,33 @@ impl Builder<'_> {
     }
 
     /// AstLinux's way: a host route to each target, for everybody.
-    fn pin_by_route(&mut self, index: usize, line: &Line) {
-        for target in self.targets(index, line) {
-            self.tie(IpNetwork::from(target), line.way(Family::from(target)).ok());
+    fn pin_by_route(&mut self, index: usize, resolved_link: &ResolvedLink) {
+        for target in self.targets(index, resolved_link) {
+            self.tie(IpNetwork::from(target), resolved_link.next_hop(Family::from(target)).ok());
         }
     }
 
     /// Ties a destination to a link for all traffic, with nowhere else to go when the link has no way.
-    fn tie(&mut self, destination: IpNetwork, way: Option<&Way>) {
+    fn tie(&mut self, destination: IpNetwork, next_hop: Option<&NextHop>) {
         let metric = plain_metric(Family::from(&destination));
-        if let Some(way) = way {
-            let out = if way.holds_all(destination) { way.direct() } else { way.toward_gateway() };
+        if let Some(next_hop) = next_hop {
+            let out =
+                if next_hop.holds_all(destination) { next_hop.direct() } else { next_hop.toward_gateway() };
             self.route(MAIN_TABLE, destination, out, metric);
         }
         self.route(MAIN_TABLE, destination, RouteTarget::Unreachable, BACKSTOP_METRIC);
     }
 
-    fn carry_default_traffic(&mut self, family: Family, lines: &[Line], active: usize) {
-        let out = match lines[active].way(family) {
-            Ok(way) if active == 0 && self.default_leaves_by(way, family) => return,
-            Ok(way) => way.toward_gateway(),
+    fn carry_default_traffic(&mut self, family: Family, resolved: &[ResolvedLink], active: usize) {
+        let out = match resolved[active].next_hop(family) {
+            Ok(next_hop) if active == 0 && self.default_leaves_by(next_hop, family) => return,
+            Ok(next_hop) => next_hop.toward_gateway(),
             // Its gateway is gone from sight for a moment (a DHCP client at work), or for good. What carries the
             // traffic stays; the link's failed rounds will tell.
-            Err(_) if family == Family::V4 && self.keep_override(lines[active].interface.as_deref()) => {
+            Err(_) if family == Family::V4 && self.keep_override(resolved[active].interface.as_deref()) => {
                 return;
             }
-            Err(_) if self.must_refuse(family, lines, active) => RouteTarget::Unreachable,
+            Err(_) if self.must_refuse(family, resolved, active) => RouteTarget::Unreachable,
             Err(_) => return,
         };
         for (destination, metric) in self.override_places(family) {
@@ -182,13 +187,13 @@ impl Builder<'_> {
     }
 
     /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own.
-    fn default_leaves_by(&self, way: &Way, family: Family) -> bool {
+    fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
         let defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
         let Some(best) = defaults.iter().map(|route| route.metric).min() else { return false };
         let best_ones = || defaults.iter().filter(|route| route.metric == best);
-        best_ones().all(|route| route.leaves_by(&way.interface))
+        best_ones().all(|route| route.leaves_by(&next_hop.interface))
             && best_ones()
-                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == way.via))
+                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
     }
 
     /// Keeps the IPv4 override by this interface as it stands.
@@ -209,15 +214,15 @@ impl Builder<'_> {
     }
 
     /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
-    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary somebody else's default route
+    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary a foreign default route
     /// is none of our business, but that of a link that is for its routes only must carry the traffic of neither family.
-    fn must_refuse(&self, family: Family, lines: &[Line], active: usize) -> bool {
-        let mut links = self.config.links.iter().zip(lines);
+    fn must_refuse(&self, family: Family, resolved: &[ResolvedLink], active: usize) -> bool {
+        let mut links = self.config.links.iter().zip(resolved);
         let leave_ipv6 = self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
         !(family == Family::V6 && leave_ipv6)
-            && links.any(|(link, line)| match line.way(family) {
+            && links.any(|(link, resolved_link)| match resolved_link.next_hop(family) {
                 Ok(_) if family == Family::V6 && active > 0 => true,
-                Ok(way) => link.routes_only && self.default_leaves_by(way, family),
+                Ok(next_hop) => link.routes_only && self.default_leaves_by(next_hop, family),
                 Err(_) => false,
             })
     }
@@ -231,9 +236,9 @@ impl Builder<'_> {
     }
 
     /// The link's targets that have an address just now, less those that serve another link already.
-    fn targets(&self, index: usize, line: &Line) -> Vec<IpAddr> {
+    fn targets(&self, index: usize, resolved_link: &ResolvedLink) -> Vec<IpAddr> {
         let link = &self.config.links[index];
-        let addresses = link.targets.iter().filter_map(|target| line.resolve(*target));
+        let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
         addresses.filter(|address| !self.is_pinned(*address, index)).collect()
     }
 
@@ -271,7 +276,7 @@ impl Builder<'_> {
     }
 }
 
-impl Way {
+impl NextHop {
     fn toward_gateway(&self) -> RouteTarget {
         RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink }
     }
@@ -320,7 +325,7 @@ impl Config {
 }
 
 /// Which link the kernel's own routes prefer: asked where there is no state to tell.
-pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize {
+pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> usize {
     let builder = Builder { config, facts, wanted: Wanted::default() };
     let places = [builder.override_places(Family::V4), builder.override_places(Family::V6)].concat();
     let overriding = builder
@@ -331,19 +336,22 @@ pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize
         defaults.sort_by_key(|route| route.metric);
         defaults
     });
-    overriding.chain(defaults).find_map(|route| link_of(config, route, lines)).unwrap_or(0)
+    overriding.chain(defaults).find_map(|route| link_of(config, route, resolved)).unwrap_or(0)
 }
 
 /// The link that a default route leaves by; two links on one interface are told apart by the gateway.
-fn link_of(config: &Config, route: &Route, lines: &[Line]) -> Option<usize> {
+fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<usize> {
     let RouteTarget::Out { interface, via, .. } = &route.target else { return None };
-    let on_interface = |line: &Line| line.interface.as_ref() == Some(interface);
-    let same_gateway = |line: &Line| line.way(route.family()).is_ok_and(|way| way.via == *via);
-    let place = |is_it: &dyn Fn(&Line) -> bool| {
-        let mut links = config.links.iter().zip(lines);
-        links.position(|(link, line)| !link.routes_only && is_it(line))
+    let on_interface = |resolved_link: &ResolvedLink| resolved_link.interface.as_ref() == Some(interface);
+    let same_gateway = |resolved_link: &ResolvedLink| {
+        resolved_link.next_hop(route.family()).is_ok_and(|next_hop| next_hop.via == *via)
     };
-    place(&|line| on_interface(line) && same_gateway(line)).or_else(|| place(&on_interface))
+    let place = |is_it: &dyn Fn(&ResolvedLink) -> bool| {
+        let mut links = config.links.iter().zip(resolved);
+        links.position(|(link, resolved_link)| !link.routes_only && is_it(resolved_link))
+    };
+    place(&|resolved_link| on_interface(resolved_link) && same_gateway(resolved_link))
+        .or_else(|| place(&on_interface))
 }
 
 /// Default routes that others made in the main table. One over a cable that is out counts too: the kernel goes on
@@ -381,13 +389,13 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
             // Somebody else made the very same route; it serves, and it is not ours to touch.
             [] if foreign.iter().any(|o| o.place() == route.place() && o.target == route.target) => {}
             [] => changes.push(Change::AddRoute(route.clone())),
-            // A replacement takes whichever of them comes first, and that may be somebody else's.
+            // A replacement takes whichever of them comes first, and that may be a foreign one.
             _ if is_taken(&foreign, route) => changes.push(Change::AddRoute(route.clone())),
             _ => changes.push(Change::ReplaceRoute(route.clone())),
         }
     }
     for rule in &wanted.rules {
-        // As with routes, somebody else's that is the very same serves.
+        // As with routes, a foreign one that is the very same serves.
         if !facts.rules.iter().any(|other| Rule { protocol, ..other.clone() } == *rule) {
             changes.push(Change::AddRule(rule.clone()));
         }
@@ -418,8 +426,8 @@ fn is_taken(foreign: &[&Route], route: &Route) -> bool {
 }
 
 impl Change {
-    /// What to do where somebody else's stands in the place of ours.
-    pub fn way_out_of_clash(&self) -> &'static str {
+    /// What to do where a foreign one stands in the place of ours.
+    pub fn cure_of_conflict(&self) -> &'static str {
         match self {
             Change::AddRule(_) | Change::DeleteRule(_) => {
                 "another program's rule stands in that place: move it, or set `routing.rule_priority` in the config"
@@ -450,7 +458,7 @@ impl Change {
                 route.table == table && route.family() == Family::from(target)
                     || route.table == MAIN_TABLE && route.destination == to
             }
-            // An address that is missing is an obstacle of the link.
+            // An address that is missing is an fault of the link.
             Change::SetUp(_)
             | Change::AddAddress(_)
             | Change::RestoreAddress(_)

@@ -143,12 +143,12 @@ mod tests {
 
     #[test]
     fn what_waited_is_told_in_the_order_of_time() {
-        let [one, two] = [message("b", 1, "Down", "no answer\n"), message("a", 2, "Up\r\nBcc: x", "back\n")];
+        let [one, two] = [message("b", 1, "Down", "no reply\n"), message("a", 2, "Up\r\nBcc: x", "back\n")];
         assert_eq!(join(vec![]), None);
         let alone = join(vec![&two]).unwrap();
         assert_eq!((alone.subject.as_str(), alone.text.as_str()), ("Up  Bcc: x", "back\n"));
         let both = join(vec![&two, &one]).unwrap();
         assert_eq!(both.subject, "Up  Bcc: x (and 1 before)");
-        assert_eq!(both.text, "Down\n====\n\nno answer\n\n\nUp  Bcc: x\n==========\n\nback\n");
+        assert_eq!(both.text, "Down\n====\n\nno reply\n\n\nUp  Bcc: x\n==========\n\nback\n");
     }
 }

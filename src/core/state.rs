@@ -70,7 +70,7 @@ pub struct State {
     pub usage: Option<Usage>,
     /// What is to be told and written down, and was not seen to be done yet.
     #[serde(default)]
-    pub to_tell: ToTell,
+    pub pending: Pending,
     /// Mails in the spool.
     #[serde(default)]
     pub notifications_pending: usize,
@@ -124,7 +124,7 @@ pub struct Veto {
 /// Told only after it is on disk here, and struck out only after it is where it belongs: killed in between, the next run
 /// does it again, and what is there already is not doubled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ToTell {
+pub struct Pending {
     pub mails: Vec<Message>,
     pub records: Vec<Record>,
 }
@@ -158,7 +158,7 @@ pub struct LinkState {
     pub routes_only: bool,
     pub probed_at: Option<BootTime>,
     /// Why the latest round was not good.
-    pub trouble: Option<String>,
+    pub last_error: Option<String>,
     pub targets: Vec<TargetState>,
 }
 
@@ -176,7 +176,7 @@ pub struct TargetState {
 
 /// What can be made of the state file.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Recollection {
+pub enum Loaded {
     Known(Box<State>),
     /// No file, or one from before the last boot: nothing is known, and nothing is wrong.
     Nothing,
@@ -191,19 +191,19 @@ struct Versioned {
 
 impl State {
     /// Reads the text of a state file that was found under this boot.
-    pub fn recall(text: &str, boot_id: &str) -> Recollection {
+    pub fn recall(text: &str, boot_id: &str) -> Loaded {
         let version = match serde_json::from_str::<Versioned>(text) {
             Ok(Versioned { version }) => version,
-            Err(_) if text.trim().is_empty() => return Recollection::Damaged("it is empty".to_owned()),
-            Err(error) => return Recollection::Damaged(format!("it is no state of wanfo's: {error}")),
+            Err(_) if text.trim().is_empty() => return Loaded::Damaged("it is empty".to_owned()),
+            Err(error) => return Loaded::Damaged(format!("it is no state of wanfo's: {error}")),
         };
         if version != VERSION {
-            return Recollection::Damaged(format!("it has version {version}, this wanfo writes {VERSION}"));
+            return Loaded::Damaged(format!("it has version {version}, this wanfo writes {VERSION}"));
         }
         match serde_json::from_str::<State>(text) {
-            Ok(state) if state.boot_id != boot_id => Recollection::Nothing,
-            Ok(state) => Recollection::Known(Box::new(state)),
-            Err(error) => Recollection::Damaged(error.to_string()),
+            Ok(state) if state.boot_id != boot_id => Loaded::Nothing,
+            Ok(state) => Loaded::Known(Box::new(state)),
+            Err(error) => Loaded::Damaged(error.to_string()),
         }
     }
 
@@ -224,7 +224,7 @@ impl State {
             next_switch_after: None,
             veto: None,
             usage: None,
-            to_tell: ToTell::default(),
+            pending: Pending::default(),
             notifications_pending: 0,
             repair_recorded_at: None,
             checked_at: now,

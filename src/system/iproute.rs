@@ -73,7 +73,7 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
     let advice = if no_permission {
         "; changing routes needs root (CAP_NET_ADMIN)".to_owned()
     } else if already_there {
-        format!("; {}", change.way_out_of_clash())
+        format!("; {}", change.cure_of_conflict())
     } else {
         String::new()
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use ping_rs::{PingError, send_ping};
 
-use crate::core::health::{Answer, Failure};
+use crate::core::health::{Failure, Reply};
 
 /// ping-rs wants some payload; what it is does not matter.
 const PAYLOAD: &[u8] = b"wanfo";
@@ -22,7 +22,7 @@ const STACK_SIZE: usize = 64 * 1024;
 ///
 /// ping-rs binds its sockets to no interface and no address: the pins in the kernel decide by which line a request
 /// leaves, so whoever calls this has seen to them first.
-pub fn round(targets: &[IpAddr], timeout: Duration) -> Vec<Answer> {
+pub fn round(targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
     // The last one needs no thread of its own: most runs have one or two targets.
     let Some((last, others)) = targets.split_last() else { return Vec::new() };
     thread::scope(|scope| {
@@ -41,7 +41,7 @@ pub fn round(targets: &[IpAddr], timeout: Duration) -> Vec<Answer> {
             ))),
         });
         let results = results.chain([last_result]);
-        targets.iter().zip(results).map(|(&address, result)| Answer { address, result }).collect()
+        targets.iter().zip(results).map(|(&address, result)| Reply { address, result }).collect()
     })
 }
 
@@ -59,7 +59,7 @@ fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, Failure> {
     let sent = Instant::now();
     match send_ping(&target, timeout, PAYLOAD, None) {
         // The socket takes any reply with its identifier, whoever sends it. That is no sign of life of the target.
-        Ok(reply) if reply.address != target => Err(Failure::NoAnswer),
+        Ok(reply) if reply.address != target => Err(Failure::NoReply),
         Ok(_) => Ok(sent.elapsed()),
         Err(error) => Err(explain(error)),
     }
@@ -69,9 +69,9 @@ fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, Failure> {
 /// switch anybody's line.
 fn explain(error: PingError) -> Failure {
     let errno = match error {
-        PingError::TimedOut | PingError::IoPending => return Failure::NoAnswer,
+        PingError::TimedOut | PingError::IoPending => return Failure::NoReply,
         // Something that is no echo reply came in on the socket.
-        PingError::IpError(_) => return Failure::NoAnswer,
+        PingError::IpError(_) => return Failure::NoReply,
         PingError::OsError(number, _) => Errno::from_raw(number as i32),
         PingError::BadParameter(what) => return Failure::OwnFault(format!("ping-rs refuses our {what}")),
         PingError::DataSizeTooBig(limit) => {
@@ -101,7 +101,7 @@ fn explain(error: PingError) -> Failure {
         ),
         // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)).
         Errno::EINTR => Failure::OwnFault(
-            "the wait for an answer was interrupted, as when a process is stopped; the next run asks again".to_owned(),
+            "the wait for an answer was interrupted, as when a process is stopped; the next run plans again".to_owned(),
         ),
         Errno::EMFILE | Errno::ENFILE => {
             Failure::OwnFault(format!("no ICMP socket could be opened: {sentence}; raise the limit (LimitNOFILE=)"))

@@ -217,7 +217,7 @@ fn tls_parameters(smtp: &Smtp) -> Result<TlsParameters, Failure> {
 fn password(smtp: &Smtp) -> Result<String, Failure> {
     let failure = |text: String| Failure::Temporary(format!("no password for {}: {text}", name_of(smtp)));
     let read = match (&smtp.password_file, &smtp.password_credential) {
-        (Some(path), _) => read_secret(path, Readers::Checked),
+        (Some(path), _) => read_secret(path, Readers::LinkResult),
         (None, Some(name)) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(directory) => read_secret(&Path::new(&directory).join(name), Readers::SystemdKnows),
             None => Err(format!(
@@ -231,7 +231,7 @@ fn password(smtp: &Smtp) -> Result<String, Failure> {
 }
 
 enum Readers {
-    Checked,
+    LinkResult,
     /// A credential's file has an owner and a mode that systemd sees to.
     SystemdKnows,
 }
@@ -241,7 +241,7 @@ fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
     let said = |error: io::Error| format!("{file} cannot be read: {error}");
     let mut open = File::open(path).map_err(said)?;
     let mode = open.metadata().map_err(said)?.permissions().mode();
-    if matches!(readers, Readers::Checked) && mode & 0o007 != 0 {
+    if matches!(readers, Readers::LinkResult) && mode & 0o007 != 0 {
         return Err(format!("{file} is open to everybody on this machine; run `chmod 600 {file}`"));
     }
     let mut bytes = Vec::new();

@@ -12,7 +12,7 @@ use fs2::FileExt;
 use nix::errno::Errno;
 
 use super::trust;
-use crate::core::state::{Recollection, State};
+use crate::core::state::{Loaded, State};
 
 const LOCK: &str = "lock";
 const STATE: &str = "state.json";
@@ -40,16 +40,16 @@ pub struct Lock {
 }
 
 /// Reads the state without the lock. It is replaced whole, so there is always one to read.
-pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
+pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     let path = directory.join(STATE);
     match fs::read(&path) {
         Ok(bytes) => Ok(match String::from_utf8(bytes) {
             Ok(text) => State::recall(&text, boot_id),
-            Err(_) => Recollection::Damaged("it is no text".to_owned()),
+            Err(_) => Loaded::Damaged("it is no text".to_owned()),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recollection::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Nothing),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            Ok(Recollection::Damaged("it is a directory".to_owned()))
+            Ok(Loaded::Damaged("it is a directory".to_owned()))
         }
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
@@ -71,9 +71,9 @@ impl Store {
 
     /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
     /// that fails, the run goes on all the same: a line may be down.
-    pub fn recall(&self, boot_id: &str) -> Result<Recollection> {
+    pub fn recall(&self, boot_id: &str) -> Result<Loaded> {
         let recollection = peek(&self.directory, boot_id)?;
-        if let Recollection::Damaged(reason) = &recollection {
+        if let Loaded::Damaged(reason) = &recollection {
             let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
             let kept = match fs::rename(&path, &aside) {
                 Ok(()) => format!("keeping the file as {}", aside.display()),

@@ -83,12 +83,12 @@ fn follow(client: Client) -> Completion {
     house.assert_served_over(1);
     let link = house.link("secondary");
     assert!(link["gateway"].is_null() && link["gateway_source"].is_null(), "{link}");
-    let trouble = link["trouble"].as_str().expect("a reason");
+    let last_error = link["last_error"].as_str().expect("a reason");
     let said = match client.falls_back_to_link_local() {
         true => "no IPv4 address but a link-local one (169.254.",
         false => "interface eth1 has no IPv4 address",
     };
-    assert!(trouble.contains(said), "{trouble}");
+    assert!(last_error.contains(said), "{last_error}");
     assert!(house.problems().contains("is its DHCP"), "{}", house.problems());
 
     house.serve(2, Service::Leases(1));

@@ -111,7 +111,7 @@ fn assert_first_link_fails(replies: fn(Ipv4Addr) -> Replies) {
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
     assert_eq!(failed_rounds(&lab), [1, 0]);
     let run = lab.wanfo(&["check"]);
-    assert_ends(&run, 0, &["no answer from 198.51.100.11", "switched from fibre to lte"]);
+    assert_ends(&run, 0, &["no reply from 198.51.100.11", "switched from fibre to lte"]);
     assert_carried_by(&lab, 2);
 }
 

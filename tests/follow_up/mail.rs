@@ -26,10 +26,10 @@ pub fn every_switch_is_one_mail_with_the_evidence() {
         mail,
         &failed,
         &[
-            "Why:    primary is down: no answer from 198.51.100.11",
+            "Why:    primary is down: no reply from 198.51.100.11",
             "From:   primary, wan1, gateway 192.0.2.1, gateway 2001:db8:1::1, address 192.0.2.2, address 2001:db8:1::2",
             "To:     secondary, wan2, gateway 192.0.2.17,",
-            "primary: 198.51.100.11 no answer",
+            "primary: 198.51.100.11 no reply",
             "secondary: 198.51.100.21 answered in ",
             "default via 192.0.2.1 dev wan1 metric 100",
             "default via 192.0.2.17 dev wan2 metric 200",

@@ -122,7 +122,7 @@ pub fn failback_does_not_wait_for_the_delay() {
     story.fail_over("primary", "secondary");
     let run = story.wanfo(&["failback"]);
     assert_eq!(run.code, 1, "the primary is dead: {run:?}");
-    assert!(run.stderr.contains(&format!("no answer from {}", target(1, 1))), "{run:?}");
+    assert!(run.stderr.contains(&format!("no reply from {}", target(1, 1))), "{run:?}");
     story.repair(1);
     story.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
     story.check();
@@ -139,7 +139,7 @@ pub fn a_failover_to_a_dead_backup_is_refused_with_the_reason() {
     story.cut_silently(2);
     let run = story.wanfo(&["force-failover"]);
     assert_eq!(run.code, 1, "{run:?}");
-    assert!(run.stderr.contains(&format!("no answer from {}", target(2, 1))), "{run:?}");
+    assert!(run.stderr.contains(&format!("no reply from {}", target(2, 1))), "{run:?}");
     story.pull_cable(2);
     let run = story.wanfo(&["force-failover", "--to", "secondary"]);
     assert_eq!(run.code, 1, "{run:?}");
@@ -222,9 +222,9 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     assert_eq!(exit_code(), 1);
     let status = assert_whole();
     assert!(status["since"].is_string() && status["next_switch_after"].is_string(), "{status:#}");
-    let silent = format!("no answer from {}", target(1, 1));
+    let silent = format!("no reply from {}", target(1, 1));
     assert!(status["reason"].as_str().unwrap().contains(&silent), "{status:#}");
-    assert_eq!(status["links"][0]["targets"][0]["error"], "no answer");
+    assert_eq!(status["links"][0]["targets"][0]["error"], "no reply");
     let page = story.succeeds(&["status"]).stdout;
     for words in ["secondary is active since", &silent, "DOWN", "3 of 3 failed rounds", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");

@@ -78,11 +78,11 @@ pub fn routes_and_rules_of_others_stay_untouched() {
     assert_same(&untouched, &story.foreign());
     let problems = story.problems();
     for sentence in [
-        "table 5301, which is primary's, holds routes that are not wanfo's (",
+        "table 5301, which is primary's, holds foreign routes (",
         "198.51.100.200/32 via 192.0.2.17 dev wan2 table 5301 proto 99",
         "set `routing.table` in the config to another number",
-        "rules that are not wanfo's look up table 5302, which is secondary's (priority 700 ",
-        "rules that are not wanfo's have its priority 530 (priority 530 from 192.0.2.99/32 lookup 5301 protocol ",
+        "foreign rules look up table 5302, which is secondary's (priority 700 ",
+        "foreign rules have its priority 530 (priority 530 from 192.0.2.99/32 lookup 5301 protocol ",
         "set `routing.rule_priority` in the config to a smaller number",
     ] {
         assert!(problems.contains(sentence), "{sentence:?} is not in: {problems}");

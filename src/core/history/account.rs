@@ -87,16 +87,16 @@ pub struct LinkSummary<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Was {
+enum IntervalKind {
     Active,
     Up,
     Down,
 }
 
 /// Something that was so for a while, from one point of the axis to another.
-struct Stretch<'a> {
+struct Interval<'a> {
     link: &'a str,
-    was: Was,
+    kind: IntervalKind,
     /// The record that began it.
     begins: usize,
     from: Duration,
@@ -123,7 +123,7 @@ struct Timeline<'a> {
     end: Duration,
     /// The wall-clock time of each record.
     walls: Vec<Timestamp>,
-    stretches: Vec<Stretch<'a>>,
+    intervals: Vec<Interval<'a>>,
 }
 
 /// Adds up the records, which stand in the order in which they were written. `links` are the names of today's links in
@@ -197,40 +197,41 @@ impl<'a> Timeline<'a> {
         let after_last = last_run.and_then(|run| run.since(last.boot_ms)).unwrap_or_default();
         let end = points[points.len() - 1].saturating_add(after_last);
         let mut timeline =
-            Timeline { records, points, end, walls: walls(records, present), stretches: Vec::new() };
-        timeline.stretch(if last_run.is_some() { End::Open } else { End::Lost });
+            Timeline { records, points, end, walls: walls(records, present), intervals: Vec::new() };
+        timeline.interval(if last_run.is_some() { End::Open } else { End::Lost });
         Some(timeline)
     }
 
     /// Finds what lasted from record to record; `at_the_end` is how those end that no record ends.
-    fn stretch(&mut self, at_the_end: End) {
-        let mut open: Vec<Stretch> = Vec::new();
+    fn interval(&mut self, at_the_end: End) {
+        let mut open: Vec<Interval> = Vec::new();
         for (index, record) in self.records.iter().enumerate() {
             if index > 0 && is_gap(&self.records[index - 1], record) {
                 self.close(&mut open, |_| true, self.points[index], End::Lost);
             }
             let point = self.points[index];
             let begin =
-                |link, was| Stretch { link, was, begins: index, from: point, to: point, end: End::Lost };
+                |link, kind| Interval { link, kind, begins: index, from: point, to: point, end: End::Lost };
             match &record.happening {
                 Happening::Started { active, links } => {
-                    open.push(begin(active, Was::Active));
-                    open.extend(links.iter().map(|link| begin(link, Was::Up)));
+                    open.push(begin(active, IntervalKind::Active));
+                    open.extend(links.iter().map(|link| begin(link, IntervalKind::Up)));
                 }
                 Happening::Switched { to, .. } => {
-                    self.close(&mut open, |old| old.was == Was::Active, point, End::By(index));
-                    open.push(begin(to, Was::Active));
+                    self.close(&mut open, |old| old.kind == IntervalKind::Active, point, End::By(index));
+                    open.push(begin(to, IntervalKind::Active));
                 }
                 Happening::LinkDown { link, .. } | Happening::LinkUp { link } => {
-                    let was = match record.happening {
-                        Happening::LinkUp { .. } => Was::Up,
-                        _ => Was::Down,
+                    let kind = match record.happening {
+                        Happening::LinkUp { .. } => IntervalKind::Up,
+                        _ => IntervalKind::Down,
                     };
                     // Said once more, it began when it was said first.
-                    if !open.iter().any(|old| old.link == link && old.was == was) {
-                        let is_verdict = |old: &Stretch| old.link == link && old.was != Was::Active;
+                    if !open.iter().any(|old| old.link == link && old.kind == kind) {
+                        let is_verdict =
+                            |old: &Interval| old.link == link && old.kind != IntervalKind::Active;
                         self.close(&mut open, is_verdict, point, End::By(index));
-                        open.push(begin(link, was));
+                        open.push(begin(link, kind));
                     }
                 }
                 Happening::Script { .. } | Happening::Repaired { .. } => {}
@@ -241,13 +242,13 @@ impl<'a> Timeline<'a> {
 
     fn close(
         &mut self,
-        open: &mut Vec<Stretch<'a>>,
-        which: impl Fn(&Stretch) -> bool,
+        open: &mut Vec<Interval<'a>>,
+        which: impl Fn(&Interval) -> bool,
         to: Duration,
         end: End,
     ) {
-        let closed = open.extract_if(.., |stretch| which(stretch));
-        self.stretches.extend(closed.map(|stretch| Stretch { to, end, ..stretch }));
+        let closed = open.extract_if(.., |interval| which(interval));
+        self.intervals.extend(closed.map(|interval| Interval { to, end, ..interval }));
     }
 
     /// The point at the wall-clock time `since`, which lies before the record `first` and not before the one before it.
@@ -260,11 +261,13 @@ impl<'a> Timeline<'a> {
 
     fn standing(&self, first: usize, start: Duration) -> Standing<'a> {
         let mut standing = Standing::default();
-        for stretch in self.stretches.iter().filter(|stretch| stretch.begins < first && stretch.to > start) {
-            match stretch.was {
-                Was::Active => standing.active = Some(stretch.link),
-                Was::Down => standing.down.push(stretch.link),
-                Was::Up => {}
+        for interval in
+            self.intervals.iter().filter(|interval| interval.begins < first && interval.to > start)
+        {
+            match interval.kind {
+                IntervalKind::Active => standing.active = Some(interval.link),
+                IntervalKind::Down => standing.down.push(interval.link),
+                IntervalKind::Up => {}
             }
         }
         standing
@@ -272,19 +275,26 @@ impl<'a> Timeline<'a> {
 
     fn entry(&self, index: usize) -> Entry<'a> {
         let record = &self.records[index];
-        let shown = |stretch: &&Stretch| stretch.begins == index && stretch.was != Was::Up;
-        let begun = self.stretches.iter().find(shown);
-        let outage = |stretch: &&Stretch| stretch.end == End::By(index) && stretch.was == Was::Down;
+        let shown = |interval: &&Interval| interval.begins == index && interval.kind != IntervalKind::Up;
+        let begun = self.intervals.iter().find(shown);
+        let outage =
+            |interval: &&Interval| interval.end == End::By(index) && interval.kind == IntervalKind::Down;
         let gap_before = index.checked_sub(1).filter(|before| is_gap(&self.records[*before], record));
         Entry {
             record,
             at: self.walls[index],
-            lasted: begun.map(|stretch| stretch.span(Duration::ZERO)),
-            after: self.stretches.iter().find(outage).map(|stretch| stretch.to.saturating_sub(stretch.from)),
-            backup_bytes: begun.filter(|stretch| stretch.was == Was::Active).and_then(|stretch| {
-                let End::By(switch) = stretch.end else { return None };
-                self.bytes_over(stretch.link, switch)
-            }),
+            lasted: begun.map(|interval| interval.span(Duration::ZERO)),
+            after: self
+                .intervals
+                .iter()
+                .find(outage)
+                .map(|interval| interval.to.saturating_sub(interval.from)),
+            backup_bytes: begun.filter(|interval| interval.kind == IntervalKind::Active).and_then(
+                |interval| {
+                    let End::By(switch) = interval.end else { return None };
+                    self.bytes_over(interval.link, switch)
+                },
+            ),
             unknown_before: gap_before
                 .and_then(|before| self.walls[index].duration_since(self.walls[before]).try_into().ok()),
         }
@@ -309,27 +319,27 @@ impl<'a> Timeline<'a> {
             backup_bytes: 0,
             more_bytes: false,
         };
-        let in_period = |stretch: &&Stretch| stretch.begins >= first || stretch.to > start;
-        for stretch in self.stretches.iter().filter(|stretch| stretch.link == link).filter(in_period) {
-            let span = stretch.span(start);
-            match stretch.was {
-                Was::Active => {
+        let in_period = |interval: &&Interval| interval.begins >= first || interval.to > start;
+        for interval in self.intervals.iter().filter(|interval| interval.link == link).filter(in_period) {
+            let span = interval.span(start);
+            match interval.kind {
+                IntervalKind::Active => {
                     summary.active = summary.active.saturating_add(span.known());
                     if is_primary {
                         continue;
                     }
-                    let counted = match stretch.end {
+                    let counted = match interval.end {
                         End::By(switch) => self.bytes_over(link, switch),
                         End::Open | End::Lost => None,
                     };
                     summary.backup_bytes = summary.backup_bytes.saturating_add(counted.unwrap_or(0));
                     summary.more_bytes |= counted.is_none();
                 }
-                Was::Up => {
+                IntervalKind::Up => {
                     summary.up = summary.up.saturating_add(span.known());
                     summary.known = summary.known.saturating_add(span.known());
                 }
-                Was::Down => {
+                IntervalKind::Down => {
                     summary.known = summary.known.saturating_add(span.known());
                     summary.outages += 1;
                     let longest = summary.longest_outage.filter(|longest| longest.known() > span.known());
@@ -355,7 +365,7 @@ fn walls(records: &[Record], present: &Present) -> Vec<Timestamp> {
     walls
 }
 
-impl Stretch<'_> {
+impl Interval<'_> {
     /// How long it lasted after `start`.
     fn span(&self, start: Duration) -> Span {
         let length = self.to.saturating_sub(self.from.max(start));

@@ -42,7 +42,7 @@ struct Link<'a> {
     routes_only: bool,
     last_probe: Option<Timestamp>,
     /// Why the latest round was not good.
-    trouble: Option<&'a str>,
+    last_error: Option<&'a str>,
     targets: Vec<Target<'a>>,
 }
 
@@ -91,7 +91,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         threshold: link.threshold,
         routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
-        trouble: link.trouble.as_deref(),
+        last_error: link.last_error.as_deref(),
         targets: link
             .targets
             .iter()

@@ -103,8 +103,8 @@ fn write_link(
             }
         }
     }
-    if let Some(trouble) = &link.trouble {
-        writeln!(page, "    {trouble}")?;
+    if let Some(last_error) = &link.last_error {
+        writeln!(page, "    {last_error}")?;
     }
     let width = link.targets.iter().map(|target| target.address.to_string().len()).max().unwrap_or(0);
     for target in &link.targets {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::config::{Config, Pin};
 use super::facts::{Facts, Family, Route, RouteTarget, Rule};
-use super::gateway::Line;
+use super::gateway::ResolvedLink;
 
 /// How many of somebody's routes or rules are named in one sentence.
 const NAMED: usize = 3;
@@ -22,14 +22,14 @@ pub fn problems(config: &Config, facts: &Facts) -> Vec<String> {
         let in_it = facts.routes.iter().filter(|route| route.table == table && route.protocol != protocol);
         if let Some(routes) = list(in_it) {
             problems.push(format!(
-                "table {table}, which is {name}'s, holds routes that are not wanfo's ({routes}); set `routing.table` in \
+                "table {table}, which is {name}'s, holds foreign routes ({routes}); set `routing.table` in \
                  the config to another number"
             ));
         }
         let looking = facts.rules.iter().filter(|rule| rule.table == table && rule.protocol != protocol);
         if let Some(rules) = list(looking) {
             problems.push(format!(
-                "rules that are not wanfo's look up table {table}, which is {name}'s ({rules}); set `routing.table` in \
+                "foreign rules look up table {table}, which is {name}'s ({rules}); set `routing.table` in \
                  the config to another number"
             ));
         }
@@ -41,7 +41,7 @@ pub fn problems(config: &Config, facts: &Facts) -> Vec<String> {
         && let Some(rules) = list(beside_ours)
     {
         problems.push(format!(
-            "rules that are not wanfo's have its priority {priority} ({rules}); set `routing.rule_priority` in the config \
+            "foreign rules have its priority {priority} ({rules}); set `routing.rule_priority` in the config \
              to a smaller number"
         ));
     }
@@ -62,7 +62,7 @@ pub fn diversion(
     config: &Config,
     facts: &Facts,
     index: usize,
-    line: &Line,
+    resolved_link: &ResolvedLink,
     target: IpAddr,
 ) -> Option<String> {
     if config.probe.pin == Pin::Route {
@@ -70,9 +70,9 @@ pub fn diversion(
     }
     let name = &config.links[index].name;
     let stray = stray_rule(config, facts, index, target).map(|rule| format!("rule ({rule})"));
-    let stray =
-        stray.or(stray_route(config, facts, index, line, target).map(|route| format!("route ({route})")));
-    stray.map(|stray| format!("somebody else's {stray} would lead the echo request to {target} past {name}"))
+    let stray = stray
+        .or(stray_route(config, facts, index, resolved_link, target).map(|route| format!("route ({route})")));
+    stray.map(|stray| format!("a foreign {stray} would lead the echo request to {target} past {name}"))
 }
 
 /// A rule that takes the request before ours does: it has the same priority and is older. That its table may have no
@@ -98,7 +98,7 @@ fn stray_route<'a>(
     config: &Config,
     facts: &'a Facts,
     index: usize,
-    line: &Line,
+    resolved_link: &ResolvedLink,
     target: IpAddr,
 ) -> Option<&'a Route> {
     let family = Family::from(target);
@@ -110,10 +110,10 @@ fn stray_route<'a>(
     // Of two in one place the kernel takes the first, and which that is cannot be seen.
     let rank = |route: &&Route| (Reverse(route.destination.prefix()), route.metric, is_ours(route));
     let taken = facts.routes.iter().filter(leads_there).min_by_key(rank)?;
-    let way = line.way(family).ok()?;
+    let next_hop = resolved_link.next_hop(family).ok()?;
     let same_way = match &taken.target {
         RouteTarget::Out { interface, via, .. } => {
-            *interface == way.interface && (via.is_none() || *via == way.via)
+            *interface == next_hop.interface && (via.is_none() || *via == next_hop.via)
         }
         RouteTarget::Unreachable | RouteTarget::Other => false,
     };
