@@ -25,14 +25,14 @@ fn lines(problems: &[Problem]) -> Vec<String> {
 }
 
 fn good(text: &str) -> Config {
-    Config::parse(text).unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
+    wanfo::core::config::read::parse(text).unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
 }
 
 #[test]
 fn every_bad_file_is_answered_with_its_problems() {
     let mut failed = 0;
     for file in files("bad") {
-        let found = match Config::parse(&fs::read_to_string(&file).unwrap()) {
+        let found = match wanfo::core::config::read::parse(&fs::read_to_string(&file).unwrap()) {
             Ok(_) => Vec::new(),
             Err(problems) => lines(&problems),
         };
@@ -185,7 +185,7 @@ proptest! {
             text.splice(start..end, paste.chars());
         }
         let text: String = text.into_iter().collect();
-        if let Err(problems) = Config::parse(&text) {
+        if let Err(problems) = wanfo::core::config::read::parse(&text) {
             prop_assert!(!problems.is_empty());
             // The end of a text without a last line break counts as a line of its own.
             let last = text.split(['\n', '\r', '\u{85}']).count() + 1;

@@ -12,7 +12,7 @@ use wanfo::core::history::{
     Account, Happening, LinkSummary, Present, Record, Span, account, since, without_repeats,
 };
 use wanfo::core::report::{self, Moment};
-use wanfo::core::state::BootTime;
+use wanfo::core::time::BootTime;
 use wanfo::system::history::{append, read};
 
 const CURRENT: &str = "history.jsonl";

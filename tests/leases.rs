@@ -155,7 +155,7 @@ fn files_are_found_by_the_names_that_the_clients_give_them() {
 
 fn config(backup: &str) -> Config {
     let text = format!("links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1{backup}}}]");
-    Config::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
+    wanfo::core::config::read::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 fn address(network: &str) -> Address {

@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use wanfo::core::message::Message;
+use wanfo::core::spool::Message;
 use wanfo::core::spool::MOST_ATTEMPTS;
 use wanfo::system::spool::Spool;
 

@@ -23,7 +23,7 @@ const DHCP: u8 = 16;
 const RA: u8 = 9;
 
 fn config(text: &str) -> Config {
-    Config::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
+    wanfo::core::config::read::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 fn address(network: &str) -> Address {

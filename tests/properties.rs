@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use wanfo::core::config::Config;
-use wanfo::core::decide::{Outcome, Request};
+use wanfo::core::{decide::Outcome, switch::Request};
 use wanfo::core::event::Event;
 use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
 use wanfo::core::gateway;
@@ -99,7 +99,7 @@ fn happenings() -> impl Strategy<Value = Vec<(Happening, u64)>> {
 }
 
 fn router(config: &str) -> Router {
-    Router::new(Config::parse(config).unwrap_or_else(|problems| panic!("{problems:?}\n{config}")))
+    Router::new(wanfo::core::config::read::parse(config).unwrap_or_else(|problems| panic!("{problems:?}\n{config}")))
 }
 
 fn live_through(router: &mut Router, happenings: &[(Happening, u64)]) -> Vec<Run> {
@@ -489,7 +489,7 @@ proptest! {
         foreign in prop::collection::vec(foreign_route(), 0..10),
         disorders in prop::collection::vec(disorder(), 0..10), before in 0usize..4, active in 0usize..4,
     ) {
-        let parsed = Config::parse(&config);
+        let parsed = wanfo::core::config::read::parse(&config);
         prop_assume!(parsed.is_ok());
         let config = parsed.unwrap();
         let (before, active) = (before % config.links.len(), active % config.links.len());
@@ -545,7 +545,7 @@ proptest! {
         foreign in prop::collection::vec((foreign_route(), any::<bool>()), 0..8),
         runs in prop::collection::vec((0usize..4, any::<Index>(), any::<bool>(), any::<bool>()), 1..6),
     ) {
-        let parsed = Config::parse(&config);
+        let parsed = wanfo::core::config::read::parse(&config);
         prop_assume!(parsed.is_ok());
         let config = parsed.unwrap();
         let (lasting, passing): (Vec<_>, Vec<_>) = foreign.into_iter().partition(|(_, lasting)| *lasting);

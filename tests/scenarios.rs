@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use wanfo::core::config::Config;
-use wanfo::core::decide::{Outcome, Request};
+use wanfo::core::{decide::Outcome, switch::Request};
 use wanfo::core::event::Event;
 use wanfo::core::health::Verdict;
-use wanfo::core::state::Hold;
+use wanfo::core::hold::Hold;
 
 use model_router::{Condition, Router, Run};
 
@@ -165,7 +165,7 @@ impl From<&Line> for Condition {
 }
 
 fn parse(config: &str) -> Config {
-    Config::parse(config).unwrap_or_else(|problems| {
+    wanfo::core::config::read::parse(config).unwrap_or_else(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("the config of the story: {}", problems.join("\n"))
     })

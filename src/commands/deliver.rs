@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Exit, say};
 use crate::cli;
 use crate::core::config::{Config, Notify};
-use crate::core::message::Message;
+use crate::core::spool::Message;
 use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Refusal, Waiting};
 use crate::system::clock;
 use crate::system::smtp::{Failure, Outbox};

@@ -12,16 +12,18 @@ use anyhow::{Error, Result};
 use super::check::Hands;
 use super::reconcile::View;
 use crate::core::config::{Config, NotifyEvent};
-use crate::core::decide::{Outcome, Request, Switch};
+use crate::core::{decide::Outcome, switch::{Request, Switch}};
 use crate::core::event::Event;
-use crate::core::history::{Happening, Record};
+use crate::core::record::{Happening, Record};
 use crate::core::message::{self, Switched};
 use crate::core::round::RunInput;
 use crate::core::script::{self as call, Call};
-use crate::core::state::{BootTime, Pending, State, Switching, Veto};
+use crate::core::state::{Pending, State, Veto};
+use crate::core::switch::Switching;
+use crate::core::time::BootTime;
 use crate::system::script::Ending;
 use crate::system::spool::Spool;
-use crate::system::{clock, conntrack, history, script, trust};
+use crate::system::{clock, conntrack, records, script, trust};
 
 /// A repair that comes back on every run (two programs at war over a route) is written down once in this time.
 const REPAIR_BEAT: Duration = Duration::from_secs(600);
@@ -184,7 +186,7 @@ pub fn remember_and_tell(config: &Config, hands: &Hands, state: &mut State) -> R
         // What cannot be put into the spool holds up nothing else, the history least of all.
         let mut failure = None;
         state.pending.mails.retain(|mail| spool.put(mail).map_err(|error| failure = Some(error)).is_err());
-        history::append(&config.paths.state, &state.pending.records)?;
+        records::append(&config.paths.state, &state.pending.records)?;
         state.pending.records.clear();
         if let Some(failure) = failure {
             hands.save(state)?;

@@ -8,8 +8,8 @@ use super::Exit;
 use super::check::{self, Hands};
 use crate::cli::{Failback, ForceFailover};
 use crate::core::config::Config;
-use crate::core::decide::Request;
-use crate::core::state::Hold;
+use crate::core::switch::Request;
+use crate::core::hold::Hold;
 use crate::system::clock;
 use crate::system::store::Store;
 

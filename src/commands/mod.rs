@@ -43,7 +43,7 @@ pub enum Exit {
     /// Another run holds the lock (EX_TEMPFAIL, sysexits.h).
     Busy,
     /// `status --exit-code`.
-    Standing(u8),
+    Status(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -53,7 +53,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Busy => 75,
-            Exit::Standing(code) => code,
+            Exit::Status(code) => code,
         })
     }
 }
@@ -68,7 +68,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
             return Ok(match cli.command {
                 // To a monitor, 2 would say that no link is up.
                 Command::Status(status) if status.exit_code => {
-                    Exit::Standing(report::Standing::Unknown as u8)
+                    Exit::Status(report::overall::Overall::Unknown as u8)
                 }
                 _ => Exit::Usage,
             });
@@ -123,7 +123,7 @@ fn load(path: &Path) -> Result<Config, String> {
     // Whoever can write it has the scripts that it names run by root.
     trust::refuse_if_others_can_write(path, "configuration")?;
     let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
-    Config::parse(&text).map_err(|problems| {
+    crate::core::config::read::parse(&text).map_err(|problems| {
         let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
         format!("the configuration {file} has {} problem(s):\n{}", list.len(), list.join("\n"))
     })

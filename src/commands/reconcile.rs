@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 
-use crate::core::addresses::Assignment;
+use crate::core::facts::Assignment;
 use crate::core::config::Config;
 use crate::core::event::Event;
 use crate::core::facts::Facts;
 use crate::core::gateway::{self, ResolvedLink};
-use crate::core::routing::{self, Change, Wanted};
+use crate::core::change::{Change, Wanted};
+use crate::core::routing;
 use crate::system::kernel::{self, Kernel};
 use crate::system::{iproute, leases};
 

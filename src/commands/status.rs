@@ -3,7 +3,8 @@ use anyhow::Result;
 use super::{Exit, say};
 use crate::cli::{self, Format};
 use crate::core::config::Config;
-use crate::core::report::{self, Detail};
+use crate::core::report::overall::{self, Detail};
+use crate::core::report::{json, text};
 use crate::core::state::Loaded;
 use crate::system::{clock, store};
 
@@ -20,11 +21,11 @@ pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
     };
     let detail = if arguments.verbose { Detail::Full } else { Detail::Brief };
     match arguments.format {
-        Format::Text => say(report::text(state.as_ref(), now, detail))?,
-        Format::Json => say(report::json(state.as_ref(), now) + "\n")?,
+        Format::Text => say(text::render(state.as_ref(), now, detail))?,
+        Format::Json => say(json::render(state.as_ref(), now) + "\n")?,
     }
     Ok(match arguments.exit_code {
-        true => Exit::Standing(report::standing(state.as_ref(), now) as u8),
+        true => Exit::Status(overall::overall(state.as_ref(), now) as u8),
         false => Exit::Done,
     })
 }

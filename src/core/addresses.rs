@@ -5,19 +5,10 @@
 //! reboot, and so are the addresses.
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
 
 use super::config::Config;
-use super::facts::{Address, Facts, Family, Interface};
-use super::routing::{Change, Wanted};
-
-/// An address and the interface that it is on, or should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    pub interface: String,
-    /// The interface's own address with the length of its subnet's prefix.
-    pub address: IpNetwork,
-}
+use super::facts::{Address, Assignment, Facts, Family, Interface};
+use super::change::{Change, Wanted};
 
 impl Assignment {
     fn is_there(&self, facts: &Facts) -> bool {

@@ -4,7 +4,9 @@
 //! `check` compares the links with each other.
 
 mod check;
-mod read;
+mod fields;
+/// The text of a configuration file, read.
+pub mod read;
 mod tree;
 mod value;
 
@@ -255,7 +257,7 @@ impl Default for Paths {
 
 /// One thing that is wrong in the file, as a sentence that says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigError {
     /// The way to the value or key, as `links[1].routes[0]`; empty where the file as a whole is meant.
     pub path: String,
     /// Counted from 1. Behind a YAML alias, the line where the anchor stands.
@@ -263,7 +265,7 @@ pub struct Problem {
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.path.as_str(), self.line) {
             ("", None) => f.write_str(&self.text),
@@ -275,14 +277,6 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// Reads the text of a configuration file and fills in every default.
-    ///
-    /// # Errors
-    /// Everything that is wrong, in the order of the file.
-    pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-        read::config(text)
-    }
-
     /// The configuration with every default written out; `parse` reads it back to an equal one.
     pub fn to_yaml(&self) -> String {
         serde_yaml::to_string(self)

@@ -5,22 +5,8 @@ use std::time::Duration;
 
 use super::health::{Round, Verdict};
 use super::round::{LinkResult, RunInput};
-use super::state::Hold;
-
-/// What a run is asked to do besides its duty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    Nothing,
-    /// `to`: the place of a backup in the config; `None`: the first one that works.
-    Failover {
-        to: Option<usize>,
-        hold: Hold,
-    },
-    /// `now`: without asking the exit script.
-    Failback {
-        now: bool,
-    },
-}
+use super::switch::{Request, Switch};
+use super::hold::{Hold, Stay};
 
 /// What comes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +28,6 @@ pub enum Outcome {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Switch {
-    pub to: usize,
-    pub reason: String,
-    /// It leaves a link that works, so the exit script may object.
-    pub may_be_vetoed: bool,
-    /// Whether a person asked to leave the preferred link.
-    pub forced: bool,
-    pub hold: Hold,
-}
-
 /// What is known of one link at the moment of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
@@ -67,23 +42,6 @@ pub struct Candidate {
 impl Candidate {
     fn is_eligible(self) -> bool {
         self.may_carry && self.up && self.good_just_now
-    }
-}
-
-/// What keeps an automatic switch from leaving the active link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stay {
-    /// Nothing does.
-    Free,
-    /// The active link's delay, or `--for`, runs for so long still.
-    For(Duration),
-    /// `force-failover --hold`.
-    UntilFailback,
-}
-
-impl Stay {
-    pub fn is_free(self) -> bool {
-        self == Stay::Free
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::health::Verdict;
 use super::round::{LinkResult, RunInput};
-use super::routing::Change;
+use super::change::Change;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 
@@ -53,6 +54,14 @@ pub struct Address {
     pub global: bool,
     /// IPv6: duplicate address detection has not ended well yet; the kernel does not send from it.
     pub tentative: bool,
+}
+
+/// An address and the interface that it is on, or should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub interface: String,
+    /// The interface's own address with the length of its subnet's prefix.
+    pub address: IpNetwork,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

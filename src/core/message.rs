@@ -3,26 +3,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use jiff::{Timestamp, Zoned};
-use serde::{Deserialize, Serialize};
+use jiff::Zoned;
 
 use super::facts::{Facts, Route, RouteTarget};
 use super::gateway::ResolvedLink;
-use super::report::{bytes, span};
-use super::state::{LinkState, State, Switching};
-
-/// One thing to tell, as it waits in the state file and then in the spool.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// Letters, digits, '-' and '_', as in link names: names the message's file in the spool. What is put there twice
-    /// under one id is one message, so a run that was killed half way can do it again.
-    pub id: String,
-    /// When it happened, by the wall clock.
-    pub at: Timestamp,
-    /// One line.
-    pub subject: String,
-    pub text: String,
-}
+use super::units::{bytes, span};
+use super::spool::{Message, one_line};
+use super::state::{LinkState, State};
+use super::switch::Switching;
 
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
@@ -155,11 +143,4 @@ fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
 
 fn leaves_by(route: &Route, interfaces: &[&str]) -> bool {
     matches!(&route.target, RouteTarget::Out { interface, .. } if interfaces.contains(&interface.as_str()))
-}
-
-/// Whatever would end the line, and with it a header or a log line, becomes a space.
-pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
 }

@@ -1,8 +1,11 @@
 //! What is decided, as pure functions: no clock, no file, no socket, no process, no printing.
-//! In the order of a run:
 
+/// What the records add up to.
+pub mod account;
 /// The static addresses of links.
 pub mod addresses;
+/// One change to the kernel, and the `ip` command that makes it.
+pub mod change;
 /// What the admin wants.
 pub mod config;
 /// Others who use our numbers.
@@ -15,25 +18,35 @@ pub mod event;
 pub mod facts;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;
-/// From one link's answers to its verdict.
+/// From one link's replies to its verdict.
 pub mod health;
-/// What is remembered over reboots.
-pub mod history;
+/// What keeps the traffic on the active link.
+pub mod hold;
 /// What DHCP clients write down of their leases.
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
+/// What is remembered over reboots.
+pub mod record;
 /// What the last run knew, for people and programs.
 pub mod report;
-/// One round over all links: whom to ask, and what the answers say.
+/// One round over all links: whom to ask, and what the replies say.
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
 /// What the user's scripts are told.
 pub mod script;
+/// What `--since` means.
+pub mod since;
 /// A message on its way to the people.
 pub mod spool;
 /// What one run leaves to the next.
 pub mod state;
+/// A change of the active link.
+pub mod switch;
+/// The two clocks.
+pub mod time;
+/// Figures as people read them.
+pub mod units;
 /// How many bytes went over a link.
 pub mod usage;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::config::{Config, Link};
 use super::conflict;
-use super::decide::Request;
+use super::switch::Request;
 use super::facts::Facts;
 use super::gateway::{self, ResolvedLink};
 use super::health::{self, Failure, Health, Reply, Round, Verdict};
-use super::routing::{self, Change};
-use super::state::{BootTime, LinkState, State, TargetState};
+use super::change::Change;
+use super::routing;
+use super::state::{LinkState, State, TargetState};
+use super::time::BootTime;
 
 /// How long one start of `check` may go on with round after round. cron starts the next one after a minute; what is
 /// left is for the last round: its timeout, its `ip` commands.

@@ -9,7 +9,8 @@ use jiff::Zoned;
 
 use super::config::Config;
 use super::gateway::ResolvedLink;
-use super::state::{State, Switching};
+use super::state::State;
+use super::switch::Switching;
 
 /// How a script is started.
 #[derive(Debug, Clone, PartialEq)]

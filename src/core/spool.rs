@@ -5,8 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Message, one_line};
-
 /// The pauses after the first attempts; after later ones it is `LONGEST_PAUSE`.
 const PAUSES: [Duration; 5] = [
     Duration::from_secs(30),
@@ -21,6 +19,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Three days of trying. Counted in attempts, since the wall clock of a router without a battery may jump by years
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
+
+/// One thing to tell, as it waits in the state file and then in the spool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Letters, digits, '-' and '_', as in link names: names the message's file in the spool. What is put there twice
+    /// under one id is one message, so a run that was killed half way can do it again.
+    pub id: String,
+    /// When it happened, by the wall clock.
+    pub at: Timestamp,
+    /// One line.
+    pub subject: String,
+    pub text: String,
+}
 
 /// One file of the spool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,6 +107,13 @@ fn chapters(messages: &[&Message]) -> String {
         format!("{heading}\n{}\n\n{}\n", "=".repeat(heading.chars().count()), message.text.trim_end())
     };
     messages.iter().map(chapter).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Whatever would end the line, and with it a header or a log line, becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
 }
 
 fn longest_pause() -> jiff::SignedDuration {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::addresses::Assignment;
+use super::facts::Assignment;
 use super::config::Config;
-use super::decide::{Stay, Switch};
+use super::hold::{Hold, Stay};
 use super::gateway::Source;
 use super::health::Health;
-use super::history::Record;
-use super::message::Message;
+use super::record::Record;
+use super::spool::Message;
+use super::switch::{Switch, Switching};
+use super::time::BootTime;
 use super::usage::Usage;
 
 /// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
@@ -22,22 +24,6 @@ pub const VERSION: u32 = 1;
 
 /// How long the exit script's no stands before it is asked again.
 const VETO_STANDS: Duration = Duration::from_secs(10);
-
-/// Milliseconds since boot, time asleep included (CLOCK_BOOTTIME, clock_gettime(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BootTime(pub u64);
-
-impl BootTime {
-    /// The time that has passed since `earlier`; `None` where that lies ahead, which no honest file says.
-    pub fn since(self, earlier: BootTime) -> Option<Duration> {
-        self.0.checked_sub(earlier.0).map(Duration::from_millis)
-    }
-
-    pub fn plus(self, time: Duration) -> BootTime {
-        BootTime(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -82,37 +68,6 @@ pub struct State {
     pub problems: Vec<String>,
     /// In the config's order.
     pub links: Vec<LinkState>,
-}
-
-/// What the admin said of the link that was switched to by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// Nothing: the link's delay applies.
-    No,
-    /// `--for`: takes the place of the delay.
-    Until(BootTime),
-    /// `--hold`.
-    UntilFailback,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Switching {
-    pub from: String,
-    pub to: String,
-    /// How long the link that is entered was out, where it has just come back.
-    #[serde(default)]
-    pub outage_ms: Option<u64>,
-    /// The bytes over the backup that is left.
-    #[serde(default)]
-    pub backup_bytes: Option<u64>,
-    /// How the action script ended; `None`: it has not yet.
-    #[serde(default)]
-    pub script: Option<String>,
-    /// How often it was started. A run that is killed while the script is at work, by the unit's time limit say, must not
-    /// start it for ever: meanwhile nobody looks at the lines.
-    #[serde(default)]
-    pub script_starts: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use jiff::{Timestamp, Zoned};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::core::report::Moment;
-use crate::core::state::BootTime;
+use crate::core::time::Moment;
+use crate::core::time::BootTime;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::process::{self, Unfinished};
-use crate::core::routing::Change;
+use crate::core::change::Change;
 
 /// Where distributions keep `ip`. PATH is not asked: this runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];

@@ -7,7 +7,7 @@ pub mod conntrack;
 /// Bytes over an interface.
 pub mod counters;
 /// The history file.
-pub mod history;
+pub mod records;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.

@@ -20,7 +20,7 @@ use lettre::{Address, Message};
 
 use super::process::{self, Unfinished};
 use crate::core::config::{Notify, Relay, Smtp, Tls};
-use crate::core::message::one_line;
+use crate::core::spool::one_line;
 use crate::core::spool::Mail;
 
 /// For the connection, and for every answer of the relay but one.

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
 use super::store::Lock;
-use crate::core::message::Message;
+use crate::core::spool::Message;
 use crate::core::spool::Waiting;
 
 /// How many traces of messages are kept in `sent` and in `failed`. An id that a run may put again is one of the last

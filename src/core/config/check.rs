@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::read::{Faults, Place, Placed, Reported};
+use super::fields::{Faults, Place, Placed, Reported};
 use super::{Gateway, Link, Pin, Target};
 use crate::core::facts::is_link_local;
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::TOO_OLD;
-use super::bytes;
-use crate::core::history::{Account, Entry, Happening, LinkSummary, Span, Standing};
+use super::overall::TOO_OLD;
+use crate::core::account::{Account, Entry, LinkSummary, Span, Outset};
+use crate::core::record::Happening;
+use crate::core::units::bytes;
 
 /// Every terminal has these columns.
 const WIDTH: usize = 80;
@@ -39,8 +40,8 @@ pub fn text(account: Option<&Account>, zone: &TimeZone) -> String {
 
 fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     let mut page = String::new();
-    if let Some(standing) = told_standing(&account.standing) {
-        write_wrapped(&mut page, 0, &format!("At {}: {standing}.", minute(account.from, zone)))?;
+    if let Some(outset) = told_standing(&account.outset) {
+        write_wrapped(&mut page, 0, &format!("At {}: {outset}.", minute(account.from, zone)))?;
         writeln!(page)?;
     }
     if account.entries.is_empty() {
@@ -66,9 +67,9 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     Ok(page)
 }
 
-fn told_standing(standing: &Standing) -> Option<String> {
-    let active = standing.active.map(|link| format!("{link} was active"));
-    let down = (!standing.down.is_empty()).then(|| format!("{} was down", standing.down.join(", ")));
+fn told_standing(outset: &Outset) -> Option<String> {
+    let active = outset.active.map(|link| format!("{link} was active"));
+    let down = (!outset.down.is_empty()).then(|| format!("{} was down", outset.down.join(", ")));
     let all: Vec<String> = active.into_iter().chain(down).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Moment, is_held, is_up};
+use super::overall::{is_held, is_up};
+use crate::core::time::Moment;
 use crate::core::gateway::Source;
 use crate::core::state::State;
 

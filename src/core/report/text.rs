@@ -3,8 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Detail, Moment, is_held, is_too_old, is_up, span};
-use crate::core::state::{BootTime, Hold, LinkState, State, TargetState};
+use super::overall::{Detail, is_held, is_too_old, is_up};
+use crate::core::hold::Hold;
+use crate::core::state::{LinkState, State, TargetState};
+use crate::core::time::{BootTime, Moment};
+use crate::core::units::span;
 
 /// The state as a page of text, times as they are told: "3m 20s ago".
 pub fn render(state: Option<&State>, now: Moment, detail: Detail) -> String {

@@ -1,17 +1,13 @@
 //! What happened, as it is remembered over reboots.
 
-mod account;
-mod since;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::state::BootTime;
+use super::time::BootTime;
 
-pub use account::{Account, Entry, LinkSummary, Present, Span, Standing, account};
-pub use since::since;
 
 /// One line of the history file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

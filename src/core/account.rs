@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Happening, Record};
-use crate::core::report::Moment;
-use crate::core::state::BootTime;
+use super::record::{Happening, Record};
+use crate::core::time::Moment;
+use crate::core::time::BootTime;
 
 /// This moment, and up to when anything is known.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Account<'a> {
     /// How much of the period wanfo can vouch for.
     pub known: Duration,
     /// How things stood when the period began, by what had happened before.
-    pub standing: Standing<'a>,
+    pub outset: Outset<'a>,
     /// Oldest first.
     pub entries: Vec<Entry<'a>>,
     /// In order of preference, then links that are in the records only.
@@ -38,7 +38,7 @@ pub struct Account<'a> {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing<'a> {
+pub struct Outset<'a> {
     pub active: Option<&'a str>,
     pub down: Vec<&'a str>,
 }
@@ -145,7 +145,7 @@ pub fn account<'a>(
         from,
         to: present.now.wall.max(from),
         known: timeline.end.saturating_sub(start),
-        standing: timeline.standing(first, start),
+        outset: timeline.outset(first, start),
         entries: (first..records.len()).map(|index| timeline.entry(index)).collect(),
         links: (names(records, links).into_iter())
             .map(|link| timeline.summary(link, first, start, links.first().is_some_and(|name| name == link)))
@@ -259,18 +259,18 @@ impl<'a> Timeline<'a> {
         self.points[before].saturating_add(offset).min(limit)
     }
 
-    fn standing(&self, first: usize, start: Duration) -> Standing<'a> {
-        let mut standing = Standing::default();
+    fn outset(&self, first: usize, start: Duration) -> Outset<'a> {
+        let mut outset = Outset::default();
         for interval in
             self.intervals.iter().filter(|interval| interval.begins < first && interval.to > start)
         {
             match interval.kind {
-                IntervalKind::Active => standing.active = Some(interval.link),
-                IntervalKind::Down => standing.down.push(interval.link),
+                IntervalKind::Active => outset.active = Some(interval.link),
+                IntervalKind::Down => outset.down.push(interval.link),
                 IntervalKind::Up => {}
             }
         }
-        standing
+        outset
     }
 
     fn entry(&self, index: usize) -> Entry<'a> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::core::history::{Record, without_repeats};
+use crate::core::record::{Record, without_repeats};
 
 const FILE: &str = "history.jsonl";
 const OLDER: &str = "history.jsonl.1";
