@@ -19,8 +19,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use wanfo::core::spool::Message;
 use wanfo::core::spool::MOST_ATTEMPTS;
+use wanfo::core::spool::Message;
 use wanfo::system::spool::Spool;
 
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
