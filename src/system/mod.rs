@@ -8,6 +8,8 @@ pub mod conntrack;
 pub mod counters;
 /// The history file.
 pub mod records;
+/// Opening what may be no file.
+pub mod file;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.
