@@ -2,6 +2,13 @@
 
 mod lab;
 
+/// Relays that are none.
+#[path = "mail/relays.rs"]
+mod relays;
+/// The spool.
+#[path = "mail/waiting.rs"]
+mod waiting;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -27,10 +34,13 @@ const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
 const NOC: &str = "noc@example.com";
 const BOSS: &str = "boss@example.com";
 
+/// A name and what to do.
+type Story = (&'static str, fn());
+
 fn main() {
     lab::enter_or_skip();
     skip_without_aiosmtpd();
-    let trials: [(&str, fn()); 16] = [
+    let trials: &[Story] = &[
         ("a_mail_arrives_over_every_kind_of_connection", a_mail_arrives_over_every_kind_of_connection),
         ("a_relay_that_was_down_gets_every_message_once", a_relay_that_was_down_gets_every_message_once),
         ("a_relay_that_hangs_holds_up_no_check", a_relay_that_hangs_holds_up_no_check),
@@ -51,14 +61,14 @@ fn main() {
         ),
         ("after_three_days_a_mail_is_given_up", after_three_days_a_mail_is_given_up),
     ];
-    let exim_trials: [(&str, fn()); 4] = [
+    let exim_trials: [Story; 4] = [
         ("exim_takes_mails_over_starttls_and_tls", exim_takes_mails_over_starttls_and_tls),
         ("exim_refuses_a_wrong_password", exim_refuses_a_wrong_password),
         ("exim_puts_a_mail_off", exim_puts_a_mail_off),
         ("exim_refuses_one_of_two_recipients", exim_refuses_one_of_two_recipients),
     ];
     let without_exim = skips_exim();
-    let trials = trials.map(|trial| (trial, false)).into_iter();
+    let trials = [relays::TRIALS, waiting::TRIALS, trials].concat().into_iter().map(|trial| (trial, false));
     let trials = trials.chain(exim_trials.map(|trial| (trial, without_exim)));
     let trials = trials.map(|((name, trial), ignored)| {
         let trial = move || {
@@ -288,6 +298,7 @@ fn put(lab: &Lab, id: &str, subject: &str) {
         at: Timestamp::from_second(at).unwrap(),
         subject: subject.to_owned(),
         text: format!("evidence of {id}\n"),
+        topic: None,
     };
     spool(lab).put(&message).unwrap();
 }
@@ -612,6 +623,7 @@ fn no_text_adds_a_header_or_a_command() {
         at: Timestamp::now(),
         subject: evil.to_owned(),
         text: format!("{evil}\n.\nQUIT\n..\n"),
+        topic: None,
     };
     spool(&lab).put(&message).unwrap();
     assert_done(&deliver(&lab));
