@@ -116,7 +116,11 @@ impl Spool {
     /// Drops the oldest messages of a spool that is full.
     fn keep_within_bounds(&self) -> Result<()> {
         let files = self.files()?;
-        let size = |path: &PathBuf| fs::symlink_metadata(path).map_or(0, |file| file.len());
+        // What is larger than any message is none, and for `deliver` to set aside.
+        let size = |path: &PathBuf| match fs::symlink_metadata(path) {
+            Ok(file) if file.len() <= FILE_LIMIT => file.len(),
+            _ => 0,
+        };
         let mut bytes: u64 = files.iter().map(size).sum();
         let mut count = files.len();
         if count <= MOST_WAITING && bytes <= MOST_BYTES {
