@@ -116,8 +116,40 @@ impl RunInput<'_> {
             || !is_healthy(active) || (index < active && may_return()) || self.request != Request::Nothing;
         index == active
             || !is_healthy(index)
+            || self.has_new_target(index)
             || (!link.routes_only && switch_may_be_near())
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
+    }
+
+    /// Whether it has a target that the last probe did not know: by an edit of the config, or another gateway.
+    fn has_new_target(&self, index: usize) -> bool {
+        let Some(before) = self.state.link(self.name(index)) else { return false };
+        let mut now = self.targets_of(index);
+        now.any(|address| !before.targets.iter().any(|known| known.address == address))
+    }
+
+    /// The addresses of its targets that have one just now.
+    fn targets_of(&self, index: usize) -> impl Iterator<Item = IpAddr> {
+        let (link, resolved_link) = (&self.config.links[index], &self.resolved[index]);
+        link.targets.iter().filter_map(|target| resolved_link.resolve(*target))
+    }
+
+    /// What the state is to remember of a link's targets: nothing of those that are no longer its own.
+    fn target_states(&self, index: usize, replies: Option<&[Reply]>) -> Vec<TargetState> {
+        let before = self.state.link(self.name(index)).map_or(&[][..], |link| &link.targets);
+        match replies {
+            Some(replies) => replies
+                .iter()
+                .map(|reply| {
+                    let known = before.iter().find(|known| known.address == reply.address);
+                    TargetState::from(reply).after(known, reply)
+                })
+                .collect(),
+            None => {
+                let own: Vec<IpAddr> = self.targets_of(index).collect();
+                before.iter().filter(|known| own.contains(&known.address)).cloned().collect()
+            }
+        }
     }
 
     /// What the replies say of each link; they stand link by link, `None` for one that was not asked.
@@ -193,9 +225,9 @@ impl RunInput<'_> {
 
     /// Each link as it goes to the state file.
     pub fn link_states(&self, results: &[LinkResult]) -> Vec<LinkState> {
-        let links = self.config.links.iter().zip(self.resolved).zip(results);
+        let links = self.config.links.iter().zip(self.resolved).zip(results).enumerate();
         links
-            .map(|((link, resolved_link), result)| {
+            .map(|(index, ((link, resolved_link), result))| {
                 let before = self.state.link(&link.name);
                 let gateway = |next_hop: &Result<gateway::NextHop, _>| {
                     next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
@@ -205,10 +237,10 @@ impl RunInput<'_> {
                 };
                 let (probed_at, targets) = match &result.replies {
                     Some(replies) if result.round != Round::Void => {
-                        (Some(self.now), replies.iter().map(TargetState::from).collect())
+                        (Some(self.now), self.target_states(index, Some(replies)))
                     }
                     // A void round is no probe: the next run asks again.
-                    _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
+                    _ => (before.and_then(|link| link.probed_at), self.target_states(index, None)),
                 };
                 let since = before.and_then(|link| link.verdict_since);
                 let (verdict_since, outage_ms) =
@@ -239,6 +271,7 @@ impl RunInput<'_> {
                     outage_ms,
                     threshold: self.config.probe.threshold,
                     routes_only: link.routes_only,
+                    has_targets: !link.targets.is_empty(),
                     probed_at,
                     last_error: match &result.round {
                         Round::Failed(why) | Round::Unusable(why) => Some(why.clone()),
@@ -291,6 +324,22 @@ impl From<&Reply> for TargetState {
             address: reply.address,
             rtt_ms: reply.result.as_ref().ok().copied().map(rtt_ms),
             error: reply.result.as_ref().err().map(ProbeError::to_string),
+            asked_in_vain: 0,
+            ever_answered: reply.result.is_ok(),
+        }
+    }
+}
+
+impl TargetState {
+    /// With what is known from before.
+    fn after(self, known: Option<&TargetState>, reply: &Reply) -> TargetState {
+        let (before, ever_answered) = known.map_or((0, false), |it| (it.asked_in_vain, it.ever_answered));
+        // What was not sent, or could not leave, says nothing of the target.
+        let in_vain = matches!(reply.result, Err(ProbeError::NoReply | ProbeError::Unreachable));
+        TargetState {
+            ever_answered: ever_answered || self.ever_answered,
+            asked_in_vain: before.saturating_add(u32::from(in_vain)),
+            ..self
         }
     }
 }

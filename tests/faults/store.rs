@@ -292,10 +292,10 @@ fn what_is_no_file_holds_nothing_up() {
     let lab = at_work();
     let victim = lab.path("victim");
     write(&victim, "precious");
-    let put: [&dyn Fn(&str); 2] = [
-        &|name| mkfifo(&lab.path(name), Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO"),
-        &|name| symlink(&victim, lab.path(name)).expect("a link"),
-    ];
+    let put: [&dyn Fn(&str); 2] =
+        [&|name| mkfifo(&lab.path(name), Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO"), &|name| {
+            symlink(&victim, lab.path(name)).expect("a link")
+        }];
     for put in put {
         let replace = |name: &str| {
             let _ = fs::remove_file(lab.path(name));

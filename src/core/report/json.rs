@@ -37,6 +37,8 @@ struct Link<'a> {
     gateway_source: Option<Source>,
     gateway6_source: Option<Source>,
     up: bool,
+    /// It has targets; else `up` says no more than that its interface has carrier.
+    probed: bool,
     active: bool,
     failed_rounds: u32,
     threshold: u32,
@@ -88,6 +90,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         gateway_source: link.gateway_source,
         gateway6_source: link.gateway6_source,
         up: is_up(link),
+        probed: link.has_targets,
         active: link.name == state.active,
         failed_rounds: link.health.failed_rounds,
         threshold: link.threshold,

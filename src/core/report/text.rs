@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::overall::{Detail, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
+use crate::core::problem::Code;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::span;
@@ -19,7 +20,7 @@ pub fn render(state: Option<&State>, now: Moment, detail: Detail) -> String {
 }
 
 fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::Error> {
-    let mut page = String::new();
+    let mut page = config_broken(state, now).unwrap_or_default();
     if is_too_old(state, now) {
         writeln!(
             page,
@@ -75,6 +76,19 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
     Ok(page)
 }
 
+/// The headline of a config that is no good.
+pub fn config_broken(state: &State, now: Moment) -> Option<String> {
+    state.problems.iter().find(|problem| problem.code == Code::ConfigBroken)?;
+    Some(match state.config_broken {
+        Some(broken) => format!(
+            "CONFIG BROKEN since {} ({}): the runs go on by the last good one\n\n",
+            now.wall_time(broken.since),
+            ago(broken.since, now)
+        ),
+        None => "CONFIG BROKEN since the last run\n\n".to_owned(),
+    })
+}
+
 fn write_link(
     page: &mut String,
     link: &LinkState,
@@ -83,7 +97,11 @@ fn write_link(
     detail: Detail,
 ) -> std::fmt::Result {
     let marker = if link.name == active { '*' } else { ' ' };
-    let verdict = if is_up(link) { "up" } else { "DOWN" };
+    let verdict = match (is_up(link), link.has_targets) {
+        (true, true) => "up",
+        (true, false) => "not probed",
+        (false, _) => "DOWN",
+    };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
     match (link.gateway, link.gateway6) {
