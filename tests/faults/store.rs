@@ -292,10 +292,10 @@ fn what_is_no_file_holds_nothing_up() {
     let lab = at_work();
     let victim = lab.path("victim");
     write(&victim, "precious");
-    let put: [&dyn Fn(&str); 2] = [
-        &|name| mkfifo(&lab.path(name), Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO"),
-        &|name| symlink(&victim, lab.path(name)).expect("a link"),
-    ];
+    let put: [&dyn Fn(&str); 2] =
+        [&|name| mkfifo(&lab.path(name), Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO"), &|name| {
+            symlink(&victim, lab.path(name)).expect("a link")
+        }];
     for put in put {
         let replace = |name: &str| {
             let _ = fs::remove_file(lab.path(name));
@@ -387,4 +387,9 @@ fn no_file_writes_to_the_terminal() {
         assert!(!output.contains(|c: char| c.is_control() && c != '\n'), "{arguments:?}: {output:?}");
         assert!(output.contains("gone") || !matches!(arguments[0], "status" | "history"), "{output:?}");
     }
+    state["links"][0]["verdict"] = json!("\u{1b}[2Jgone");
+    write(&lab.path("run/state.json"), state.to_string());
+    let run = lab.wanfo(&["status"]);
+    assert_ends(&run, 0, &["cannot be used", "[2Jgone"]);
+    assert!(!run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
 }
