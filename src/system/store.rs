@@ -19,6 +19,11 @@ const STATE: &str = "state.json";
 const STATE_BEING_WRITTEN: &str = "state.json.new";
 const STATE_SET_ASIDE: &str = "state.json.bad";
 
+const HOLD: &str = "hold";
+const HOLD_BEING_WRITTEN: &str = "hold.new";
+/// A link's name has at most 32 characters.
+const HOLD_LIMIT: u64 = 256;
+
 /// The least size of the state file, in bytes; blanks behind the JSON make it up.
 const RESERVE: usize = 16 * 1024;
 
@@ -47,13 +52,49 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     let path = directory.join(STATE);
     match file::read(&path, LIMIT) {
         Ok(bytes) => Ok(match String::from_utf8(bytes) {
-            Ok(text) => State::recall(&text, boot_id),
+            Ok(text) => State::load(&text, boot_id),
             Err(_) => Loaded::Damaged("it is no text".to_owned()),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Nothing),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Loaded::Damaged(error.to_string())),
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
+}
+
+/// The link of a `force-failover --hold`, as it outlives a reboot.
+pub fn load_hold(directory: &Path) -> Result<Option<String>> {
+    let path = directory.join(HOLD);
+    match file::read(&path, HOLD_LIMIT) {
+        Ok(name) => {
+            Ok(Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading the hold in {}", path.display())),
+    }
+}
+
+/// Writes it down, on disk when this returns, or removes it.
+pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
+    let path = directory.join(HOLD);
+    let new = directory.join(HOLD_BEING_WRITTEN);
+    let saved = match link {
+        Some(link) => (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
+            writeln!(file, "{link}")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(directory)?.sync_all()
+        })(),
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+    };
+    saved.with_context(|| {
+        format!("keeping the hold in {}; make room there, or see who may write", path.display())
+    })
 }
 
 impl Store {
@@ -72,9 +113,9 @@ impl Store {
 
     /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
     /// that fails, the run goes on all the same: a line may be down.
-    pub fn recall(&self, boot_id: &str) -> Result<Loaded> {
-        let recollection = peek(&self.directory, boot_id)?;
-        if let Loaded::Damaged(reason) = &recollection {
+    pub fn load(&self, boot_id: &str) -> Result<Loaded> {
+        let loaded = peek(&self.directory, boot_id)?;
+        if let Loaded::Damaged(reason) = &loaded {
             let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
             let kept = match fs::rename(&path, &aside) {
                 Ok(()) => format!("keeping the file as {}", aside.display()),
@@ -85,7 +126,7 @@ impl Store {
                 path.display()
             );
         }
-        Ok(recollection)
+        Ok(loaded)
     }
 
     /// Replaces the state whole: a reader sees the old one or the new one, also when we are killed in between.
