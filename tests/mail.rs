@@ -700,6 +700,13 @@ fn a_sendmail_program_takes_mails_too() {
     assert!(took.contains("\nSubject: =?utf-8?") && took.contains("\n\nevidence of one\n"), "{took}");
 
     put(&lab, "two", "Up");
+    // msmtp, where the relay refuses the recipient or the password.
+    for code in [65, 77] {
+        write(&format!("#!/bin/sh\necho 'access denied' >&2\nexit {code}\n"));
+        assert_failed(&deliver(&lab), "access denied");
+        assert_eq!(pending(&lab), 1);
+        make_due(&lab);
+    }
     write("#!/bin/sh\necho 'no such user' >&2\nexit 67\n");
     assert_failed(&deliver(&lab), "no such user");
     assert!(set_aside(&lab, "two").contains("no such user"));

@@ -37,9 +37,9 @@ const PASSWORD_LIMIT: u64 = 4096;
 
 const SENDMAIL_LIMIT: Duration = Duration::from_secs(60);
 
-/// EX_DATAERR, EX_NOUSER and EX_NOPERM (sysexits.h). The other codes may pass: some programs report a relay that is
-/// out of reach as EX_NOHOST or EX_UNAVAILABLE.
-const SENDMAIL_REFUSES: [i32; 3] = [65, 67, 77];
+/// EX_NOUSER (sysexits.h). The other codes may pass: some programs report a relay that is out of reach as EX_NOHOST or
+/// EX_UNAVAILABLE, a wrong password as EX_NOPERM, and whatever a relay refuses as EX_DATAERR (msmtp).
+const SENDMAIL_REFUSES: i32 = 67;
 
 /// Why a mail was not taken, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -388,7 +388,10 @@ fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
 fn explain(smtp: &Smtp, what: &str, trouble: &Trouble) -> String {
     let relay = name_of(smtp);
     let error = match trouble {
-        Trouble::Said(response) => return format!("{relay} refuses {what}: {}", words_of(response)),
+        Trouble::Said(response) => {
+            let verb = if response.is_positive() { "answers out of turn to" } else { "refuses" };
+            return format!("{relay} {verb} {what}: {}", words_of(response));
+        }
         Trouble::Broken(error) => error,
     };
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
@@ -451,7 +454,7 @@ fn feed(
     };
     let text = format!("{name} failed ({}): {said}", finished.status);
     Err(match finished.status.code() {
-        Some(code) if SENDMAIL_REFUSES.contains(&code) => Failure::Permanent(text),
+        Some(SENDMAIL_REFUSES) => Failure::Permanent(text),
         _ => Failure::Temporary(text),
     })
 }

@@ -182,7 +182,7 @@ impl Spool {
             next: due.into_iter().min(),
             changed: changed.filter(|changed| !is_fresh(*changed)),
         };
-        if !outlook.is_due(now) && !(is_known && is_troubled) {
+        if !(outlook.is_due(now) || is_known && is_troubled) {
             return Ok(());
         }
         let path = run.join(WAKE);

@@ -1,7 +1,7 @@
 //! The lock and the state file under `paths.run`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -64,10 +64,10 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
 /// The link of a `force-failover --hold`, as it outlives a reboot.
 pub fn load_hold(directory: &Path) -> Result<Option<String>> {
     let path = directory.join(HOLD);
-    let mut name = String::new();
-    let read = File::open(&path).and_then(|file| file.take(HOLD_LIMIT).read_to_string(&mut name));
-    match read {
-        Ok(_) => Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
+    match file::read(&path, HOLD_LIMIT) {
+        Ok(name) => {
+            Ok(Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading the hold in {}", path.display())),
     }
@@ -80,8 +80,8 @@ pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
     let saved = match link {
         Some(link) => (|| {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
             writeln!(file, "{link}")?;
             file.sync_all()?;
             fs::rename(&new, &path)?;

@@ -387,4 +387,9 @@ fn no_file_writes_to_the_terminal() {
         assert!(!output.contains(|c: char| c.is_control() && c != '\n'), "{arguments:?}: {output:?}");
         assert!(output.contains("gone") || !matches!(arguments[0], "status" | "history"), "{output:?}");
     }
+    state["links"][0]["verdict"] = json!("\u{1b}[2Jgone");
+    write(&lab.path("run/state.json"), state.to_string());
+    let run = lab.wanfo(&["status"]);
+    assert_ends(&run, 0, &["cannot be used", "[2Jgone"]);
+    assert!(!run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
 }
