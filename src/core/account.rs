@@ -165,7 +165,7 @@ fn names<'a>(records: &'a [Record], links: &'a [String]) -> Vec<&'a str> {
                 links.iter().for_each(|link| add(link));
             }
             Event::Switched { from, to, .. } => [from, to].into_iter().for_each(|link| add(link)),
-            Event::LinkDown { link, .. } | Event::LinkUp { link } => add(link),
+            Event::LinkDown { link, .. } | Event::LinkUp { link, .. } => add(link),
             _ => {}
         }
     }
@@ -228,7 +228,7 @@ impl<'a> Timeline<'a> {
                     self.close(&mut open, |old| old.kind == IntervalKind::Active, point, End::By(index));
                     open.push(begin(to, IntervalKind::Active));
                 }
-                Event::LinkDown { link, .. } | Event::LinkUp { link } => {
+                Event::LinkDown { link, .. } | Event::LinkUp { link, .. } => {
                     let kind = match record.event {
                         Event::LinkUp { .. } => IntervalKind::Up,
                         _ => IntervalKind::Down,
