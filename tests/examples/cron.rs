@@ -19,13 +19,12 @@ pub const NEEDS: &[&str] = &[];
 /// The router of the example, with wanfo where the crontab looks for it.
 fn site() -> Site {
     let site = Site::of("cron", &["eth0", "eth1"]);
+    site.router.empty("/usr/local/bin");
     site.router.run(|| {
-        let place = "/usr/local/bin";
-        mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-        let wanfo = Path::new(place).join("wanfo");
+        let wanfo = "/usr/local/bin/wanfo";
         // Not a copy: one that was just written may still be open for writing in a fork of another story.
-        fs::write(&wanfo, "").unwrap();
-        mount(Some(WANFO), &wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        fs::write(wanfo, "").unwrap();
+        mount(Some(WANFO), wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
     });
     site
 }
@@ -96,17 +95,13 @@ pub fn cron_itself_starts_it() -> Completion {
         return skipped(&format!("there is no {} (package cron)", daemon().display()));
     }
     let site = site();
+    // The machine's own jobs are none of the lab's.
+    for place in ["/etc/cron.d", "/var/spool/cron/crontabs"] {
+        site.router.empty(place);
+    }
+    site.router.write("/etc/crontab", "");
     site.router.write("/etc/cron.d/wanfo", &shipped("crontab"));
     site.router.run(|| {
-        // The machine's own jobs are none of the lab's.
-        fs::write("/etc/crontab", "").unwrap();
-        for job in fs::read_dir("/etc/cron.d").unwrap().map(|job| job.unwrap().path()) {
-            if job != Path::new("/etc/cron.d/wanfo") {
-                fs::remove_file(job).unwrap();
-            }
-        }
-        mount(Some("tmpfs"), "/var/spool/cron", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-        fs::create_dir("/var/spool/cron/crontabs").unwrap();
         if Path::new("/dev/log").exists() {
             fs::write("/run/nobody-logs", "").unwrap();
             mount(Some("/run/nobody-logs"), "/dev/log", None::<&str>, MsFlags::MS_BIND, None::<&str>)

@@ -25,6 +25,7 @@
 // Each test program and the demo compile the lab for themselves, and none uses all of it.
 #![allow(dead_code, unused_imports)]
 
+mod files;
 mod namespace;
 mod service;
 
@@ -94,10 +95,14 @@ pub fn enter() -> Result<()> {
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
         .map_err(|error| refused("making the mounts private", error.into()))?;
-    // Hides what the machine's DHCP clients know, and takes the lab's files along when the process is gone.
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
-        .map_err(|error| refused("mounting a tmpfs on /run", error.into()))?;
+    // Takes the lab's files along when the process is gone. It and the others hide what the machine's DHCP clients know.
+    files::empty(Path::new("/run")).map_err(|error| refused("mounting a tmpfs on /run", error))?;
+    for leases in ["/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/dhcpcd", "/var/lib/dhcpcd5"].map(Path::new)
+    {
+        if leases.exists() {
+            files::empty(leases).map_err(|error| refused("hiding the machine's DHCP leases", error))?;
+        }
+    }
     // With that of most distributions' users, 002, wanfo would refuse configs and scripts: their group may write.
     umask(Mode::from_bits_truncate(0o022));
     Ok(())
