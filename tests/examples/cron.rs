@@ -6,15 +6,11 @@ use std::process::{Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Completion;
 use nix::mount::{MsFlags, mount};
 
-use super::site::{Running, Site, shipped};
-use crate::lab::skipped;
+use crate::site::{Running, Site, shipped};
+use crate::lab;
 use crate::story::WANFO;
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &[];
 
 /// The router of the example, with wanfo where the crontab looks for it.
 fn site() -> Site {
@@ -82,18 +78,14 @@ fn daemon() -> PathBuf {
 }
 
 /// The other story takes the crontab by its words; here cron itself does.
-pub fn cron_itself_starts_it() -> Completion {
+pub fn cron_itself_starts_it() {
     let (times, user, _) = entry();
     assert_eq!((times.as_str(), user.as_str()), ("* * * * *", "root"));
     // cron gives every job the groups of its user, and in a lab without root nobody may. No package cures that.
     if fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny") {
-        let reason = "a lab without root, in which cron may start no job; its crontab was only read";
-        eprintln!("!!! SKIPPED: {reason} !!!");
-        return Completion::ignored_with(reason);
+        lab::skip_for_good("a lab without root, in which cron may start no job; its crontab was only read");
     }
-    if !daemon().exists() {
-        return skipped(&format!("there is no {} (package cron)", daemon().display()));
-    }
+    lab::need(&[daemon()]);
     let site = site();
     // The machine's own jobs are none of the lab's.
     for place in ["/etc/cron.d", "/var/spool/cron/crontabs"] {
@@ -118,5 +110,4 @@ pub fn cron_itself_starts_it() -> Completion {
         sleep(Duration::from_millis(200));
     }
     site.assert_lan_is_served_over(2);
-    Completion::Completed
 }

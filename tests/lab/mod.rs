@@ -36,13 +36,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libtest_mimic::Completion;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
@@ -108,31 +108,50 @@ pub fn enter() -> Result<()> {
     Ok(())
 }
 
-/// `enter` for the main of a test: where the lab is refused, ends the program with one loud line and exit
-/// code 0, or 1 where the environment has `WANFO_REQUIRE_LAB=1`.
-pub fn enter_or_skip() {
-    let Err(error) = enter() else { return };
-    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+/// `enter` for the main of tests: whether it succeeded. If not, one loud line says why, and ends the program where the
+/// environment has `WANFO_REQUIRE_LAB=1`.
+pub fn entered() -> bool {
+    let Err(error) = enter() else { return true };
+    if is_required() {
         eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the lab tests, but {error}");
         exit(1);
     }
-    eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: {error} !!!");
-    exit(0);
+    eprintln!("!!! SKIPPED, ALL THAT NEEDS THE LAB: {error} !!!");
+    false
 }
 
-/// Says loudly that a story cannot run here; where the environment has `WANFO_REQUIRE_LAB=1` that is an error.
-pub fn skipped(reason: &str) -> Completion {
-    let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
-    assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+pub fn is_required() -> bool {
+    std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1")
+}
+
+/// With this a story ends that cannot be told here: the reason.
+pub struct Skipped(pub String);
+
+/// Ends the story, and says so loudly; where the environment has `WANFO_REQUIRE_LAB=1` that is an error.
+pub fn skip(reason: &str) -> ! {
+    assert!(!is_required(), "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+    skip_for_good(reason)
+}
+
+/// The same for what no package cures, and so never an error.
+pub fn skip_for_good(reason: &str) -> ! {
     eprintln!("!!! SKIPPED: {reason} !!!");
-    Completion::ignored_with(reason)
+    resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
-/// The first of these programs, or files by their whole path, that is not on this machine.
-pub fn missing<P: AsRef<Path>>(programs: &[P]) -> Option<&P> {
+/// Ends the story where one of these programs, or files by their whole path, is not on this machine.
+pub fn need<P: AsRef<Path>>(programs: &[P]) {
     let places = namespace::search_path();
     let is_there = |program: &Path| std::env::split_paths(&places).any(|place| place.join(program).exists());
-    programs.iter().find(|program| !is_there(program.as_ref()))
+    if let Some(missing) = programs.iter().map(AsRef::as_ref).find(|program| !is_there(program)) {
+        skip(&format!("there is no {} on this machine", missing.display()));
+    }
+}
+
+/// A lab without root has one user and no other.
+pub fn has_other_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    map.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1")
 }
 
 fn refused(what: &str, error: std::io::Error) -> anyhow::Error {

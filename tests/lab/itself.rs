@@ -1,7 +1,5 @@
 //! The lab does what its users take for granted.
 
-mod lab;
-
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -9,34 +7,21 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lab::{Lab, Line, Meter, Namespace, SERVICE, SERVICE6};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
+
+use crate::lab::{self, Lab, Line, Meter, Namespace, SERVICE, SERVICE6};
 
 const NO_PROGRAM: &str = "/nonexistent";
 
-fn main() {
-    lab::enter_or_skip();
-    let trials: [(&str, fn()); 6] = [
-        ("a_host_has_directories_that_the_machine_lacks", a_host_has_directories_that_the_machine_lacks),
-        ("a_silent_cut_is_silence_until_the_repair", a_silent_cut_is_silence_until_the_repair),
-        (
-            "a_pulled_cable_is_no_carrier_until_it_is_plugged_in",
-            a_pulled_cable_is_no_carrier_until_it_is_plugged_in,
-        ),
-        ("one_address_falls_silent_on_one_line_only", one_address_falls_silent_on_one_line_only),
-        ("each_of_eight_lines_carries_the_service", each_of_eight_lines_carries_the_service),
-        (
-            "a_host_with_files_of_its_own_shares_them_with_nobody",
-            a_host_with_files_of_its_own_shares_them_with_nobody,
-        ),
-    ];
-    let trials = trials.map(|(name, trial)| {
-        Trial::test(name, move || {
-            trial();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+pub fn trials() -> Vec<Trial> {
+    trials![self::{
+        a_host_has_directories_that_the_machine_lacks,
+        a_silent_cut_is_silence_until_the_repair,
+        a_pulled_cable_is_no_carrier_until_it_is_plugged_in,
+        one_address_falls_silent_on_one_line_only,
+        each_of_eight_lines_carries_the_service,
+        a_host_with_files_of_its_own_shares_them_with_nobody,
+    }]
 }
 
 fn a_silent_cut_is_silence_until_the_repair() {
