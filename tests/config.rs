@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
-use wanfo::core::config::{Config, Gateway, LogLevel, Override, Pin, Problem, Relay, Target, Tls};
+use wanfo::core::config::{Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Tls};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
@@ -20,12 +20,13 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn lines(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(Problem::to_string).collect()
+fn lines(problems: &[ConfigError]) -> Vec<String> {
+    problems.iter().map(ConfigError::to_string).collect()
 }
 
 fn good(text: &str) -> Config {
-    wanfo::core::config::read::parse(text).unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
+    wanfo::core::config::read::parse(text)
+        .unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use wanfo::core::config::Config;
 use wanfo::core::facts::{Address, Facts, Interface, LeaseFile, MAIN_TABLE, Route, RouteTarget};
-use wanfo::core::gateway::{self, ResolvedLink, Source};
+use wanfo::core::gateway::{self, ResolvedLink, Source, View};
 use wanfo::core::lease::{self, Client, Lease};
+use wanfo::core::problems;
 
 /// As the clients of Debian 12 wrote them: eth1 has 192.0.2.18, and two gateways, 192.0.2.17 and 192.0.2.20.
 const FILES: [(Client, &[u8]); 5] = [
@@ -299,7 +300,8 @@ fn a_file_that_is_not_used_is_a_problem_only_where_it_would_have_been_needed() {
     facts.leases = vec![LeaseFile { interface: "eth1".to_owned(), lease: Err(why.to_owned()) }];
     let problems = |facts: &Facts| {
         let config = config("");
-        gateway::problems(&config, &gateway::survey(&config, facts), facts).split_off(1).join("\n")
+        let told = problems::of_links(&config, &View::of(&config, facts.clone()));
+        told[1..].iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     let said = problems(&facts);
     assert!(

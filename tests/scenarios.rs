@@ -7,10 +7,14 @@
 //!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `unusable` (no carrier), `gone` (no interface), `no-gateway` or
 //!   `void` (a fault of our own); `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
-//!   (somebody edits it) and `config: TEXT`.
+//!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
+//!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`).
 //! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
+//! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects) and records (as the log
+//!   says them), each with `at` and `says`. Without the key, any may.
+//! - `failed`: all runs that must end with exit code 1. Without the key, any may.
 //! - `runs`: a closer look at single runs: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
 //!   `failed_rounds` (by link), `down` (links), `next_switch_in`.
 //! - `on_the_move`: all runs after which another round would soon tell more (`probe.recheck`). Without the key, any may.
@@ -24,10 +28,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use wanfo::core::config::Config;
-use wanfo::core::{decide::Outcome, switch::Request};
-use wanfo::core::event::Event;
+use wanfo::core::decide;
 use wanfo::core::health::Verdict;
 use wanfo::core::hold::Hold;
+use wanfo::core::record::Event;
+use wanfo::core::script::Ending;
+use wanfo::core::switch::Request;
 
 use model_router::{Condition, Router, Run};
 
@@ -48,6 +54,10 @@ struct Scenario {
     #[serde(default)]
     refused: Vec<Refused>,
     events: Option<Vec<Said>>,
+    scripts: Option<Vec<Said>>,
+    mails: Option<Vec<Said>>,
+    history: Option<Vec<Said>>,
+    failed: Option<Vec<Time>>,
     #[serde(default)]
     runs: Vec<Look>,
     on_the_move: Option<Vec<Time>>,
@@ -69,8 +79,40 @@ struct Happening {
     #[serde(default)]
     state_file: BTreeMap<String, serde_json::Value>,
     config: Option<String>,
+    action_script: Option<Outcome>,
+    exit_script: Option<Outcome>,
+    disk: Option<Disk>,
     #[serde(flatten)]
     links: BTreeMap<String, Line>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Disk {
+    ReadOnly,
+    Writable,
+}
+
+/// How a script ends.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Hangs,
+    Missing,
+    CannotStart,
+    #[serde(untagged)]
+    Exit(i32),
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Hangs => Ending::TimeLimit(Duration::from_secs(60)),
+            Outcome::Missing => Ending::Refused("the script is not there".to_owned()),
+            Outcome::CannotStart => Ending::NotStarted("the script could not be run: no memory".to_owned()),
+            Outcome::Exit(code) => Ending::Exit(code),
+        }
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -146,7 +188,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-fn told(time: Duration) -> String {
+fn told_time(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
@@ -193,18 +235,27 @@ impl Happening {
             router.reboot();
         }
         if self.lose_state {
-            router.memory = None;
+            router.disk.state = None;
         }
         if !self.state_file.is_empty() {
-            let text = router.memory.as_deref().expect("there was a run before");
+            let text = router.disk.state.as_deref().expect("there was a run before");
             let mut state: serde_json::Value = serde_json::from_str(text).unwrap();
             for (key, value) in &self.state_file {
                 state[key] = value.clone();
             }
-            router.memory = Some(state.to_string());
+            router.disk.state = Some(state.to_string());
         }
         if let Some(config) = &self.config {
             router.config = parse(config);
+        }
+        if let Some(outcome) = self.action_script {
+            router.action_script = outcome.into();
+        }
+        if let Some(outcome) = self.exit_script {
+            router.exit_script = outcome.into();
+        }
+        if let Some(disk) = self.disk {
+            router.disk.read_only = matches!(disk, Disk::ReadOnly);
         }
         for (name, line) in &self.links {
             let link = router.config.links.iter().find(|link| link.name == *name);
@@ -235,13 +286,22 @@ fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
             request = happening.request(&router).unwrap_or(request);
         }
         let run = router.run(request);
-        let switched = matches!(run.outcome, Outcome::Switch(_));
-        assert_eq!(run.before.active != run.after.active, switched, "the active link, in the run at {at:?}");
+        if let Some(before) = &run.before {
+            let moved = before.active != run.after.active;
+            assert!(!moved || switches(&run).count() > 0, "a silent switch in the run at {at:?}");
+        }
         carries_its_traffic(&router, &run);
         runs.push((at, run));
     }
     assert!(left.next().is_none(), "the timeline must be in order, and end by `until`");
     runs
+}
+
+/// The switches that a run made, or found made.
+fn switches(run: &Run) -> impl Iterator<Item = &Event> {
+    let records = run.records.iter().chain(&run.after.pending.records);
+    let events = records.filter(|record| record.boot_ms >= run.at).map(|record| &record.event);
+    events.filter(|event| matches!(event, Event::Switched { .. }))
 }
 
 /// The rest of the world is reached by the active link.
@@ -268,28 +328,28 @@ fn log(runs: &[(Duration, Run)]) -> String {
         if told_of == last {
             continue;
         }
-        writeln!(log, "{:>7}  {told_of}", told(*at)).unwrap();
+        writeln!(log, "{:>7}  {told_of}", told_time(*at)).unwrap();
         last = told_of;
     }
     log + "         ... and so on\n"
 }
 
 fn tell(run: &Run) -> String {
-    let links = run.after.links.iter().zip(&run.checked).map(|(link, checked)| {
+    let links = run.after.links.iter().zip(&run.results).map(|(link, result)| {
         let star = if link.name == run.after.active { "*" } else { "" };
         let (verdict, failed) = (link.health.verdict, link.health.failed_rounds);
-        format!("{star}{} {verdict} {failed}/{} {:?}", link.name, link.threshold, checked.round)
+        format!("{star}{} {verdict} {failed}/{} {:?}", link.name, link.threshold, result.round)
     });
     let mut lines = vec![links.collect::<Vec<_>>().join(" | ")];
     if run.request != Request::Nothing {
         lines.push(format!("by hand: {:?}", run.request));
     }
     match &run.outcome {
-        Outcome::Stay { why, .. } | Outcome::Vetoed { why } => lines.push(why.clone()),
-        Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
-        Outcome::Switch(_) => {}
+        decide::Outcome::Stay { why, .. } | decide::Outcome::Vetoed { why } => lines.push(why.clone()),
+        decide::Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
+        decide::Outcome::Switch(_) => {}
     }
-    lines.extend(run.events.iter().map(|event| format!("> {event}")));
+    lines.extend(run.said.iter().map(|said| format!("> {said}")));
     lines.join("\n         ")
 }
 
@@ -313,43 +373,66 @@ fn compare(what: &str, expected: &[String], found: &[String], complaints: &mut S
 fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
     let mut complaints = String::new();
     let by_hand = |forced: bool| if forced { " (by hand)" } else { "" };
-    let line = |at: Duration, text: &str| format!("{}: {text}", told(at));
+    let line = |at: Duration, text: &str| format!("{}: {text}", told_time(at));
 
     let expected = scenario.switches.iter();
     let expected = expected.map(|s| line(s.at.0, &format!("{}: {}{}", s.to, s.reason, by_hand(s.forced))));
-    let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
-        Outcome::Switch(switch) => {
-            let (to, forced) = (&run.after.active, by_hand(run.after.forced));
-            Some(line(*at, &format!("{to}: {}{forced}", switch.reason)))
-        }
-        _ => None,
+    let found = runs.iter().flat_map(|(at, run)| {
+        switches(run).filter_map(|event| match event {
+            Event::Switched { to, reason, forced, .. } => {
+                Some(line(*at, &format!("{to}: {reason}{}", by_hand(*forced))))
+            }
+            _ => None,
+        })
     });
     compare("switches", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
 
     let expected = scenario.refused.iter().map(|refused| line(refused.at.0, &refused.why));
     let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
-        Outcome::Refuse { why, .. } => Some(line(*at, why)),
+        decide::Outcome::Refuse { why, .. } => Some(line(*at, why)),
         _ => None,
     });
     compare("refused", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
 
-    if let Some(events) = &scenario.events {
-        let expected = events.iter().map(|event| line(event.at.0, &event.says));
-        let is_said = |event: &&Event| !matches!(event, Event::Switched { .. } | Event::Reconciled(_));
-        let found = runs.iter().flat_map(|(at, run)| {
-            run.events.iter().filter(is_said).map(|event| line(*at, &event.to_string()))
-        });
-        compare("events", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+    type Lines = fn(&Run) -> Vec<String>;
+    let told: [(&str, &Option<Vec<Said>>, Lines); 4] = [
+        ("events", &scenario.events, |run| {
+            let of_routes = |said: &&String| {
+                said.starts_with("switched from") || said.starts_with("brought the kernel's routes")
+            };
+            run.said.iter().filter(|said| !of_routes(said)).cloned().collect()
+        }),
+        ("scripts", &scenario.scripts, |run| run.calls.clone()),
+        ("mails", &scenario.mails, |run| run.mails.iter().map(|mail| mail.subject.clone()).collect()),
+        ("history", &scenario.history, |run| {
+            let first_lines = run.records.iter().map(|record| record.event.to_string());
+            first_lines.map(|text| text.lines().next().unwrap_or_default().to_owned()).collect()
+        }),
+    ];
+    for (what, expected, found) in told {
+        let Some(expected) = expected else { continue };
+        let expected: Vec<String> = expected.iter().map(|said| line(said.at.0, &said.says)).collect();
+        let found: Vec<String> =
+            runs.iter().flat_map(|(at, run)| found(run).into_iter().map(|text| line(*at, &text))).collect();
+        compare(what, &expected, &found, &mut complaints);
     }
-    if let Some(expected) = &scenario.on_the_move {
-        let expected: Vec<String> = expected.iter().map(|at| told(at.0)).collect();
-        let found = runs.iter().filter(|(_, run)| run.on_the_move).map(|(at, _)| told(*at));
-        compare("on the move", &expected, &found.collect::<Vec<_>>(), &mut complaints);
+    type IsSo = fn(&Run) -> bool;
+    let times: [(&str, &Option<Vec<Time>>, IsSo); 2] = [
+        ("on the move", &scenario.on_the_move, |run| run.on_the_move),
+        ("failed", &scenario.failed, |run| run.failed),
+    ];
+    for (what, expected, is_so) in times {
+        let Some(expected) = expected else { continue };
+        let expected: Vec<String> = expected.iter().map(|at| told_time(at.0)).collect();
+        let found = runs.iter().filter(|(_, run)| is_so(run)).map(|(at, _)| told_time(*at));
+        compare(what, &expected, &found.collect::<Vec<_>>(), &mut complaints);
     }
     for look in &scenario.runs {
         match runs.iter().find(|(at, _)| *at == look.at.0) {
-            Some((at, run)) => look.compare(&format!("in the run at {}", told(*at)), run, &mut complaints),
-            None => writeln!(complaints, "there is no run at {}", told(look.at.0)).unwrap(),
+            Some((at, run)) => {
+                look.compare(&format!("in the run at {}", told_time(*at)), run, &mut complaints)
+            }
+            None => writeln!(complaints, "there is no run at {}", told_time(look.at.0)).unwrap(),
         }
     }
     complaints
@@ -365,7 +448,7 @@ impl Look {
         }
         if let Some(expected) = &self.why {
             let found = match &run.outcome {
-                Outcome::Stay { why, .. } => why.clone(),
+                decide::Outcome::Stay { why, .. } => why.clone(),
                 other => format!("{other:?}"),
             };
             same("why it stays", std::slice::from_ref(expected), &[found]);
@@ -383,7 +466,7 @@ impl Look {
         }
         if let Some(Time(time)) = self.next_switch_in {
             let found = run.after.next_switch_after.and_then(|at| at.since(run.at));
-            same("next switch in", &[told(time)], &[found.map(told).unwrap_or_default()]);
+            same("next switch in", &[told_time(time)], &[found.map(told_time).unwrap_or_default()]);
         }
     }
 }

@@ -76,9 +76,8 @@ fn main() {
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut times = TIMES.lock().unwrap();
     times.sort();
-    println!("The longest, in seconds:");
     for (time, name) in times.iter().rev().take(TOLD) {
-        println!("{:5.1} {name}", time.as_secs_f64());
+        println!("{:5.1} s {name}", time.as_secs_f64());
     }
     conclusion.exit();
 }

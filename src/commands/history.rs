@@ -3,10 +3,10 @@ use jiff::tz::TimeZone;
 
 use super::{Exit, say};
 use crate::cli::{self, Format};
-use crate::core::config::Config;
 use crate::core::account::{Present, account};
-use crate::core::since::since;
+use crate::core::config::Config;
 use crate::core::report::history;
+use crate::core::since::since;
 use crate::core::state::Loaded;
 use crate::system::{clock, records, store};
 

@@ -8,14 +8,10 @@ mod config;
 mod deliver;
 /// Taking everything out again.
 mod down;
-/// What a switch brings with it.
-mod follow_up;
 /// A run with an admin's wish: `force-failover` and `failback`.
 mod force;
 /// What happened.
 mod history;
-/// Looking, and bringing the kernel in line.
-mod reconcile;
 /// What the last run knew.
 mod status;
 
@@ -30,7 +26,7 @@ use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
-use crate::core::report;
+use crate::core::report::overall::Overall;
 use crate::system::{journal, trust};
 
 /// How a command ended, as its exit code tells.
@@ -67,9 +63,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
             log::error!("{problems}");
             return Ok(match cli.command {
                 // To a monitor, 2 would say that no link is up.
-                Command::Status(status) if status.exit_code => {
-                    Exit::Status(report::overall::Overall::Unknown as u8)
-                }
+                Command::Status(status) if status.exit_code => Exit::Status(Overall::Unknown as u8),
                 _ => Exit::Usage,
             });
         }

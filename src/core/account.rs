@@ -1,16 +1,15 @@
 //! What the records add up to: how long each thing lasted, and what became of each link.
 //!
 //! Everything is measured on one axis, the time that is known. Between two records of one boot it advances by the boot
-//! clock. It stands still where a run found no state (`Happening::Started`): the machine was off, or wanfo was, and
-//! nobody can say how long a link was up meanwhile. The wall clock only labels points of that axis for people.
+//! clock. It stands still while nobody watched: where a run found no state (`Event::Started`), or came late
+//! (`Event::NotWatched`). The wall clock only labels points of that axis for people.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{Happening, Record};
-use crate::core::time::Moment;
-use crate::core::time::BootTime;
+use super::record::{Event, Record};
+use super::time::{BootTime, Moment};
 
 /// This moment, and up to when anything is known.
 #[derive(Debug, Clone)]
@@ -55,7 +54,7 @@ pub struct Entry<'a> {
     pub after: Option<Duration>,
     /// What went over the backup that is entered here, once it is left.
     pub backup_bytes: Option<u64>,
-    /// The wall-clock time since the record before, of which nothing is known.
+    /// For how long before it nobody watched.
     pub unknown_before: Option<Duration>,
 }
 
@@ -161,19 +160,30 @@ fn names<'a>(records: &'a [Record], links: &'a [String]) -> Vec<&'a str> {
         }
     };
     for record in records {
-        match &record.happening {
-            Happening::Started { links, .. } => links.iter().for_each(|link| add(link)),
-            Happening::Switched { from, to, .. } => [from, to].into_iter().for_each(|link| add(link)),
-            Happening::LinkDown { link, .. } | Happening::LinkUp { link } => add(link),
-            Happening::Script { .. } | Happening::Repaired { .. } => {}
+        match &record.event {
+            Event::Started { links, .. } | Event::LinksChanged { links, .. } => {
+                links.iter().for_each(|link| add(link));
+            }
+            Event::Switched { from, to, .. } => [from, to].into_iter().for_each(|link| add(link)),
+            Event::LinkDown { link, .. } | Event::LinkUp { link } => add(link),
+            _ => {}
         }
     }
     names
 }
 
-/// Whether nothing is known of the time between two records.
+/// Whether what lasted when the first was written can have ended unseen before the second.
 fn is_gap(before: &Record, after: &Record) -> bool {
-    before.boot_id != after.boot_id || matches!(after.happening, Happening::Started { .. })
+    before.boot_id != after.boot_id || matches!(after.event, Event::Started { .. })
+}
+
+/// How much of the time between two records is known.
+fn watched(before: &Record, after: &Record) -> Duration {
+    match after.event {
+        _ if is_gap(before, after) => Duration::ZERO,
+        Event::NotWatched { since_ms } => since_ms.since(before.boot_ms).unwrap_or_default(),
+        _ => before.until(after).unwrap_or_default(),
+    }
 }
 
 /// `earlier` told in the wall-clock time of a later moment of the same boot.
@@ -187,10 +197,7 @@ impl<'a> Timeline<'a> {
         let last = records.last()?;
         let mut points = vec![Duration::ZERO];
         for pair in records.windows(2) {
-            let step = match is_gap(&pair[0], &pair[1]) {
-                true => Duration::ZERO,
-                false => pair[0].until(&pair[1]).unwrap_or_default(),
-            };
+            let step = watched(&pair[0], &pair[1]);
             points.push(points[points.len() - 1].saturating_add(step));
         }
         let last_run = present.last_run.filter(|_| last.boot_id == present.boot_id);
@@ -212,18 +219,18 @@ impl<'a> Timeline<'a> {
             let point = self.points[index];
             let begin =
                 |link, kind| Interval { link, kind, begins: index, from: point, to: point, end: End::Lost };
-            match &record.happening {
-                Happening::Started { active, links } => {
+            match &record.event {
+                Event::Started { active, links } => {
                     open.push(begin(active, IntervalKind::Active));
                     open.extend(links.iter().map(|link| begin(link, IntervalKind::Up)));
                 }
-                Happening::Switched { to, .. } => {
+                Event::Switched { to, .. } => {
                     self.close(&mut open, |old| old.kind == IntervalKind::Active, point, End::By(index));
                     open.push(begin(to, IntervalKind::Active));
                 }
-                Happening::LinkDown { link, .. } | Happening::LinkUp { link } => {
-                    let kind = match record.happening {
-                        Happening::LinkUp { .. } => IntervalKind::Up,
+                Event::LinkDown { link, .. } | Event::LinkUp { link } => {
+                    let kind = match record.event {
+                        Event::LinkUp { .. } => IntervalKind::Up,
                         _ => IntervalKind::Down,
                     };
                     // Said once more, it began when it was said first.
@@ -234,7 +241,13 @@ impl<'a> Timeline<'a> {
                         open.push(begin(link, kind));
                     }
                 }
-                Happening::Script { .. } | Happening::Repaired { .. } => {}
+                Event::LinksChanged { links, .. } => {
+                    self.close(&mut open, |old| !links.iter().any(|link| link == old.link), point, End::Lost);
+                    let new = links.iter().filter(|link| !open.iter().any(|old| old.link == **link));
+                    let new: Vec<_> = new.map(|link| begin(link, IntervalKind::Up)).collect();
+                    open.extend(new);
+                }
+                _ => {}
             }
         }
         self.close(&mut open, |_| true, self.end, at_the_end);
@@ -279,7 +292,15 @@ impl<'a> Timeline<'a> {
         let begun = self.intervals.iter().find(shown);
         let outage =
             |interval: &&Interval| interval.end == End::By(index) && interval.kind == IntervalKind::Down;
-        let gap_before = index.checked_sub(1).filter(|before| is_gap(&self.records[*before], record));
+        let not_known = |before: usize| -> Option<Duration> {
+            match record.event {
+                Event::NotWatched { since_ms } => record.boot_ms.since(since_ms),
+                _ if is_gap(&self.records[before], record) => {
+                    self.walls[index].duration_since(self.walls[before]).try_into().ok()
+                }
+                _ => None,
+            }
+        };
         Entry {
             record,
             at: self.walls[index],
@@ -295,15 +316,14 @@ impl<'a> Timeline<'a> {
                     self.bytes_over(interval.link, switch)
                 },
             ),
-            unknown_before: gap_before
-                .and_then(|before| self.walls[index].duration_since(self.walls[before]).try_into().ok()),
+            unknown_before: index.checked_sub(1).and_then(not_known),
         }
     }
 
     /// What the switch away from `link` says.
     fn bytes_over(&self, link: &str, switch: usize) -> Option<u64> {
-        match &self.records[switch].happening {
-            Happening::Switched { from, backup_bytes, .. } if from == link => *backup_bytes,
+        match &self.records[switch].event {
+            Event::Switched { from, backup_bytes, .. } if from == link => *backup_bytes,
             _ => None,
         }
     }

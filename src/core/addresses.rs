@@ -6,9 +6,9 @@
 
 use ipnetwork::IpNetwork;
 
+use super::change::{Change, Wanted};
 use super::config::Config;
 use super::facts::{Address, Assignment, Facts, Family, Interface};
-use super::change::{Change, Wanted};
 
 impl Assignment {
     fn is_there(&self, facts: &Facts) -> bool {

@@ -74,7 +74,7 @@ impl Change {
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
                 if route.table != MAIN_TABLE {
                     "another program's route stands in that place: move it, or set `routing.table` in the config"
-                } else if self.moves_default_traffic() {
+                } else if self.moves_default_traffic(route.family()) {
                     "another program's route stands in that place and holds the default traffic: take it out, or set \
                      `routing.override` in the config to the other of halves and default"
                 } else {
@@ -105,13 +105,14 @@ impl Change {
         }
     }
 
-    /// Whether it decides over the default traffic: an override route is made, changed or taken away.
-    pub fn moves_default_traffic(&self) -> bool {
+    /// Whether it decides over the default traffic of the family: an override route is made, changed or taken away.
+    pub fn moves_default_traffic(&self, family: Family) -> bool {
         match self {
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                let family = route.family();
                 let overrides = [everything(family), half(0), half(128), global_ipv6()];
-                route.table == MAIN_TABLE && overrides.contains(&route.destination)
+                route.table == MAIN_TABLE
+                    && route.family() == family
+                    && overrides.contains(&route.destination)
             }
             _ => false,
         }

@@ -277,6 +277,11 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
+    /// The links' names, in order of preference.
+    pub fn names(&self) -> Vec<String> {
+        self.links.iter().map(|link| link.name.clone()).collect()
+    }
+
     /// The configuration with every default written out; `parse` reads it back to an equal one.
     pub fn to_yaml(&self) -> String {
         serde_yaml::to_string(self)

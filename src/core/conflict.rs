@@ -3,59 +3,11 @@
 //! What they have there stays. But an echo request that would follow it says nothing of the link that it was meant for.
 
 use std::cmp::Reverse;
-use std::fmt::Display;
 use std::net::IpAddr;
 
 use super::config::{Config, Pin};
 use super::facts::{Facts, Family, Route, RouteTarget, Rule};
 use super::gateway::ResolvedLink;
-
-/// How many of somebody's routes or rules are named in one sentence.
-const NAMED: usize = 3;
-
-/// What an admin should look at, as sentences that name the keys.
-pub fn problems(config: &Config, facts: &Facts) -> Vec<String> {
-    let protocol = config.routing.protocol;
-    let mut problems = Vec::new();
-    for (link, table) in config.links.iter().zip(config.tables()) {
-        let name = &link.name;
-        let in_it = facts.routes.iter().filter(|route| route.table == table && route.protocol != protocol);
-        if let Some(routes) = list(in_it) {
-            problems.push(format!(
-                "table {table}, which is {name}'s, holds foreign routes ({routes}); set `routing.table` in \
-                 the config to another number"
-            ));
-        }
-        let looking = facts.rules.iter().filter(|rule| rule.table == table && rule.protocol != protocol);
-        if let Some(rules) = list(looking) {
-            problems.push(format!(
-                "foreign rules look up table {table}, which is {name}'s ({rules}); set `routing.table` in \
-                 the config to another number"
-            ));
-        }
-    }
-    let priority = config.routing.rule_priority;
-    let beside_ours =
-        facts.rules.iter().filter(|rule| rule.priority == priority && rule.protocol != protocol);
-    if config.probe.pin == Pin::Rule
-        && let Some(rules) = list(beside_ours)
-    {
-        problems.push(format!(
-            "foreign rules have its priority {priority} ({rules}); set `routing.rule_priority` in the config \
-             to a smaller number"
-        ));
-    }
-    problems
-}
-
-fn list<T: Display>(items: impl Iterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.map(|item| item.to_string()).collect();
-    let more = match all.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!all.is_empty()).then(|| all[..all.len().min(NAMED)].join(", ") + &more)
-}
 
 /// Why our echo request to a target of link number `index` would not take the link's way, though its pin is there.
 pub fn diversion(

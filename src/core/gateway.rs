@@ -9,11 +9,24 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Gateway, Link, Pin, Target};
+use super::config::{Config, Gateway, Link, Target};
 use super::facts::{
     Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_ipv4_link_local, is_link_local,
 };
 use super::lease::Client;
+
+/// What was seen, and each link as it stands in it.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub facts: Facts,
+    pub links: Vec<ResolvedLink>,
+}
+
+impl View {
+    pub fn of(config: &Config, facts: Facts) -> View {
+        View { links: survey(config, &facts), facts }
+    }
+}
 
 /// A link as it stands in this run.
 #[derive(Debug, Clone, PartialEq)]
@@ -335,122 +348,7 @@ fn default_route_of(
         .map(|(_, _, gateway)| gateway)
 }
 
-/// What an admin should look at, link by link, as sentences.
-pub fn problems(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (link, resolved_link) in config.links.iter().zip(resolved) {
-        if let Some(fault) = resolved_link.fault() {
-            let cure = match fault {
-                // `ip` prints the interface below a VLAN like a part of its name. As the kernel lets a name hold an at
-                // sign, only that there is no such interface tells.
-                LinkFault::NoInterface(name) if name.contains('@') => {
-                    "; behind the at sign `ip link` prints the interface below, which is no part of the name: \
-                     for eth0.5@eth0 write `interface: eth0.5`"
-                }
-                LinkFault::NoInterface(_) => "; see `ip link` for the names there are",
-                LinkFault::GatewayInNoSubnet(_) => {
-                    "; give an interface an address there, or name the link's `interface`"
-                }
-                LinkFault::AdminDown(_) => "; `ip link set DEV up` brings it up",
-                LinkFault::NoCarrier(_) => "; is the cable in, and the modem on?",
-                LinkFault::NoAddress(Family::V4, _) => "; is its DHCP or PPP client running?",
-                LinkFault::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
-                LinkFault::NoAddress(Family::V6, _) | LinkFault::NoGateway(Family::V6, _) => {
-                    "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where it \
-                     forwards)? Else set `gateway6` in the config"
-                }
-                LinkFault::NoGateway(..) => {
-                    " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
-                     in the config, or let its DHCP client install a default route"
-                }
-                LinkFault::NoIpv6 => "",
-            };
-            problems.push(format!("{}: {fault}{cure}", link.name));
-        }
-        if let Err(LinkFault::NoGateway(_, name)) = &resolved_link.v4 {
-            let files = facts.leases.iter().filter(|file| file.interface == *name);
-            problems.extend(
-                files.filter_map(|file| file.lease.as_ref().err()).map(|why| format!("{}: {why}", link.name)),
-            );
-        }
-        if resolved_link.v6 == Err(LinkFault::NoIpv6)
-            && let Some(wish) = first_of_ipv6(link)
-        {
-            problems.push(format!(
-                "{}: this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
-                 `ipv6.disable=1`",
-                link.name
-            ));
-        }
-        for (setting, next_hop) in [(link.gateway, &resolved_link.v4), (link.gateway6, &resolved_link.v6)] {
-            // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
-            if let (Gateway::Address(gateway), Ok(next_hop)) = (setting, next_hop)
-                && next_hop.onlink
-                && next_hop
-                    .addresses
-                    .iter()
-                    .any(|own| own.network.prefix() < IpNetwork::from(gateway).prefix())
-            {
-                problems.push(format!(
-                    "{}: gateway {gateway} lies outside the subnets of {} ({}); if it is not really a neighbour \
-                     there, correct `gateway` or the interface's address",
-                    link.name,
-                    next_hop.interface,
-                    next_hop.addresses.iter().map(|own| own.network.to_string()).collect::<Vec<_>>().join(", ")
-                ));
-            }
-        }
-    }
-    problems.extend(shared_targets(config, resolved).into_iter().map(|(first, second, address)| {
-        format!(
-            "{} and {} both have {address} as a target just now, and one target can serve only one link; \
-             give {} another target",
-            config.links[first].name, config.links[second].name, config.links[second].name
-        )
-    }));
-    problems.extend(routes_on_pins(config, resolved));
-    problems
-}
-
-/// With `pin: route`: destinations of one link that are the gateway and target of another just now. The config refuses
-/// the ones that it can see.
-fn routes_on_pins(config: &Config, resolved: &[ResolvedLink]) -> Vec<String> {
-    let mut problems = Vec::new();
-    if config.probe.pin == Pin::Rule {
-        return problems;
-    }
-    for (index, (link, resolved_link)) in config.links.iter().zip(resolved).enumerate() {
-        for address in link.targets.iter().filter_map(|target| resolved_link.resolve(*target)) {
-            let mut others = config.links.iter().enumerate().filter(|(other, _)| *other != index);
-            if let Some((_, other)) =
-                others.find(|(_, other)| other.routes.contains(&IpNetwork::from(address)))
-            {
-                problems.push(format!(
-                    "{address} is a target of {} just now, so with `pin: route` it cannot be a destination of {}: take \
-                     it out of the `routes` there, give {} another target, or use `pin: rule`",
-                    link.name, other.name, link.name
-                ));
-            }
-        }
-    }
-    problems
-}
-
-/// The first of what a link can have only by IPv6.
-fn first_of_ipv6(link: &Link) -> Option<String> {
-    let gateway = match link.gateway6 {
-        Gateway::Address(address) => Some(address),
-        Gateway::Auto | Gateway::None => None,
-    };
-    let target = link.targets.iter().find_map(|target| match target {
-        Target::Address(address) if address.is_ipv6() => Some(*address),
-        _ => None,
-    });
-    let network = || link.address.iter().chain(&link.routes).find(|network| network.is_ipv6());
-    gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
-}
-
-/// Targets that two links have in common just now (`gateway` on two resolved with the same router address): first
+/// Targets that two links have in common just now (`gateway` on two links with the same router address): first
 /// link, second link, address. The config refuses the ones that it can see.
 pub fn shared_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<(usize, usize, IpAddr)> {
     let mut taken: Vec<(usize, IpAddr)> = Vec::new();

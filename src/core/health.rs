@@ -1,4 +1,4 @@
-//! Whether a link works: from the answers of one round to a verdict.
+//! Whether a link works: from the replies of one round to a verdict.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,11 +14,11 @@ use super::gateway::ResolvedLink;
 pub struct Reply {
     pub address: IpAddr,
     /// The round-trip time, or why there is none.
-    pub result: Result<Duration, Failure>,
+    pub result: Result<Duration, ProbeError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum ProbeError {
     /// Nothing came back in time, or only from somebody else.
     NoReply,
     /// The kernel, or a router on the way, says that there is no way there.
@@ -35,14 +35,16 @@ pub enum Failure {
     OwnFault(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Failure::NoReply => f.write_str("no reply"),
-            Failure::Unreachable => f.write_str("unreachable"),
-            Failure::Unusable(why) | Failure::Refused(why) | Failure::OwnFault(why) => f.write_str(why),
-            Failure::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
-            Failure::Shared => f.write_str("not probed, it is another link's target"),
+            ProbeError::NoReply => f.write_str("no reply"),
+            ProbeError::Unreachable => f.write_str("unreachable"),
+            ProbeError::Unusable(why) | ProbeError::Refused(why) | ProbeError::OwnFault(why) => {
+                f.write_str(why)
+            }
+            ProbeError::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
+            ProbeError::Shared => f.write_str("not probed, it is another link's target"),
         }
     }
 }
@@ -51,7 +53,7 @@ impl fmt::Display for Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Round {
     Good,
-    /// Too few answers; the reason as a clause: "no reply from 192.0.2.1".
+    /// Too few replies; the reason as a clause: "no reply from 192.0.2.1".
     Failed(String),
     /// The interface cannot carry traffic; the reason.
     Unusable(String),
@@ -119,49 +121,49 @@ impl Health {
     }
 }
 
-/// Weighs the answers of one link's targets; `None`: it was not asked in this run.
-pub fn judge(link: &Link, resolved_link: &ResolvedLink, answers: Option<&[Reply]>) -> Round {
+/// Judges the replies of one link's targets; `None`: it was not asked in this run.
+pub fn judge(link: &Link, resolved_link: &ResolvedLink, replies: Option<&[Reply]>) -> Round {
     match resolved_link.fault() {
         Some(fault) if fault.is_final() => return Round::Unusable(fault.to_string()),
         Some(fault) => return Round::Failed(fault.to_string()),
         None if link.targets.is_empty() => return Round::Good,
         None => {}
     }
-    let Some(answers) = answers else { return Round::NotDue };
-    if answers.iter().any(Reply::is_own_fault) {
+    let Some(replies) = replies else { return Round::NotDue };
+    if replies.iter().any(Reply::is_own_fault) {
         return Round::Void;
     }
-    let answered = answers.iter().filter(|answer| answer.result.is_ok()).count();
+    let answered = replies.iter().filter(|reply| reply.result.is_ok()).count();
     if answered >= link.quorum as usize {
         Round::Good
-    } else if answers.iter().any(Reply::is_missing) {
+    } else if replies.iter().any(Reply::is_missing) {
         // What could not be asked might have answered.
         Round::Void
     } else {
-        Round::Failed(blame(link, answers))
+        Round::Failed(blame(link, replies))
     }
 }
 
 impl Reply {
     /// Whether it could not be asked for.
     fn is_missing(&self) -> bool {
-        matches!(self.result, Err(Failure::Unpinned | Failure::Refused(_)))
+        matches!(self.result, Err(ProbeError::Unpinned | ProbeError::Refused(_)))
     }
 
     /// Whether it says something of this machine and nothing of any line.
     pub fn is_own_fault(&self) -> bool {
-        matches!(self.result, Err(Failure::OwnFault(_)))
+        matches!(self.result, Err(ProbeError::OwnFault(_)))
     }
 }
 
-fn blame(link: &Link, answers: &[Reply]) -> String {
-    let silent: Vec<_> = answers
+fn blame(link: &Link, replies: &[Reply]) -> String {
+    let silent: Vec<_> = replies
         .iter()
-        .filter_map(|answer| {
-            let failure = answer.result.as_ref().err()?;
+        .filter_map(|reply| {
+            let failure = reply.result.as_ref().err()?;
             Some(match failure {
-                Failure::NoReply => format!("no reply from {}", answer.address),
-                other => format!("{}: {other}", answer.address),
+                ProbeError::NoReply => format!("no reply from {}", reply.address),
+                other => format!("{}: {other}", reply.address),
             })
         })
         .collect();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Zoned;
 
-use super::facts::{Facts, Route, RouteTarget};
-use super::gateway::ResolvedLink;
-use super::units::{bytes, span};
+use super::facts::{Route, RouteTarget};
+use super::gateway::{NextHop, View};
 use super::spool::{Message, one_line};
 use super::state::{LinkState, State};
-use super::switch::Switching;
+use super::switch::{Cause, Switching};
+use super::units::{bytes, span};
 
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
@@ -18,8 +18,7 @@ pub struct Switched<'a> {
     pub at: &'a Zoned,
     pub state: &'a State,
     pub switching: &'a Switching,
-    pub resolved: &'a [ResolvedLink],
-    pub facts: &'a Facts,
+    pub view: &'a View,
 }
 
 impl Switched<'_> {
@@ -28,7 +27,7 @@ impl Switched<'_> {
         let subject = one_line(&self.headline());
         let mut text = format!("{subject}\n\n");
         self.write_evidence(&mut text).expect("writing to a string does not fail");
-        Message { id: self.state.id_of_now("switch"), at: self.at.timestamp(), subject, text }
+        Message { id: self.state.id_of_switch(), at: self.at.timestamp(), subject, text }
     }
 
     /// AstLinux's sentences; with more than two links "primary" and "secondary" would not say which.
@@ -36,10 +35,15 @@ impl Switched<'_> {
         let Switching { from, to, .. } = self.switching;
         let host = self.host;
         let two = self.state.links.len() == 2;
-        let place = |name: &str| self.state.links.iter().position(|link| link.name == name);
+        let index = |name: &str| self.state.links.iter().position(|link| link.name == name);
         let name = |name: &str, in_two: &'static str| if two { in_two.to_owned() } else { name.to_owned() };
-        match (place(from), place(to)) {
-            (Some(from_place), Some(to_place)) if to_place < from_place => {
+        match (index(from), index(to)) {
+            _ if self.switching.cause == Cause::Config => {
+                format!(
+                    "WAN link {from} left on '{host}', because the config says so. Switched to {to} link."
+                )
+            }
+            (Some(left), Some(entered)) if entered < left => {
                 let capital = name(to, "Primary");
                 format!("{capital} WAN link OK on '{host}'. Switched back to {} link.", name(to, "primary"))
             }
@@ -75,7 +79,7 @@ impl Switched<'_> {
         }
         writeln!(text, "\nRoutes by the two links, as the kernel has them now:")?;
         let names: Vec<&str> = [from, to].into_iter().filter_map(|name| self.interface(name)).collect();
-        for route in self.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
+        for route in self.view.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
             writeln!(text, "  {route}")?;
         }
         Ok(())
@@ -87,11 +91,10 @@ impl Switched<'_> {
 
     fn described(&self, name: &str) -> String {
         let mut words = name.to_owned();
-        let place = self.state.links.iter().position(|link| link.name == name);
-        if let Some(resolved_link) = place.and_then(|place| self.resolved.get(place)) {
-            let via = |next_hop: &Result<super::gateway::NextHop, _>| {
-                next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
-            };
+        let index = self.state.links.iter().position(|link| link.name == name);
+        if let Some(resolved_link) = index.and_then(|index| self.view.links.get(index)) {
+            let via =
+                |next_hop: &Result<NextHop, _>| next_hop.as_ref().ok().and_then(|next_hop| next_hop.via);
             words += &resolved_link
                 .interface
                 .as_ref()

@@ -12,10 +12,10 @@ pub mod config;
 pub mod conflict;
 /// Which link should carry the traffic.
 pub mod decide;
-/// What happened, as sentences.
-pub mod event;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
+/// What a switch brings with it.
+pub mod follow_up;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;
 /// From one link's replies to its verdict.
@@ -26,7 +26,13 @@ pub mod hold;
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
-/// What is remembered over reboots.
+/// One thing that an admin should look at.
+pub mod problem;
+/// Every check for such a thing.
+pub mod problems;
+/// Bringing the kernel to what should be there.
+pub mod reconcile;
+/// What happened.
 pub mod record;
 /// What the last run knew, for people and programs.
 pub mod report;
@@ -34,6 +40,8 @@ pub mod report;
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
+/// One run, from its beginning to its end.
+pub mod run;
 /// What the user's scripts are told.
 pub mod script;
 /// What `--since` means.
@@ -50,3 +58,5 @@ pub mod time;
 pub mod units;
 /// How many bytes went over a link.
 pub mod usage;
+/// Everything outside that a run touches.
+pub mod world;

@@ -1,24 +1,24 @@
-//! One round: whom to plan, and what the answers say of each link.
+//! One round: whom to ask, and what the replies say of each link.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::change::Change;
 use super::config::{Config, Link};
 use super::conflict;
-use super::switch::Request;
 use super::facts::Facts;
 use super::gateway::{self, ResolvedLink};
-use super::health::{self, Failure, Health, Reply, Round, Verdict};
-use super::change::Change;
-use super::routing;
+use super::health::{self, Health, ProbeError, Reply, Round, Verdict};
+use super::record::Event;
 use super::state::{LinkState, State, TargetState};
+use super::switch::Request;
 use super::time::BootTime;
 
 /// How long one start of `check` may go on with round after round. cron starts the next one after a minute; what is
 /// left is for the last round: its timeout, its `ip` commands.
 const ROUNDS_BEGIN_WITHIN: Duration = Duration::from_secs(50);
 
-/// Everything that a run knows before it plans.
+/// Everything that a run knows before it asks.
 #[derive(Clone, Copy)]
 pub struct RunInput<'a> {
     pub config: &'a Config,
@@ -44,7 +44,7 @@ pub struct LinkResult {
     pub round: Round,
     pub health: Health,
     /// `None`: it was not asked.
-    pub answers: Option<Vec<Reply>>,
+    pub replies: Option<Vec<Reply>>,
 }
 
 impl RunInput<'_> {
@@ -80,15 +80,15 @@ impl RunInput<'_> {
                     let fault = resolved_link.fault().or(resolved_link.next_hop(address.into()).err());
                     let table = self.config.table_of(index);
                     let failure = if let Some(fault) = fault {
-                        Failure::Unusable(fault.to_string())
+                        ProbeError::Unusable(fault.to_string())
                     } else if is_shared(index, address) {
-                        Failure::Shared
+                        ProbeError::Shared
                     } else if left.iter().any(|change| change.concerns_pin(address, table)) {
-                        Failure::Unpinned
+                        ProbeError::Unpinned
                     } else if let Some(why) =
                         conflict::diversion(self.config, facts, index, resolved_link, address)
                     {
-                        Failure::Refused(why)
+                        ProbeError::Refused(why)
                     } else {
                         return Ok(address);
                     };
@@ -120,17 +120,17 @@ impl RunInput<'_> {
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
     }
 
-    /// What the answers say of each link; they stand link by link, `None` for one that was not asked.
-    pub fn evaluate(&self, answers: Vec<Option<Vec<Reply>>>) -> Vec<LinkResult> {
+    /// What the replies say of each link; they stand link by link, `None` for one that was not asked.
+    pub fn evaluate(&self, replies: Vec<Option<Vec<Reply>>>) -> Vec<LinkResult> {
         let links = || self.config.links.iter().zip(self.resolved);
-        let rounds: Vec<Round> = (links().zip(&answers))
-            .map(|((link, resolved_link), answers)| health::judge(link, resolved_link, answers.as_deref()))
+        let rounds: Vec<Round> = (links().zip(&replies))
+            .map(|((link, resolved_link), replies)| health::judge(link, resolved_link, replies.as_deref()))
             .collect();
         // One fault of our own spoils the round of everything that was pinged: a broken tool switches nobody's line.
-        let spoilt = answers.iter().flatten().flatten().any(Reply::is_own_fault);
-        let links = self.config.links.iter().zip(rounds).zip(answers);
+        let spoilt = replies.iter().flatten().flatten().any(Reply::is_own_fault);
+        let links = self.config.links.iter().zip(rounds).zip(replies);
         links
-            .map(|((link, round), answers)| {
+            .map(|((link, round), replies)| {
                 let round = match round {
                     Round::Good | Round::Failed(_) if spoilt && !link.targets.is_empty() => Round::Void,
                     round => round,
@@ -140,30 +140,30 @@ impl RunInput<'_> {
                     Round::Good if link.targets.is_empty() => Health::UNKNOWN,
                     _ => self.health_before(link).after(&round, self.config.probe.threshold),
                 };
-                LinkResult { round, health, answers }
+                LinkResult { round, health, replies }
             })
             .collect()
     }
 
     /// Whether another round would soon tell more: a counter is on the move, or the active link is down and others
     /// were not asked yet. A void round moves nothing, and so will the next one for as long as its cause lasts.
-    pub fn is_on_the_move(&self, checked: &[LinkResult]) -> bool {
+    pub fn is_on_the_move(&self, results: &[LinkResult]) -> bool {
         let threshold = self.config.probe.threshold;
         let counts = |link: &&LinkResult| matches!(link.round, Round::Good | Round::Failed(_));
-        let is_down = checked[self.active()].health.verdict == Verdict::Down;
-        let links = self.config.links.iter().zip(checked);
-        let mut unasked = links.filter(|(_, checked)| checked.round == Round::NotDue);
-        checked.iter().filter(counts).any(|link| !link.health.is_settled(threshold))
+        let is_down = results[self.active()].health.verdict == Verdict::Down;
+        let links = self.config.links.iter().zip(results);
+        let mut unasked = links.filter(|(_, result)| result.round == Round::NotDue);
+        results.iter().filter(counts).any(|link| !link.health.is_settled(threshold))
             || is_down && unasked.any(|(link, _)| !link.routes_only)
     }
 
     /// Why a link is not good: by this round, else by the last one that said something.
-    pub fn last_error(&self, index: usize, checked: &LinkResult) -> String {
-        match &checked.round {
+    pub fn last_error(&self, index: usize, result: &LinkResult) -> String {
+        match &result.round {
             Round::Failed(why) | Round::Unusable(why) => why.clone(),
             Round::Void => "nothing could be learnt of it in this round".to_owned(),
-            Round::Good if checked.health.verdict == Verdict::Down => {
-                format!("it answers again, but {} more good rounds are needed", checked.health.failed_rounds)
+            Round::Good if result.health.verdict == Verdict::Down => {
+                format!("it answers again, but {} more good rounds are needed", result.health.failed_rounds)
             }
             Round::Good | Round::NotDue => {
                 let before = self.state.link(self.name(index)).and_then(|link| link.last_error.clone());
@@ -172,28 +172,30 @@ impl RunInput<'_> {
         }
     }
 
-    /// What an admin should look at, though the run itself did its work.
-    pub fn problems(&self, facts: &Facts, checked: &[LinkResult]) -> Vec<String> {
-        let mut problems = gateway::problems(self.config, self.resolved, facts);
-        problems.extend(conflict::problems(self.config, facts));
-        for route in routing::unbeatable_defaults(self.config, facts) {
-            problems.push(format!(
-                "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 \
-                 or more"
-            ));
-        }
-        let carriers = self.config.links.iter().zip(checked).filter(|(link, _)| !link.routes_only);
-        if carriers.into_iter().all(|(_, checked)| checked.health.verdict == Verdict::Down) {
-            problems.push(format!("no link is up; staying on {} until one is", self.name(self.active())));
-        }
-        problems
+    /// Whether this run learnt nothing of the active link: its round is void, as without the permission to ping.
+    pub fn is_blind(&self, results: &[LinkResult]) -> bool {
+        results[self.active()].round == Round::Void
+    }
+
+    /// Links that went down or came back in this round.
+    pub fn verdicts_that_changed(&self, results: &[LinkResult]) -> Vec<Event> {
+        let links = self.config.links.iter().zip(results).enumerate();
+        links
+            .filter_map(|(index, (link, now))| match (self.health_before(link).verdict, now.health.verdict) {
+                (Verdict::Up, Verdict::Down) => {
+                    Some(Event::LinkDown { link: link.name.clone(), reason: self.last_error(index, now) })
+                }
+                (Verdict::Down, Verdict::Up) => Some(Event::LinkUp { link: link.name.clone() }),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Each link as it goes to the state file.
-    pub fn link_states(&self, checked: &[LinkResult]) -> Vec<LinkState> {
-        let links = self.config.links.iter().zip(self.resolved).zip(checked);
+    pub fn link_states(&self, results: &[LinkResult]) -> Vec<LinkState> {
+        let links = self.config.links.iter().zip(self.resolved).zip(results);
         links
-            .map(|((link, resolved_link), checked)| {
+            .map(|((link, resolved_link), result)| {
                 let before = self.state.link(&link.name);
                 let gateway = |next_hop: &Result<gateway::NextHop, _>| {
                     next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
@@ -201,16 +203,16 @@ impl RunInput<'_> {
                 let source = |next_hop: &Result<gateway::NextHop, _>| {
                     next_hop.as_ref().ok().and_then(|next_hop| next_hop.source)
                 };
-                let (probed_at, targets) = match &checked.answers {
-                    Some(answers) if checked.round != Round::Void => {
-                        (Some(self.now), answers.iter().map(TargetState::from).collect())
+                let (probed_at, targets) = match &result.replies {
+                    Some(replies) if result.round != Round::Void => {
+                        (Some(self.now), replies.iter().map(TargetState::from).collect())
                     }
-                    // A void round is no probe: the next run plans again.
+                    // A void round is no probe: the next run asks again.
                     _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
                 };
                 let since = before.and_then(|link| link.verdict_since);
                 let (verdict_since, outage_ms) =
-                    match (self.health_before(link).verdict, checked.health.verdict) {
+                    match (self.health_before(link).verdict, result.health.verdict) {
                         (Verdict::Down, Verdict::Up) => {
                             let outage = since.and_then(|since| self.now.since(since));
                             (Some(self.now), outage.map(|outage| outage.as_millis() as u64))
@@ -231,14 +233,14 @@ impl RunInput<'_> {
                         }
                         addresses => addresses,
                     },
-                    health: checked.health,
-                    ever_good: checked.round == Round::Good || before.is_some_and(|link| link.ever_good),
+                    health: result.health,
+                    ever_good: result.round == Round::Good || before.is_some_and(|link| link.ever_good),
                     verdict_since,
                     outage_ms,
                     threshold: self.config.probe.threshold,
                     routes_only: link.routes_only,
                     probed_at,
-                    last_error: match &checked.round {
+                    last_error: match &result.round {
                         Round::Failed(why) | Round::Unusable(why) => Some(why.clone()),
                         Round::Good => None,
                         Round::Void | Round::NotDue => before.and_then(|link| link.last_error.clone()),
@@ -264,9 +266,9 @@ pub fn addresses(plans: &[ProbePlan]) -> Vec<IpAddr> {
     all.flatten().filter_map(|target| target.as_ref().ok().copied()).collect()
 }
 
-/// Puts the answers of `addresses`, in their order, to the links that they were asked of.
-pub fn sort_by_link(plans: Vec<ProbePlan>, answers: Vec<Reply>) -> Vec<Option<Vec<Reply>>> {
-    let mut answers = answers.into_iter();
+/// Puts the replies of `addresses`, in their order, to the links that they were asked of.
+pub fn sort_by_link(plans: Vec<ProbePlan>, replies: Vec<Reply>) -> Vec<Option<Vec<Reply>>> {
+    let mut replies = replies.into_iter();
     plans
         .into_iter()
         .map(|plan| match plan {
@@ -274,34 +276,21 @@ pub fn sort_by_link(plans: Vec<ProbePlan>, answers: Vec<Reply>) -> Vec<Option<Ve
             ProbePlan::Targets(targets) => Some(
                 targets
                     .into_iter()
-                    .filter_map(|target| target.map_or_else(Some, |_| answers.next()))
+                    .filter_map(|target| target.map_or_else(Some, |_| replies.next()))
                     .collect(),
             ),
         })
         .collect()
 }
 
-/// Why this run could not ask what it had to ask.
-pub fn own_faults(checked: &[LinkResult]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for answer in checked.iter().filter_map(|link| link.answers.as_ref()).flatten() {
-        if let Err(Failure::OwnFault(fault) | Failure::Refused(fault)) = &answer.result
-            && !faults.contains(fault)
-        {
-            faults.push(fault.clone());
-        }
-    }
-    faults
-}
-
 impl From<&Reply> for TargetState {
-    fn from(answer: &Reply) -> Self {
+    fn from(reply: &Reply) -> Self {
         // Microseconds are what the clock can tell; more digits would be noise.
         let rtt_ms = |rtt: Duration| (rtt.as_secs_f64() * 1e6).round() / 1e3;
         TargetState {
-            address: answer.address,
-            rtt_ms: answer.result.as_ref().ok().copied().map(rtt_ms),
-            error: answer.result.as_ref().err().map(Failure::to_string),
+            address: reply.address,
+            rtt_ms: reply.result.as_ref().ok().copied().map(rtt_ms),
+            error: reply.result.as_ref().err().map(ProbeError::to_string),
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Arguments and words are AstLinux's, so that a script written for its WAN Failover runs unchanged; what it cannot
 //! know stands in the environment as `WANFO_*`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Zoned;
 
@@ -11,6 +13,38 @@ use super::config::Config;
 use super::gateway::ResolvedLink;
 use super::state::State;
 use super::switch::Switching;
+
+/// How a script ended. Shown as a clause: "exit code 0", "killed by signal 9", "killed after 60s".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Exit(i32),
+    /// By a signal (signal(7)) that was not ours.
+    Signal(i32),
+    /// It had not ended within its time, and was killed with everything it had started.
+    TimeLimit(Duration),
+    /// It is not there, cannot be executed, or somebody else may write it: the sentence names the cure. Trying again
+    /// helps nobody.
+    Refused(String),
+    /// It could not be started for a reason that may pass, as too little memory: the sentence.
+    NotStarted(String),
+}
+
+impl Ending {
+    pub fn success(&self) -> bool {
+        *self == Ending::Exit(0)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Ending::Exit(code) => write!(f, "exit code {code}"),
+            Ending::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Ending::TimeLimit(limit) => write!(f, "killed after {}", humantime::format_duration(*limit)),
+            Ending::Refused(why) | Ending::NotStarted(why) => f.write_str(why),
+        }
+    }
+}
 
 /// How a script is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,8 +83,8 @@ pub fn after_switch(
     switching: &Switching,
     at: &Zoned,
 ) -> Call {
-    let entered = place_of(config, &switching.to);
-    let left = place_of(config, &switching.from);
+    let entered = index_of(config, &switching.to);
+    let left = index_of(config, &switching.from);
     let (word, backup) = match entered {
         Some(0) => (Word::Primary, left),
         _ => (Word::Secondary, entered),
@@ -125,7 +159,7 @@ impl Call {
     }
 }
 
-fn place_of(config: &Config, name: &str) -> Option<usize> {
+fn index_of(config: &Config, name: &str) -> Option<usize> {
     config.links.iter().position(|link| link.name == name)
 }
 

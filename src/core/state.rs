@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::Assignment;
 use super::config::Config;
-use super::hold::{Hold, Stay};
+use super::facts::Assignment;
 use super::gateway::Source;
 use super::health::Health;
+use super::hold::{Hold, Stay};
+use super::problem::Problem;
 use super::record::Record;
 use super::spool::Message;
-use super::switch::{Switch, Switching};
+use super::switch::{Cause, Switch, Switching};
 use super::time::BootTime;
 use super::usage::Usage;
 
 /// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How long the exit script's no stands before it is asked again.
 const VETO_STANDS: Duration = Duration::from_secs(10);
@@ -31,10 +32,8 @@ pub struct State {
     /// /proc/sys/kernel/random/boot_id of the boot that the times belong to.
     pub boot_id: String,
     /// `routing.protocol` of the run that wrote this; `None`: it did not say yet.
-    #[serde(default)]
     pub protocol: Option<u8>,
     /// What wanfo has put on interfaces.
-    #[serde(default)]
     pub own_addresses: Vec<Assignment>,
     /// The name of the link that carries the default traffic.
     pub active: String,
@@ -44,28 +43,28 @@ pub struct State {
     /// Whether a person asked for the switch.
     pub forced: bool,
     pub hold: Hold,
+    /// The link that was held when the machine went down, until it carries the traffic again.
+    pub held_before: Option<String>,
+    /// The link that is held, as the file under `paths.state` has it.
+    pub hold_on_disk: Option<String>,
     /// A switch that was begun and not yet seen to be in the kernel.
     pub switching: Option<Switching>,
     /// Until then no automatic switch leaves the active link; `None`: nothing keeps it, or it is held until failback.
     pub next_switch_after: Option<BootTime>,
     /// The exit script's answer, when it was no.
-    #[serde(default)]
     pub veto: Option<Veto>,
     /// The bytes over the backup that is active.
-    #[serde(default)]
     pub usage: Option<Usage>,
     /// What is to be told and written down, and was not seen to be done yet.
-    #[serde(default)]
     pub pending: Pending,
     /// Mails in the spool.
-    #[serde(default)]
     pub notifications_pending: usize,
     /// When a repair was last written into the history.
-    #[serde(default)]
     pub repair_recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
-    /// What an admin should look at, as sentences.
-    pub problems: Vec<String>,
+    /// The last run that learnt something of the active link.
+    pub watched_at: BootTime,
+    pub problems: Vec<Problem>,
     /// In the config's order.
     pub links: Vec<LinkState>,
 }
@@ -90,36 +89,24 @@ pub struct LinkState {
     pub interface: Option<String>,
     pub gateway: Option<IpAddr>,
     pub gateway6: Option<IpAddr>,
-    #[serde(default)]
     pub gateway_source: Option<Source>,
-    #[serde(default)]
     pub gateway6_source: Option<Source>,
     /// Its own addresses; the last known ones while it has none.
-    #[serde(default)]
     pub addresses: Vec<IpAddr>,
     #[serde(flatten)]
     pub health: Health,
     /// Whether a round of it was good since boot.
-    #[serde(default = "yes")]
     pub ever_good: bool,
     /// Since when the verdict stands; `None`: since before the first run.
-    #[serde(default)]
     pub verdict_since: Option<BootTime>,
     /// How long the latest outage was that has ended.
-    #[serde(default)]
     pub outage_ms: Option<u64>,
     pub threshold: u32,
-    #[serde(default)]
     pub routes_only: bool,
     pub probed_at: Option<BootTime>,
     /// Why the latest round was not good.
     pub last_error: Option<String>,
     pub targets: Vec<TargetState>,
-}
-
-/// What a state file from before `ever_good` is taken to say.
-fn yes() -> bool {
-    true
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,7 +133,7 @@ struct Versioned {
 
 impl State {
     /// Reads the text of a state file that was found under this boot.
-    pub fn recall(text: &str, boot_id: &str) -> Loaded {
+    pub fn load(text: &str, boot_id: &str) -> Loaded {
         let version = match serde_json::from_str::<Versioned>(text) {
             Ok(Versioned { version }) => version,
             Err(_) if text.trim().is_empty() => return Loaded::Damaged("it is empty".to_owned()),
@@ -175,6 +162,8 @@ impl State {
             reason: "found so at the first run".to_owned(),
             forced: false,
             hold: Hold::No,
+            held_before: None,
+            hold_on_disk: None,
             switching: None,
             next_switch_after: None,
             veto: None,
@@ -183,6 +172,7 @@ impl State {
             notifications_pending: 0,
             repair_recorded_at: None,
             checked_at: now,
+            watched_at: now,
             problems: Vec::new(),
             links: Vec::new(),
         }
@@ -199,25 +189,52 @@ impl State {
         });
         let backup_bytes = self.usage.map(|usage| usage.total);
         self.usage = counter.filter(|_| switch.to > 0).map(Usage::start);
-        self.switching =
-            Some(Switching { from, to, outage_ms, backup_bytes, script: None, script_starts: 0 });
+        self.switching = Some(Switching {
+            from,
+            to,
+            cause: switch.cause,
+            outage_ms,
+            backup_bytes,
+            script: None,
+            script_starts: 0,
+        });
         self.switched_at = Some(now);
         self.reason = switch.reason.clone();
-        self.forced = switch.forced;
+        self.forced = matches!(switch.cause, Cause::Forced | Cause::Hold);
         self.hold = switch.hold;
         // At boot the first line to come up is taken at once; that the preferred one is a second later is no reason to
         // wait out a delay.
         let left = self.switching.as_ref().and_then(|switching| self.link(&switching.from));
-        if !switch.forced && left.is_some_and(|link| !link.ever_good) {
+        if !self.forced && left.is_some_and(|link| !link.ever_good) {
             self.hold = Hold::Until(now);
         }
         self.veto = None;
+        if matches!(switch.cause, Cause::Forced | Cause::Failback | Cause::Hold) {
+            self.held_before = None;
+        }
+    }
+
+    /// The link that the admin wants held, over a reboot as well.
+    pub fn held(&self) -> Option<&str> {
+        match self.hold {
+            Hold::UntilFailback => Some(&self.active),
+            Hold::No | Hold::Until(_) => self.held_before.as_deref(),
+        }
     }
 
     /// A name for what happens in this run: no other run of any boot has the same.
     pub fn id_of_now(&self, what: &str) -> String {
+        self.id_at(self.checked_at, what)
+    }
+
+    /// A name for the switch that is under way; one run may make two.
+    pub fn id_of_switch(&self) -> String {
+        self.id_at(self.switched_at.unwrap_or(self.checked_at), "switch")
+    }
+
+    fn id_at(&self, at: BootTime, what: &str) -> String {
         let boot = self.boot_id.split('-').next().unwrap_or_default();
-        format!("{boot}-{}-{what}", self.checked_at.0)
+        format!("{boot}-{}-{what}", at.0)
     }
 
     /// When the next automatic switch may leave the active link.
@@ -238,7 +255,7 @@ impl State {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The place of the active link in the config, unless the config has lost it, or lets it carry the default traffic
+    /// The index of the active link in the config, unless the config has lost it, or lets it carry the default traffic
     /// no longer.
     pub fn active_in(&self, config: &Config) -> Option<usize> {
         config.links.iter().position(|link| link.name == self.active && !link.routes_only)

@@ -8,7 +8,7 @@ use super::hold::Hold;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     Nothing,
-    /// `to`: the place of a backup in the config; `None`: the first one that works.
+    /// `to`: the index of a backup in the config; `None`: the first one that works.
     Failover {
         to: Option<usize>,
         hold: Hold,
@@ -19,21 +19,44 @@ pub enum Request {
     },
 }
 
+/// Why the traffic moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The link that carried it is down.
+    LinkDown,
+    /// A link that is preferred is up.
+    #[default]
+    Preferred,
+    /// `force-failover`.
+    Forced,
+    /// `failback`.
+    Failback,
+    /// The config lets the link that carried it do so no longer.
+    Config,
+    /// A hold from before a reboot.
+    Hold,
+}
+
+/// A switch that was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
+    /// The index of the link in the config.
     pub to: usize,
+    pub cause: Cause,
+    /// The cause as a sentence, with its details.
     pub reason: String,
     /// It leaves a link that works, so the exit script may object.
     pub may_be_vetoed: bool,
-    /// Whether a person asked to leave the preferred link.
-    pub forced: bool,
     pub hold: Hold,
 }
 
+/// A switch that is under way, as the state file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switching {
     pub from: String,
     pub to: String,
+    pub cause: Cause,
     /// How long the link that is entered was out, where it has just come back.
     #[serde(default)]
     pub outage_ms: Option<u64>,

@@ -158,7 +158,7 @@ impl Kernel {
                 || rule.priority == selection.rule_priority
                 || selection.tables.contains(&rule.table)
         })?;
-        Ok(Facts { interfaces, routes, rules, leases: Vec::new(), without_ipv6: is_without_ipv6() })
+        Ok(Facts { interfaces, routes, rules, without_ipv6: is_without_ipv6(), ..Facts::default() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops

@@ -20,8 +20,8 @@ use lettre::{Address, Message};
 
 use super::process::{self, Unfinished};
 use crate::core::config::{Notify, Relay, Smtp, Tls};
-use crate::core::spool::one_line;
 use crate::core::spool::Mail;
+use crate::core::spool::one_line;
 
 /// For the connection, and for every answer of the relay but one.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! The lock and the state file under `paths.run`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -18,6 +18,11 @@ const LOCK: &str = "lock";
 const STATE: &str = "state.json";
 const STATE_BEING_WRITTEN: &str = "state.json.new";
 const STATE_SET_ASIDE: &str = "state.json.bad";
+
+const HOLD: &str = "hold";
+const HOLD_BEING_WRITTEN: &str = "hold.new";
+/// A link's name has at most 32 characters.
+const HOLD_LIMIT: u64 = 256;
 
 /// The least size of the state file, in bytes; blanks behind the JSON make it up.
 const RESERVE: usize = 16 * 1024;
@@ -44,7 +49,7 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     let path = directory.join(STATE);
     match fs::read(&path) {
         Ok(bytes) => Ok(match String::from_utf8(bytes) {
-            Ok(text) => State::recall(&text, boot_id),
+            Ok(text) => State::load(&text, boot_id),
             Err(_) => Loaded::Damaged("it is no text".to_owned()),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Nothing),
@@ -53,6 +58,42 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
         }
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
+}
+
+/// The link of a `force-failover --hold`, as it outlives a reboot.
+pub fn load_hold(directory: &Path) -> Result<Option<String>> {
+    let path = directory.join(HOLD);
+    let mut name = String::new();
+    let read = File::open(&path).and_then(|file| file.take(HOLD_LIMIT).read_to_string(&mut name));
+    match read {
+        Ok(_) => Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading the hold in {}", path.display())),
+    }
+}
+
+/// Writes it down, on disk when this returns, or removes it.
+pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
+    let path = directory.join(HOLD);
+    let new = directory.join(HOLD_BEING_WRITTEN);
+    let saved = match link {
+        Some(link) => (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+            let mut file =
+                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            writeln!(file, "{link}")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(directory)?.sync_all()
+        })(),
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+    };
+    saved.with_context(|| {
+        format!("keeping the hold in {}; make room there, or see who may write", path.display())
+    })
 }
 
 impl Store {
@@ -71,9 +112,9 @@ impl Store {
 
     /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
     /// that fails, the run goes on all the same: a line may be down.
-    pub fn recall(&self, boot_id: &str) -> Result<Loaded> {
-        let recollection = peek(&self.directory, boot_id)?;
-        if let Loaded::Damaged(reason) = &recollection {
+    pub fn load(&self, boot_id: &str) -> Result<Loaded> {
+        let loaded = peek(&self.directory, boot_id)?;
+        if let Loaded::Damaged(reason) = &loaded {
             let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
             let kept = match fs::rename(&path, &aside) {
                 Ok(()) => format!("keeping the file as {}", aside.display()),
@@ -84,7 +125,7 @@ impl Store {
                 path.display()
             );
         }
-        Ok(recollection)
+        Ok(loaded)
     }
 
     /// Replaces the state whole: a reader sees the old one or the new one, also when we are killed in between.

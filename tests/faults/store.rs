@@ -104,7 +104,7 @@ pub fn a_damaged_state_is_set_aside() {
     fs::remove_file(&path).expect("a state file");
     symlink("/nonexistent/state.json", &path).expect("the state file is gone");
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
-    assert_eq!(state(&lab)["version"], 1);
+    assert_eq!(state(&lab)["version"], 2);
     assert_carried_by(&lab, 2);
 }
 

@@ -17,8 +17,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use wanfo::core::spool::Message;
 use wanfo::core::spool::MOST_ATTEMPTS;
+use wanfo::core::spool::Message;
 use wanfo::system::spool::Spool;
 
 use crate::lab::{self, Lab, Run};

@@ -58,7 +58,7 @@ pub fn a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it() {
 
     let second = story.wanfo(&["check"]);
     assert_eq!((second.code, second.stdout.as_str(), second.stderr.as_str()), (75, "", ""));
-    assert_eq!(story.status()["version"], 1, "the status waits for nobody");
+    assert_eq!(story.status()["version"], 2, "the status waits for nobody");
     story.succeeds(&["force-failover"]);
     assert_eq!(story.active(), "secondary");
     assert!(first.wait().unwrap().success());

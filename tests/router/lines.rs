@@ -58,7 +58,7 @@ pub fn the_same_gateway_as_target_of_two_links_is_reported() {
     story.check();
     let problems = story.problems();
     assert!(
-        problems.contains("primary and secondary both have 203.0.113.1 as a target"),
+        problems.contains("secondary: primary has 203.0.113.1 as a target"),
         "no such problem: {problems}"
     );
     assert_eq!(story.link("primary")["failed_rounds"], 0);

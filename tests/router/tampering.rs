@@ -78,11 +78,11 @@ pub fn routes_and_rules_of_others_stay_untouched() {
     assert_same(&untouched, &story.foreign());
     let problems = story.problems();
     for sentence in [
-        "table 5301, which is primary's, holds foreign routes (",
+        "primary: its table 5301 holds foreign routes (",
         "198.51.100.200/32 via 192.0.2.17 dev wan2 table 5301 proto 99",
         "set `routing.table` in the config to another number",
-        "foreign rules look up table 5302, which is secondary's (priority 700 ",
-        "foreign rules have its priority 530 (priority 530 from 192.0.2.99/32 lookup 5301 protocol ",
+        "secondary: foreign rules look up its table 5302 (priority 700 ",
+        "foreign rules have wanfo's priority 530 (priority 530 from 192.0.2.99/32 lookup 5301 protocol ",
         "set `routing.rule_priority` in the config to a smaller number",
     ] {
         assert!(problems.contains(sentence), "{sentence:?} is not in: {problems}");
@@ -142,7 +142,7 @@ pub fn override_by_default_route_names_a_default_route_that_it_cannot_beat() {
     assert!(story.problems().contains(route), "{}", story.problems());
     assert_eq!(story.check().stderr, "", "once is enough");
     story.router.ip("route del default dev wan1 metric 0");
-    assert!(story.check().stderr.contains("solved"));
+    assert!(story.check().stderr.contains("no longer a problem"));
     story.assert_lan_is_served_over(2);
     story.repair(1);
     story.check_until_active("primary");

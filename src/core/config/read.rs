@@ -7,8 +7,8 @@ use super::check::{self, Draft};
 use super::fields::{Faults, Fields, Place, Placed};
 use super::tree::{self, Node, Value};
 use super::{
-    Config, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin, Probe, ConfigError,
-    Relay, Routing, Smtp, Tls, value,
+    Config, ConfigError, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin,
+    Probe, Relay, Routing, Smtp, Tls, value,
 };
 use crate::core::facts::Family;
 

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::overall::{is_held, is_up};
-use crate::core::time::Moment;
 use crate::core::gateway::Source;
+use crate::core::problem::Problem;
 use crate::core::state::State;
+use crate::core::time::Moment;
 
 #[derive(Serialize)]
 struct Status<'a> {
@@ -20,7 +21,7 @@ struct Status<'a> {
     hold: bool,
     next_switch_after: Option<Timestamp>,
     last_check: Option<Timestamp>,
-    problems: &'a [String],
+    problems: &'a [Problem],
     /// The exit script's answer, when it was no.
     veto: Option<&'a str>,
     notifications_pending: usize,
@@ -60,7 +61,7 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
     let status = match state {
         Some(state) => known(state, now),
         None => Status {
-            version: 1,
+            version: 2,
             active: None,
             since: None,
             reason: "no run of `wanfo check` since boot",
@@ -105,7 +106,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
             .collect(),
     });
     Status {
-        version: 1,
+        version: 2,
         active: Some(&state.active),
         since: state.switched_at.map(wall),
         reason: &state.reason,
