@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
@@ -139,6 +139,23 @@ impl Namespace {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: `ip {words}` failed: {}", self.name, stderr.trim());
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `ip` once for all these lines of words; the first that fails is the last.
+    pub fn ip_all(&self, lines: impl IntoIterator<Item = String>) {
+        let lines: String = lines
+            .into_iter()
+            .filter(|words| has_ipv6() || !words.contains("::"))
+            .map(|words| words + "\n")
+            .collect();
+        let mut command = self.command("ip");
+        let spawned = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut ip = spawned.unwrap_or_else(|error| panic!("{}: `ip` did not start: {error}", self.name));
+        let given = ip.stdin.take().expect("a pipe").write_all(lines.as_bytes());
+        let output = ip.wait_with_output().expect("`ip` ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: `ip` failed: {}, in:\n{lines}", self.name, stderr.trim());
+        given.unwrap_or_else(|error| panic!("{}: `ip` reads nothing: {error}", self.name));
     }
 
     /// Sets one sysctl of this namespace, for example `net.ipv4.ip_forward`. Those of IPv6 are left out as in `ip`.
