@@ -39,11 +39,11 @@ fn started(active: &str) -> Event {
 }
 
 fn down(link: &str) -> Event {
-    Event::LinkDown { link: link.to_owned(), reason: "no reply from 198.51.100.53".to_owned() }
+    Event::LinkDown { link: link.to_owned(), reason: "no reply from 198.51.100.53".to_owned(), heard_ms: None }
 }
 
 fn up(link: &str) -> Event {
-    Event::LinkUp { link: link.to_owned() }
+    Event::LinkUp { link: link.to_owned(), heard_ms: None }
 }
 
 fn switched(from: &str, to: &str, backup_bytes: Option<u64>) -> Event {
@@ -351,7 +351,7 @@ fn nothing_is_wider_than_100_columns_and_no_control_character_gets_out() {
     let reason = "\u{1b}[2J".to_owned() + &"x".repeat(500) + " no reply".repeat(30).as_str();
     let records = [
         record(MONDAY, 10, started(&name)),
-        record(MONDAY, 20, Event::LinkDown { link: name.clone(), reason: reason.clone() }),
+        record(MONDAY, 20, Event::LinkDown { link: name.clone(), reason: reason.clone(), heard_ms: None }),
         record(
             MONDAY,
             30,
@@ -570,8 +570,8 @@ fn any_event() -> impl Strategy<Value = Event> {
                 backup_bytes
             }
         ),
-        (name(), name()).prop_map(|(link, reason)| Event::LinkDown { link, reason }),
-        name().prop_map(|link| Event::LinkUp { link }),
+        (name(), name()).prop_map(|(link, reason)| Event::LinkDown { link, reason, heard_ms: None }),
+        name().prop_map(|link| Event::LinkUp { link, heard_ms: None }),
         prop::collection::vec(name(), 0..7).prop_map(|changes| Event::Repaired { changes }),
     ]
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::story::{PROBE, Story, config, link, two_links};
-use crate::*;
+use super::*;
 
 /// As people have it on AstLinux, with a note of every call.
 const ASTLINUX: &str = r#"

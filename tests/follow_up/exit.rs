@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::story::{PROBE, Story, config, link, two_links};
-use crate::*;
+use super::*;
 
 /// Notes when it is asked, in seconds since boot, and with what; answers as the file says.
 const ASKED: &str = r#"

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::lab::Run;
 use crate::story::{PROBE, Story, config, link, two_links};
-use crate::*;
+use super::*;
 
 /// The kinds of records, in their order.
 fn kinds(story: &Story) -> Vec<String> {

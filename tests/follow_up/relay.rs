@@ -7,7 +7,7 @@ use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 use crate::story::{PROBE, Story, config, two_links};
-use crate::*;
+use super::*;
 
 pub fn a_relay_that_hangs_costs_no_beat_and_no_switch() {
     let relay = format!("smtp: {{host: {}, port: 2525, tls: none}}", lab::SERVICE);

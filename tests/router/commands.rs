@@ -11,9 +11,9 @@ use fs2::FileExt;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use super::census;
-use super::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
-use crate::lab::{Lab, target};
+use crate::census;
+use crate::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
+use crate::lab::{self, Lab, target};
 
 pub fn without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is() {
     let links = two_links(["", "targets: []"]);
@@ -251,7 +251,7 @@ pub fn status_needs_no_root() {
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new(&binary);
         command.args(arguments).env("WANFO_CONFIG", story.path("wanfo.yaml"));
-        if other_users_are_mapped() {
+        if lab::has_other_users() {
             command.uid(65534).gid(65534);
         } else {
             // In a user namespace without any mapping the user is nobody, and exec leaves it no capability.
@@ -265,15 +265,6 @@ pub fn status_needs_no_root() {
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["active"], "primary");
     assert!(as_nobody(&["status"]).stdout.starts_with(b"primary is active"));
-}
-
-/// A lab without root has one user and no other.
-fn other_users_are_mapped() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
-    map.split_whitespace()
-        .last()
-        .and_then(|count| count.parse::<u32>().ok())
-        .is_some_and(|count| count > 65534)
 }
 
 pub fn a_dry_run_prints_what_it_would_do_and_does_not_do_it() {

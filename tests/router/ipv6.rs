@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use super::story::{PROBE, Story, assert_same, config, two_links};
+use crate::story::{PROBE, Story, assert_same, config, two_links};
 use crate::lab::{SERVICE, SERVICE6, target6};
 
 pub fn targets_over_ipv6_alone_decide() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
+use crate::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
 use crate::lab;
 
 pub fn a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay() {

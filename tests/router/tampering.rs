@@ -1,6 +1,6 @@
 //! Others who change routes under way.
 
-use super::story::{PROBE, Story, assert_same, config, link, two_links};
+use crate::story::{PROBE, Story, assert_same, config, link, two_links};
 use crate::lab::{SERVICE, gateway, target};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
@@ -34,7 +34,7 @@ pub fn routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run() {
     story.cut_silently(1);
     story.fail_over("primary", "secondary");
     let failed_over = story.kernel();
-    let rule = format!("rule del to {} iif lo ipproto icmp lookup 5301", target(1, 1));
+    let rule = format!("rule del to {} iif lo ipproto 1 lookup 5301", target(1, 1));
     let from_rule = format!("rule del to {} from 192.0.2.2 lookup 5301", target(1, 1));
     for tampering in [
         "route del 0.0.0.0/1",
@@ -263,7 +263,7 @@ pub fn a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm() {
     let story = Story::of_two_links();
     let [first, second] = [1, 2].map(|line| target(line, 1));
     // The very same, which keeps ours out and serves; and a wider one.
-    story.router.ip(&format!("rule add priority 530 to {first} iif lo ipproto icmp lookup 5301"));
+    story.router.ip(&format!("rule add priority 530 to {first} iif lo ipproto 1 lookup 5301"));
     story.router.ip(&format!("rule add priority 530 to {second} lookup 5302"));
     story.check();
     for link in ["primary", "secondary"] {
