@@ -57,13 +57,13 @@ pub enum Event {
         link: String,
         reason: String,
         /// The last sign of life before.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         heard_ms: Option<BootTime>,
     },
     LinkUp {
         link: String,
         /// The first one after the outage.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         heard_ms: Option<BootTime>,
     },
     /// The action script; `outcome` as a clause: "exit code 0", "killed after 60s".
