@@ -8,6 +8,7 @@ use super::check;
 use super::{Exit, Going};
 use crate::cli::{Failback, ForceFailover};
 use crate::core::hold::Hold;
+use crate::core::probing::STAY;
 use crate::core::switch::Request;
 use crate::system::clock;
 use crate::system::store::Store;
@@ -49,7 +50,7 @@ pub fn failback(going: &Going, arguments: &Failback) -> Result<Exit> {
 fn run(going: &Going, request: Request) -> Result<Exit> {
     let machine = clock::machine()?;
     match Store::lock(&going.settings.config.paths.run, PATIENCE)? {
-        Some(store) => Ok(check::with_lock(going, &going.order(&machine, request), store)?.1),
+        Some(store) => Ok(check::with_lock(going, &going.order(&machine, request, STAY), store)?.1),
         None => Ok(locked_out()),
     }
 }

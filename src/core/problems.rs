@@ -10,9 +10,9 @@ use ipnetwork::IpNetwork;
 use super::config::{Config, Gateway, Link, Pin, Target};
 use super::facts::{Facts, Family, Purpose};
 use super::gateway::{LinkFault, ResolvedLink, View, shared_targets};
-use super::health::{ProbeError, Verdict};
+use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
-use super::round::{LinkResult, RunInput};
+use super::round::RunInput;
 use super::routing;
 use super::state::{LinkState, TargetState};
 
@@ -94,7 +94,7 @@ fn owner_of<'a>(address: IpAddr, config: &'a Config, facts: &'a Facts) -> Option
 /// Targets that have not answered once since they are in the config, or since boot.
 pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
     let of_link = |link: &LinkState| {
-        let never = |it: &&TargetState| !it.ever_answered && it.asked_in_vain >= ASKED_IN_VAIN;
+        let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
         let never = link.targets.iter().filter(never).map(|target| target.address);
         let text = format!(
             "{} has never answered since it is a target here, or since boot; is it a typo, or an address that answers no \
@@ -119,8 +119,8 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
 /// What keeps this machine from probing. It says nothing of any line.
 pub fn own_faults(results: &[LinkResult]) -> Vec<Problem> {
     let mut faults: Vec<Problem> = Vec::new();
-    for reply in results.iter().filter_map(|link| link.replies.as_ref()).flatten() {
-        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &reply.result {
+    for target in results.iter().filter_map(|link| link.targets.as_ref()).flatten() {
+        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &target.result {
             let fault = Problem::new(Code::CannotProbe, None, fault);
             if !faults.contains(&fault) {
                 faults.push(fault);

@@ -2,36 +2,32 @@
 
 use std::path::Path;
 
-use libtest_mimic::Completion;
-
 use super::clients::Client;
 use super::house::{House, Service};
 use crate::site::wait_until;
 
-pub fn systemd_networkd_s_leases_are_followed() -> Completion {
+pub fn systemd_networkd_s_leases_are_followed() {
     follow(Client::Networkd)
 }
 
-pub fn networkmanager_s_leases_are_followed() -> Completion {
+pub fn networkmanager_s_leases_are_followed() {
     follow(Client::NetworkManager)
 }
 
-pub fn dhcpcd_s_leases_are_followed() -> Completion {
+pub fn dhcpcd_s_leases_are_followed() {
     follow(Client::Dhcpcd)
 }
 
-pub fn dhclient_s_leases_are_followed() -> Completion {
+pub fn dhclient_s_leases_are_followed() {
     follow(Client::Dhclient)
 }
 
-pub fn udhcpc_s_leases_are_followed_by_its_hook() -> Completion {
+pub fn udhcpc_s_leases_are_followed_by_its_hook() {
     follow(Client::Udhcpc)
 }
 
-fn follow(client: Client) -> Completion {
-    if let Some(skipped) = client.skip() {
-        return skipped;
-    }
+fn follow(client: Client) {
+    client.need();
     let mut house = House::new();
     let _clients = client.start(&house);
     house.wait_for_leases();
@@ -95,7 +91,6 @@ fn follow(client: Client) -> Completion {
     wait_for_gateway(&house, client, "192.0.2.17");
     house.check_until("a backup that is up", |status| status["links"][1]["up"] == true);
     house.assert_no_default_route_on_the_backup();
-    Completion::Completed
 }
 
 #[track_caller]

@@ -12,23 +12,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{alarm, mkfifo};
 use serde_json::json;
 
-use crate::*;
+use super::*;
 
-pub const TRIALS: &[Story] = &[
-    ("a_lock_that_another_run_holds", a_lock_that_another_run_holds),
-    ("a_damaged_state_is_set_aside", a_damaged_state_is_set_aside),
-    ("a_state_of_another_boot_is_quietly_forgotten", a_state_of_another_boot_is_quietly_forgotten),
-    ("absurd_values_in_a_state_do_no_harm", absurd_values_in_a_state_do_no_harm),
-    ("a_disk_that_is_full_from_the_start", a_disk_that_is_full_from_the_start),
-    ("a_disk_that_fills_up_before_a_switch", a_disk_that_fills_up_before_a_switch),
-    ("nobody_but_root_can_take_the_lock", nobody_but_root_can_take_the_lock),
-    ("a_directory_that_cannot_be_written", a_directory_that_cannot_be_written),
-    ("what_is_no_file_holds_nothing_up", what_is_no_file_holds_nothing_up),
-    ("a_file_that_fills_the_memory", a_file_that_fills_the_memory),
-    ("no_file_writes_to_the_terminal", no_file_writes_to_the_terminal),
-];
-
-fn a_lock_that_another_run_holds() {
+pub fn a_lock_that_another_run_holds() {
     let lab = at_work();
     let before = (kernel(&lab), state(&lab));
     let lock = File::open(lab.path("run/lock")).expect("the lock file stays");
@@ -61,13 +47,13 @@ fn on_the_backup() -> Lab {
     lab
 }
 
-fn nobody_but_root_can_take_the_lock() {
+pub fn nobody_but_root_can_take_the_lock() {
     let lab = at_work();
     let mode = fs::metadata(lab.path("run/lock")).expect("a lock").permissions().mode();
     assert_eq!(mode & 0o077, 0, "whoever can open the lock can hold it: {mode:o}");
 }
 
-fn a_damaged_state_is_set_aside() {
+pub fn a_damaged_state_is_set_aside() {
     let lab = on_the_backup();
     let path = lab.path("run/state.json");
     // Less the blanks that keep room behind it.
@@ -126,7 +112,7 @@ fn a_damaged_state_is_set_aside() {
     assert_carried_by(&lab, 2);
 }
 
-fn a_state_of_another_boot_is_quietly_forgotten() {
+pub fn a_state_of_another_boot_is_quietly_forgotten() {
     let lab = on_the_backup();
     let mut old = state(&lab);
     old["boot_id"] = json!("00000000-0000-4000-8000-000000000000");
@@ -140,7 +126,7 @@ fn a_state_of_another_boot_is_quietly_forgotten() {
     assert_carried_by(&lab, 2);
 }
 
-fn absurd_values_in_a_state_do_no_harm() {
+pub fn absurd_values_in_a_state_do_no_harm() {
     let lab = at_work();
     let good = state(&lab);
     let home = kernel(&lab);
@@ -224,7 +210,7 @@ impl Drop for Disk {
     }
 }
 
-fn a_disk_that_is_full_from_the_start() {
+pub fn a_disk_that_is_full_from_the_start() {
     let lab = two_links();
     let disk = Disk::mount(&lab, "size=64k");
     disk.fill();
@@ -237,7 +223,7 @@ fn a_disk_that_is_full_from_the_start() {
     assert_eq!(failed_rounds(&lab), [0, 0]);
 }
 
-fn a_disk_that_fills_up_before_a_switch() {
+pub fn a_disk_that_fills_up_before_a_switch() {
     let lab = two_links();
     let disk = Disk::mount(&lab, "size=64k");
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
@@ -253,7 +239,7 @@ fn a_disk_that_fills_up_before_a_switch() {
     assert_carried_by(&lab, 2);
 }
 
-fn a_directory_that_cannot_be_written() {
+pub fn a_directory_that_cannot_be_written() {
     let lab = at_work();
     let before = kernel(&lab);
     fs::remove_dir_all(lab.path("run")).expect("the run directory");
@@ -288,7 +274,7 @@ fn bounded(lab: &Lab, arguments: &[&str]) -> Run {
     ended(&mut command)
 }
 
-fn what_is_no_file_holds_nothing_up() {
+pub fn what_is_no_file_holds_nothing_up() {
     let lab = at_work();
     let victim = lab.path("victim");
     write(&victim, "precious");
@@ -349,7 +335,7 @@ fn what_is_no_file_holds_nothing_up() {
     assert_eq!(fs::read_to_string(victim).expect("it is there"), "precious");
 }
 
-fn a_file_that_fills_the_memory() {
+pub fn a_file_that_fills_the_memory() {
     let lab = at_work();
     let fill = |name: &str| {
         let file = File::options().create(true).append(true).open(lab.path(name)).expect("a file");
@@ -369,7 +355,7 @@ fn a_file_that_fills_the_memory() {
     assert_ends(&bounded(&lab, &["deliver"]), 0, &["huge.json is no message", "it has more than"]);
 }
 
-fn no_file_writes_to_the_terminal() {
+pub fn no_file_writes_to_the_terminal() {
     let lab = at_work();
     let mut state = state(&lab);
     state["reason"] = json!("\u{1b}[2Jgone\u{9b}31m");

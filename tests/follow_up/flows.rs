@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::*;
 use crate::lab::{Line, Meter, Namespace, Run, SERVICE, SERVICE6};
 use crate::story::{PROBE, Story, config, two_links};
-use crate::*;
 
 /// A router with static `snat` on both lines; the second provider, as any, drops what has a source address of the
 /// first.
 fn with_snat(more: &str) -> Story {
+    lab::need(&["nft", "conntrack"]);
     let story = Story::begin(2, &config(&two_links(["", ""]), &[PROBE, more]));
     let mut nat = "table inet lab { chain out { type nat hook postrouting priority srcnat;\n".to_owned();
     for line in [1, 2] {

@@ -12,15 +12,6 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 
-pub const TRIALS: &[Story] = &[
-    ("what_is_refused_to_us_costs_no_mail", what_is_refused_to_us_costs_no_mail),
-    ("a_line_without_end_takes_no_memory", a_line_without_end_takes_no_memory),
-    ("a_byte_a_second_holds_up_nobody", a_byte_a_second_holds_up_nobody),
-    ("a_byte_a_second_of_a_tls_record", a_byte_a_second_of_a_tls_record),
-    ("what_comes_before_tls_is_not_believed_after_it", what_comes_before_tls_is_not_believed_after_it),
-    ("a_clock_before_1970", a_clock_before_1970),
-];
-
 /// Answers every connection to `PORT` of the relay's address, one after the other, until the tests end.
 fn answering(lab: &Lab, answer: impl Fn(TcpStream) -> std::io::Result<()> + Send + 'static) {
     let address = (lab::target(1, 1), PORT);
@@ -61,7 +52,7 @@ fn converse<S: Read + Write>(stream: S, step: &str, answer: &str) -> std::io::Re
     Ok(())
 }
 
-fn what_is_refused_to_us_costs_no_mail() {
+pub fn what_is_refused_to_us_costs_no_mail() {
     let lab = lab_with(&[NOC], "tls: none");
     let next = Arc::new(Mutex::new(("", "")));
     let now = Arc::clone(&next);
@@ -134,7 +125,7 @@ fn deliver_in_little_room(lab: &Lab) -> Run {
     command.output().unwrap().into()
 }
 
-fn a_line_without_end_takes_no_memory() {
+pub fn a_line_without_end_takes_no_memory() {
     for (tls, begin) in [("none", ""), ("none", "220-"), ("none", "220-a\r\n"), ("tls", "220 ")] {
         let lab = lab_with(&[NOC], "tls: none");
         certify(&lab);
@@ -197,13 +188,13 @@ fn ends_in_half_a_minute(lab: &Lab) {
     assert_eq!(pending(lab), 1);
 }
 
-fn a_byte_a_second_holds_up_nobody() {
+pub fn a_byte_a_second_holds_up_nobody() {
     let lab = lab_with(&[NOC, BOSS], "tls: none");
     answering(&lab, |stream| dribble(&stream, &[b'2'; 600]));
     ends_in_half_a_minute(&lab);
 }
 
-fn a_byte_a_second_of_a_tls_record() {
+pub fn a_byte_a_second_of_a_tls_record() {
     let lab = lab_with(&[NOC, BOSS], "tls: none");
     certify(&lab);
     require_tls(&lab, &[NOC, BOSS]);
@@ -220,7 +211,7 @@ fn a_byte_a_second_of_a_tls_record() {
     ends_in_half_a_minute(&lab);
 }
 
-fn what_comes_before_tls_is_not_believed_after_it() {
+pub fn what_comes_before_tls_is_not_believed_after_it() {
     let lab = lab_with(&[NOC], "tls: none");
     certify(&lab);
     let (relay, password, ca) = (relay_address(), write_password(&lab, "hunter2", 0o600), lab.path("ca.pem"));
@@ -254,7 +245,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     return failed;
 }";
 
-fn a_clock_before_1970() {
+pub fn a_clock_before_1970() {
     let lab = lab_with(&[NOC], "tls: none");
     fs::write(lab.path("early.c"), EARLY).unwrap();
     // The linker of every Rust program here.

@@ -8,22 +8,13 @@ use wanfo::core::spool::Outlook;
 
 use super::*;
 
-pub const TRIALS: &[Story] = &[
-    ("a_disk_that_fails_costs_no_mail", a_disk_that_fails_costs_no_mail),
-    ("a_spool_that_others_can_write_is_left_alone", a_spool_that_others_can_write_is_left_alone),
-    ("a_backup_that_flaps_writes_few_mails", a_backup_that_flaps_writes_few_mails),
-    ("a_full_spool_drops_the_oldest", a_full_spool_drops_the_oldest),
-    ("a_spool_that_nobody_changed_is_not_read", a_spool_that_nobody_changed_is_not_read),
-    ("a_password_that_is_no_file", a_password_that_is_no_file),
-];
-
 /// Reading it fails with EIO: nothing is at address 0 of a process (proc_pid_mem(5)).
 fn break_file(path: &Path) {
     let memory = format!("/proc/{}/mem", std::process::id());
     mount(Some(memory.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
 }
 
-fn a_disk_that_fails_costs_no_mail() {
+pub fn a_disk_that_fails_costs_no_mail() {
     let lab = lab_with(&[NOC], "tls: none");
     let relay = Relay::start(&lab, json!({}));
     put(&lab, "m1", "Down");
@@ -51,7 +42,7 @@ fn a_disk_that_fails_costs_no_mail() {
     assert_eq!((relay.mails().len(), pending(&lab)), (2, 0));
 }
 
-fn a_spool_that_others_can_write_is_left_alone() {
+pub fn a_spool_that_others_can_write_is_left_alone() {
     for name in ["state", "state/spool"] {
         let lab = lab_with(&[NOC], "tls: none");
         let relay = Relay::start(&lab, json!({}));
@@ -85,7 +76,7 @@ fn put_standby(lab: &Lab, link: &str, number: i64) {
     spool(lab).put(&message).unwrap();
 }
 
-fn a_backup_that_flaps_writes_few_mails() {
+pub fn a_backup_that_flaps_writes_few_mails() {
     let lab = lab_with(&[NOC], "tls: none");
     let relay = Relay::start(&lab, json!({}));
     put_standby(&lab, "lte", 1);
@@ -143,7 +134,7 @@ fn a_backup_that_flaps_writes_few_mails() {
     assert!(mail.contains("evidence 60 of lte") && mail.contains("evidence 59 of lte"), "{mail}");
 }
 
-fn a_full_spool_drops_the_oldest() {
+pub fn a_full_spool_drops_the_oldest() {
     let lab = lab_with(&[NOC], "tls: none");
     let message = |number: i64, text: &str| Message {
         id: format!("m{number}"),
@@ -178,7 +169,7 @@ fn a_full_spool_drops_the_oldest() {
     assert!(pending(&lab) <= 500);
 }
 
-fn a_spool_that_nobody_changed_is_not_read() {
+pub fn a_spool_that_nobody_changed_is_not_read() {
     let lab = lab_with(&[NOC], "tls: none");
     put(&lab, "m1", "Down");
     assert_failed(&deliver(&lab), "refused");
@@ -208,7 +199,7 @@ fn a_spool_that_nobody_changed_is_not_read() {
     assert_eq!(look(now), (2, true));
 }
 
-fn a_password_that_is_no_file() {
+pub fn a_password_that_is_no_file() {
     let lab = lab_with(&[NOC], "tls: none");
     certify(&lab);
     let options = json!({"tls": "tls", "certificate": lab.path("relay.pem"), "key": lab.path("relay.key"),

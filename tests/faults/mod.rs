@@ -3,28 +3,19 @@
 //! Every story asks three things: does the exit code tell, does a sentence on stderr say what to do, and are the
 //! routes, the rules and the state as they were, or better. And nothing on the way may be a panic.
 
-mod lab;
-
 /// Answers that are wrong, late or doubled, and requests that never leave.
-#[path = "faults/answers.rs"]
 mod answers;
 /// Configurations that are no good, and links that do not match the machine.
-#[path = "faults/config.rs"]
 mod config;
 /// An `ip` that is missing, fails, hangs, babbles or lies.
-#[path = "faults/iproute.rs"]
-mod iproute;
+pub mod iproute;
 /// Runs that are killed, and interfaces that vanish under them.
-#[path = "faults/killed.rs"]
 mod killed;
 /// No permission, and too few of what a process needs.
-#[path = "faults/limits.rs"]
 mod limits;
 /// Readers of our output that have gone.
-#[path = "faults/output.rs"]
 mod output;
 /// The lock and the state file, and the disk below them.
-#[path = "faults/store.rs"]
 mod store;
 
 use std::fs;
@@ -32,9 +23,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use lab::{Lab, Run};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use serde_json::Value;
+
+use crate::lab::{self, Lab, Run};
 
 /// The program under test, where every user may reach it.
 const WANFO: &str = "/run/bin/wanfo";
@@ -47,31 +39,73 @@ links:
 probe: {timeout: 400ms, threshold: 2}
 ";
 
-/// A name and what to do.
-type Story = (&'static str, fn());
-
-fn main() {
-    lab::enter_or_skip();
-    // Before there is a second thread: a file that is open for writing in a process just forked cannot be run.
+/// To be called before there is a second thread: a file that is open for writing in a process just forked cannot be run.
+pub fn prepare() {
     fs::create_dir("/run/bin").expect("the lab's own /run takes a directory");
     fs::copy(env!("CARGO_BIN_EXE_wanfo"), WANFO).expect("the lab's own /run takes the program");
     iproute::put_stand_ins_in_place();
-    let groups: [&[Story]; 7] = [
-        config::TRIALS,
-        limits::TRIALS,
-        iproute::TRIALS,
-        store::TRIALS,
-        killed::TRIALS,
-        answers::TRIALS,
-        output::TRIALS,
-    ];
-    let trials = groups.concat().into_iter().map(|(name, trial)| {
-        Trial::test(name, move || {
-            trial();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+pub fn trials() -> Vec<Trial> {
+    trials![
+        config::{
+            every_problem_of_a_config_is_told_at_once,
+            a_config_that_cannot_be_read,
+            an_unknown_interface_leaves_the_other_link_serving,
+            a_gateway_outside_every_subnet,
+        },
+        limits::{
+            a_user_is_told_to_run_it_as_root,
+            root_without_the_capability_is_told_once,
+            no_ping_group_no_verdict,
+            too_few_file_descriptors_are_no_verdict,
+            too_few_threads_are_no_verdict,
+            sixty_four_silent_targets_cost_one_timeout,
+        },
+        iproute::{
+            no_ip_on_the_machine,
+            an_ip_that_fails,
+            an_ip_that_hangs_is_killed_with_all_it_started,
+            an_ip_that_talks_without_end_is_killed,
+            an_ip_that_prints_rubbish,
+            an_ip_that_lies,
+            an_ip_that_fails_while_the_protocol_number_changes,
+            an_ip_that_fails_every_other_time,
+        },
+        store::{
+            a_lock_that_another_run_holds,
+            a_damaged_state_is_set_aside,
+            a_state_of_another_boot_is_quietly_forgotten,
+            absurd_values_in_a_state_do_no_harm,
+            a_disk_that_is_full_from_the_start,
+            a_disk_that_fills_up_before_a_switch,
+            nobody_but_root_can_take_the_lock,
+            a_directory_that_cannot_be_written,
+            what_is_no_file_holds_nothing_up,
+            a_file_that_fills_the_memory,
+            no_file_writes_to_the_terminal,
+        },
+        killed::{
+            killed_before_any_of_its_commands,
+            killed_at_any_moment,
+            terminated_while_it_waits_for_answers,
+            stopped_and_continued_while_it_waits,
+            an_interface_that_vanishes_between_runs,
+            an_interface_that_vanishes_during_a_run,
+        },
+        answers::{
+            an_answer_from_the_wrong_host_does_not_count,
+            a_late_answer_does_not_count,
+            a_doubled_answer_counts_once,
+            a_firewall_of_our_own_is_no_verdict,
+            a_modem_whose_queue_does_not_drain_is_left,
+        },
+        output::{
+            a_reader_that_has_seen_enough_is_no_error,
+            output_that_cannot_be_written_is_told,
+            closed_descriptors_do_no_harm,
+        },
+    ]
 }
 
 /// A lab with two lines, and wanfo configured for both. Nothing has run yet.

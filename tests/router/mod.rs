@@ -2,50 +2,30 @@
 //!
 //! Every story builds a lab of its own (see lab/mod.rs) and runs the real program in it.
 
-mod lab;
+mod addresses;
+mod commands;
+mod ipv6;
+mod lines;
+mod outages;
+mod pins;
+mod stay;
+mod tampering;
+mod tunnel;
 
-mod router {
-    pub mod addresses;
-    pub mod census;
-    pub mod commands;
-    pub mod ipv6;
-    pub mod lines;
-    pub mod outages;
-    pub mod pins;
-    pub mod recheck;
-    pub mod story;
-    pub mod tampering;
-    pub mod tunnel;
-    pub mod wiretap;
-}
+use libtest_mimic::Trial;
 
-use libtest_mimic::{Arguments, Trial};
-use router::{addresses, commands, ipv6, lines, outages, pins, recheck, tampering, tunnel};
-
-/// A trial for each story, with its name.
-macro_rules! stories {
-    ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
-        vec![$($(Trial::test(stringify!($story), || {
-            $module::$story();
-            Ok(())
-        }),)*)*]
-    };
-}
-
-fn main() {
-    lab::enter_or_skip();
-    let mut trials = stories![
-        recheck::{
-            // First, for it takes its time.
-            a_check_whose_counters_do_not_settle_ends_within_the_minute,
+pub fn trials() -> Vec<Trial> {
+    trials![
+        stay::{
             one_check_settles_a_silent_outage_and_one_its_end,
-            without_recheck_one_check_is_one_round,
-            a_dry_run_and_a_run_by_hand_are_one_round,
-            a_fault_of_our_own_is_not_asked_for_again_in_the_same_run,
-            a_command_gets_its_turn_between_the_rounds_of_a_check,
+            a_link_that_is_down_slows_no_check,
+            a_dry_run_and_a_run_by_hand_stay_as_well,
+            a_fault_of_our_own_is_not_waited_for,
+            a_command_gets_its_turn_after_a_run_that_stays,
+            a_check_that_looks_again_takes_a_gateway_that_comes_back,
         },
         outages::{
-            a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay,
+            a_silent_outage_fails_over_after_the_silence_and_back_after_the_delay,
             a_silent_outage_with_pins_by_route_ends_the_same_way,
             a_pulled_cable_is_left_at_once_and_taken_back_after_it_is_plugged_in,
             an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them,
@@ -123,14 +103,8 @@ fn main() {
             after_a_reboot_nothing_is_known_and_no_delay_runs,
             with_the_state_lost_the_kernel_tells_that_the_backup_is_active,
         },
-    ];
-    // The one that may find the machine without what it needs, and says so.
-    trials.push(Trial::ignorable_test(
-        "a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index",
-        || Ok(tunnel::a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index()),
-    ));
-    let mut arguments = Arguments::from_args();
-    // Stories mostly wait for pings that nobody answers, so more of them than processors may run at a time.
-    arguments.test_threads.get_or_insert(6);
-    libtest_mimic::run(&arguments, trials).exit();
+        tunnel::{
+            a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
+        },
+    ]
 }

@@ -1,12 +1,8 @@
 //! Mail, against real relays: aiosmtpd and exim4 in the lab's Internet, as the router sees them over line 1.
 
-mod lab;
-
 /// Relays that are none.
-#[path = "mail/relays.rs"]
 mod relays;
 /// The spool.
-#[path = "mail/waiting.rs"]
 mod waiting;
 
 use std::fs;
@@ -15,13 +11,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio, exit};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lab::{Lab, Run};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -30,54 +26,35 @@ use wanfo::core::spool::MOST_ATTEMPTS;
 use wanfo::core::spool::Message;
 use wanfo::system::spool::Spool;
 
+use crate::lab::{self, Lab, Run};
+
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
 const NOC: &str = "noc@example.com";
 const BOSS: &str = "boss@example.com";
 
-/// A name and what to do.
-type Story = (&'static str, fn());
-
-fn main() {
-    lab::enter_or_skip();
-    skip_without_aiosmtpd();
-    let trials: &[Story] = &[
-        ("a_mail_arrives_over_every_kind_of_connection", a_mail_arrives_over_every_kind_of_connection),
-        ("a_relay_that_was_down_gets_every_message_once", a_relay_that_was_down_gets_every_message_once),
-        ("a_relay_that_hangs_holds_up_no_check", a_relay_that_hangs_holds_up_no_check),
-        ("a_wrong_password_costs_no_mail", a_wrong_password_costs_no_mail),
-        ("one_bad_recipient_keeps_nobody_from_his_mail", one_bad_recipient_keeps_nobody_from_his_mail),
-        ("a_recipient_put_off_is_tried_again_alone", a_recipient_put_off_is_tried_again_alone),
-        ("a_private_authority_must_be_named", a_private_authority_must_be_named),
-        ("nothing_is_sent_without_starttls", nothing_is_sent_without_starttls),
-        ("the_spool_is_for_root_only", the_spool_is_for_root_only),
-        ("a_password_that_everybody_can_read_is_refused", a_password_that_everybody_can_read_is_refused),
-        ("killed_anywhere_no_mail_is_lost", killed_anywhere_no_mail_is_lost),
-        ("no_text_adds_a_header_or_a_command", no_text_adds_a_header_or_a_command),
-        ("a_test_mail_says_how_it_went", a_test_mail_says_how_it_went),
-        ("a_sendmail_program_takes_mails_too", a_sendmail_program_takes_mails_too),
-        (
-            "a_damaged_message_is_set_aside_and_the_others_go",
-            a_damaged_message_is_set_aside_and_the_others_go,
-        ),
-        ("after_three_days_a_mail_is_given_up", after_three_days_a_mail_is_given_up),
-    ];
-    let exim_trials: [Story; 4] = [
-        ("exim_takes_mails_over_starttls_and_tls", exim_takes_mails_over_starttls_and_tls),
-        ("exim_refuses_a_wrong_password", exim_refuses_a_wrong_password),
-        ("exim_puts_a_mail_off", exim_puts_a_mail_off),
-        ("exim_refuses_one_of_two_recipients", exim_refuses_one_of_two_recipients),
-    ];
-    let without_exim = skips_exim();
-    let trials = [relays::TRIALS, waiting::TRIALS, trials].concat().into_iter().map(|trial| (trial, false));
-    let trials = trials.chain(exim_trials.map(|trial| (trial, without_exim)));
-    let trials = trials.map(|((name, trial), ignored)| {
-        let trial = move || {
-            trial();
-            Ok(())
-        };
-        Trial::test(name, trial).with_ignored_flag(ignored)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+pub fn trials() -> Vec<Trial> {
+    trials![self::{
+        a_mail_arrives_over_every_kind_of_connection,
+        a_relay_that_was_down_gets_every_message_once,
+        a_relay_that_hangs_holds_up_no_check,
+        a_wrong_password_costs_no_mail,
+        one_bad_recipient_keeps_nobody_from_his_mail,
+        a_recipient_put_off_is_tried_again_alone,
+        a_private_authority_must_be_named,
+        nothing_is_sent_without_starttls,
+        the_spool_is_for_root_only,
+        a_password_that_everybody_can_read_is_refused,
+        killed_anywhere_no_mail_is_lost,
+        no_text_adds_a_header_or_a_command,
+        a_test_mail_says_how_it_went,
+        a_sendmail_program_takes_mails_too,
+        a_damaged_message_is_set_aside_and_the_others_go,
+        after_three_days_a_mail_is_given_up,
+        exim_takes_mails_over_starttls_and_tls,
+        exim_refuses_a_wrong_password,
+        exim_puts_a_mail_off,
+        exim_refuses_one_of_two_recipients,
+    }, relays::{what_is_refused_to_us_costs_no_mail, a_line_without_end_takes_no_memory, a_byte_a_second_holds_up_nobody, a_byte_a_second_of_a_tls_record, what_comes_before_tls_is_not_believed_after_it, a_clock_before_1970}, waiting::{a_disk_that_fails_costs_no_mail, a_spool_that_others_can_write_is_left_alone, a_backup_that_flaps_writes_few_mails, a_full_spool_drops_the_oldest, a_spool_that_nobody_changed_is_not_read, a_password_that_is_no_file}]
 }
 
 /// The Python that has aiosmtpd: that of WANFO_TEST_PYTHON, else `python3`.
@@ -85,45 +62,42 @@ fn python() -> PathBuf {
     std::env::var_os("WANFO_TEST_PYTHON").map_or("python3".into(), PathBuf::from)
 }
 
-fn skip_without_aiosmtpd() {
-    let output = Command::new(python()).args(["-c", "import aiosmtpd"]).output();
-    if output.is_ok_and(|output| output.status.success()) {
-        return;
+/// Ends the story where there is no aiosmtpd.
+fn need_aiosmtpd() {
+    static IS_THERE: LazyLock<bool> = LazyLock::new(|| {
+        let output = Command::new(python()).args(["-c", "import aiosmtpd"]).output();
+        output.is_ok_and(|output| output.status.success())
+    });
+    if !*IS_THERE {
+        lab::skip(
+            "there is no aiosmtpd: `python3 -m venv target/python && target/python/bin/pip install aiosmtpd`, then \
+             set WANFO_TEST_PYTHON=$PWD/target/python/bin/python",
+        );
     }
-    let cure = "`python3 -m venv target/python && target/python/bin/pip install aiosmtpd`, then set \
-                WANFO_TEST_PYTHON=$PWD/target/python/bin/python";
-    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
-        eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the mail tests, but there is no aiosmtpd: {cure}");
-        exit(1);
-    }
-    eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: there is no aiosmtpd: {cure} !!!");
-    exit(0);
 }
 
-/// Whether exim4 cannot run here; says so loudly.
-fn skips_exim() -> bool {
-    // What exim4 finds in /etc: Debian's looks up its user by this name at every start, and refuses user ID 0.
-    fs::write("/run/passwd", "Debian-exim:x:8:8::/:/bin/false\n").unwrap();
-    fs::write("/run/group", "Debian-exim:x:8:\n").unwrap();
-    let mut command = Command::new("unshare");
-    lab::die_with_parent(&mut command);
-    command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).args(["-C", "/dev/null", "-bV"]);
-    let why = match command.output() {
-        Ok(output) if output.status.success() => return false,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
-        Err(error) => format!("`unshare` (package util-linux) did not start: {error}"),
-    };
-    let cure = "it is in Debian's exim4-daemon-light; .ci/run gets it without installing it, and then \
-                WANFO_TEST_EXIM names it";
-    let program = exim().display().to_string();
-    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
-        eprintln!(
-            "FAILED: WANFO_REQUIRE_LAB=1 asks for the mail tests, but {program} does not run: {why}; {cure}"
-        );
-        exit(1);
+/// Ends the story where exim4 cannot run.
+fn need_exim() {
+    static WHY_NOT: LazyLock<Option<String>> = LazyLock::new(|| {
+        // What exim4 finds in /etc: Debian's looks up its user by this name at every start, and refuses user ID 0.
+        fs::write("/run/passwd", "Debian-exim:x:8:8::/:/bin/false\n").unwrap();
+        fs::write("/run/group", "Debian-exim:x:8:\n").unwrap();
+        let mut command = Command::new("unshare");
+        lab::die_with_parent(&mut command);
+        command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).args(["-C", "/dev/null", "-bV"]);
+        match command.output() {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")),
+            Err(error) => Some(format!("`unshare` (package util-linux) did not start: {error}")),
+        }
+    });
+    if let Some(why) = &*WHY_NOT {
+        lab::skip(&format!(
+            "{} does not run: {why}; it is in Debian's exim4-daemon-light; .ci/run gets it without installing it, and \
+             then WANFO_TEST_EXIM names it",
+            exim().display()
+        ));
     }
-    eprintln!("!!! SKIPPED, THE TESTS WITH EXIM4: {program} does not run: {why}; {cure} !!!");
-    true
 }
 
 /// The program of Debian's exim4-daemon-light: that of WANFO_TEST_EXIM, else where its package puts it.
@@ -159,6 +133,7 @@ fn relay_address() -> String {
 
 impl Relay {
     fn start(lab: &Lab, mut options: Value) -> Relay {
+        need_aiosmtpd();
         let mails = lab.path("mails");
         options["host"] = json!(relay_address());
         options["port"] = json!(PORT);
@@ -209,6 +184,7 @@ const TLS_PORT: u16 = 4650;
 impl Exim {
     /// Needs the files of `certify`.
     fn start(lab: &Lab) -> Exim {
+        need_exim();
         fs::create_dir(lab.path("exim")).unwrap();
         let config = lab.path("exim.conf");
         let definitions = format!(
@@ -217,7 +193,7 @@ impl Exim {
             relay_address(),
             exim().display()
         );
-        fs::write(&config, definitions + include_str!("mail/exim.conf")).unwrap();
+        fs::write(&config, definitions + include_str!("exim.conf")).unwrap();
         let mut command = lab.internet.command("unshare");
         command.args(EXIM_IN_ITS_OWN_NAMESPACES).arg(exim()).arg("-bdf").arg("-C").arg(config);
         let process = command.spawn().expect("unshare starts");

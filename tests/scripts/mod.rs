@@ -1,106 +1,76 @@
 //! The admin's scripts run for real, who may write them, and flows that move with a switch.
 
-mod lab;
-
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
-use lab::{Lab, Line, Meter, SERVICE, SERVICE6};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use wanfo::core::script::Ending;
 use wanfo::system::conntrack;
 use wanfo::system::script;
 use wanfo::system::{counters, trust};
 
+use crate::lab::{self, Lab, Line, Meter, SERVICE, SERVICE6};
+
 /// Enough for a script that does nothing, on a machine that is busy.
 const AMPLE: Duration = Duration::from_secs(20);
 /// Too little for one that sleeps.
 const SCANT: Duration = Duration::from_millis(500);
 
-const ANYWHERE: [(&str, fn()); 19] = [
-    ("arguments_and_environment_are_exact", arguments_and_environment_are_exact),
-    ("what_wanfo_inherited_is_not_handed_on", what_wanfo_inherited_is_not_handed_on),
-    ("how_it_ended_is_told", how_it_ended_is_told),
-    ("one_that_sleeps_for_ever_is_killed_with_all_that_it_forked", one_that_sleeps_for_ever_is_killed),
-    ("it_may_say_a_last_word_when_its_time_is_up", it_may_say_a_last_word_when_its_time_is_up),
-    ("one_that_ignores_term_is_killed_two_seconds_later", one_that_ignores_term_is_killed),
-    ("so_is_a_child_that_ignores_term", so_is_a_child_that_ignores_term),
-    ("a_background_process_holds_up_nothing_and_lives_on", a_background_process_lives_on),
-    ("a_chatty_background_process_holds_up_nothing", a_chatty_background_process_holds_up_nothing),
-    ("a_background_process_keeps_no_lock", a_background_process_keeps_no_lock),
-    ("ten_megabytes_of_lines_become_two_hundred", ten_megabytes_of_lines_become_two_hundred),
-    ("ten_megabytes_without_a_line_break_become_one_line", ten_megabytes_without_a_line_break),
-    ("output_comes_while_it_runs", output_comes_while_it_runs),
-    ("what_cannot_be_run_is_a_sentence", what_cannot_be_run_is_a_sentence),
-    ("one_that_is_still_being_written_is_waited_for", one_that_is_still_being_written_is_waited_for),
-    ("what_others_can_write_is_refused", what_others_can_write_is_refused),
-    ("a_script_that_others_can_write_is_not_run", a_script_that_others_can_write_is_not_run),
-    ("a_config_that_others_can_write_is_refused", a_config_that_others_can_write_is_refused),
-    ("an_interface_has_a_count_of_bytes", an_interface_has_a_count_of_bytes),
-];
-
-const IN_THE_LAB: [(&str, fn()); 3] = [
-    ("a_sip_like_flow_moves_with_the_switch", a_sip_like_flow_moves_with_the_switch),
-    ("only_flows_of_the_given_address_are_deleted", only_flows_of_the_given_address_are_deleted),
-    ("nothing_but_a_links_own_address_is_flushed", nothing_but_a_links_own_address_is_flushed),
-];
-
-fn main() {
-    // What a careless parent hands on.
-    umask(Mode::from_bits_truncate(0o077));
-    // SAFETY: dispositions only, no handler, and there is no second thread yet.
+/// What a careless parent hands on; and somebody who hears what is logged.
+pub fn prepare() {
+    // SAFETY: dispositions only, no handler.
     unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn).and(signal(Signal::SIGUSR1, SigHandler::SigIgn)) }
         .expect("signals can be ignored");
     log::set_boxed_logger(Box::new(Listener)).expect("there is no other logger");
     log::set_max_level(log::LevelFilter::Info);
-
-    let may_give_files_away = geteuid().is_root();
-    let skip_lab = lab_or_excuse().err();
-    if let Some(excuse) = &skip_lab {
-        if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
-            eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the lab tests, but {excuse}");
-            exit(1);
-        }
-        eprintln!("!!! SKIPPED, THE TESTS WITH CONNTRACK: {excuse} !!!");
-    }
-    if !may_give_files_away {
-        eprintln!("!!! SKIPPED, files of another owner: only root can make them !!!");
-    }
-    let owners = ("what_belongs_to_others_is_refused", what_belongs_to_others_is_refused as fn());
-    let trials = ANYWHERE.map(trial).into_iter();
-    let trials = trials.chain([trial(owners).with_ignored_flag(!may_give_files_away)]);
-    let trials = trials.chain(IN_THE_LAB.map(|test| trial(test).with_ignored_flag(skip_lab.is_some())));
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
-fn trial((name, test): (&'static str, fn())) -> Trial {
-    Trial::test(name, move || {
-        test();
-        Ok(())
-    })
+/// Those that need no lab.
+pub fn trials_anywhere() -> Vec<Trial> {
+    trials![self::{
+        arguments_and_environment_are_exact,
+        what_wanfo_inherited_is_not_handed_on,
+        how_it_ended_is_told,
+        one_that_sleeps_for_ever_is_killed_with_all_that_it_forked,
+        it_may_say_a_last_word_when_its_time_is_up,
+        one_that_ignores_term_is_killed_two_seconds_later,
+        so_is_a_child_that_ignores_term,
+        a_background_process_holds_up_nothing_and_lives_on,
+        a_chatty_background_process_holds_up_nothing,
+        a_background_process_keeps_no_lock,
+        ten_megabytes_of_lines_become_two_hundred,
+        ten_megabytes_without_a_line_break_become_one_line,
+        output_comes_while_it_runs,
+        what_cannot_be_run_is_a_sentence,
+        one_that_is_still_being_written_is_waited_for,
+        what_others_can_write_is_refused,
+        a_script_that_others_can_write_is_not_run,
+        a_config_that_others_can_write_is_refused,
+        an_interface_has_a_count_of_bytes,
+        what_belongs_to_others_is_refused,
+    }]
 }
 
-fn lab_or_excuse() -> Result<(), String> {
-    for program in ["nft", "conntrack"] {
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        if Command::new(program).env("PATH", path).arg("--version").output().is_err() {
-            return Err(format!("they need the program `{program}`, and it is not on this machine"));
-        }
-    }
-    lab::enter().map_err(|error| error.to_string())
+pub fn trials() -> Vec<Trial> {
+    trials![self::{
+        a_sip_like_flow_moves_with_the_switch,
+        only_flows_of_the_given_address_are_deleted,
+        nothing_but_a_links_own_address_is_flushed,
+    }]
 }
 
 /// Keeps what is logged. Tests run side by side and tell their lines by the script's name.
@@ -212,7 +182,16 @@ fn what_wanfo_inherited_is_not_handed_on() {
          umask\nread pid name state parent group session rest < /proc/$$/stat\n\
          [ $group = $$ ] && [ $session = $$ ] && echo own session\nread line || echo nothing to read\n",
     );
-    assert_eq!(script.run(AMPLE), Ending::Exit(0));
+    let ending = thread::scope(|scope| {
+        let careless = scope.spawn(|| {
+            // Of this thread alone.
+            unshare(CloneFlags::CLONE_FS).unwrap();
+            umask(Mode::from_bits_truncate(0o077));
+            script.run(AMPLE)
+        });
+        careless.join().unwrap()
+    });
+    assert_eq!(ending, Ending::Exit(0));
     let said = script.said();
     for (line, name) in said.iter().zip(["SigBlk:", "SigIgn:"]) {
         let signals = line.strip_prefix(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
@@ -240,7 +219,7 @@ fn how_it_ended_is_told() {
     assert_eq!(Ending::TimeLimit(Duration::from_secs(60)).to_string(), "killed after 1m");
 }
 
-fn one_that_sleeps_for_ever_is_killed() {
+fn one_that_sleeps_for_ever_is_killed_with_all_that_it_forked() {
     let script = Script::new(
         "sleeper",
         "#!/bin/sh\nsleep 1000 &\necho $! > $WANFO_TEST_FOLDER/child\n\
@@ -261,7 +240,7 @@ fn it_may_say_a_last_word_when_its_time_is_up() {
     assert_eq!(script.said(), ["bye"]);
 }
 
-fn one_that_ignores_term_is_killed() {
+fn one_that_ignores_term_is_killed_two_seconds_later() {
     let script =
         Script::new("stubborn", "#!/bin/sh\ntrap '' TERM\necho $$ > $WANFO_TEST_FOLDER/self\nsleep 1000\n");
     let begun = Instant::now();
@@ -280,7 +259,7 @@ fn so_is_a_child_that_ignores_term() {
     assert_dies(script.pid("child"));
 }
 
-fn a_background_process_lives_on() {
+fn a_background_process_holds_up_nothing_and_lives_on() {
     let script = Script::new(
         "parent",
         "#!/bin/sh\necho before\nsleep 1000 &\necho $! > $WANFO_TEST_FOLDER/child\nprintf after\n",
@@ -342,7 +321,7 @@ fn ten_megabytes_of_lines_become_two_hundred() {
     assert_eq!(said[200], "1999802 more lines are not shown");
 }
 
-fn ten_megabytes_without_a_line_break() {
+fn ten_megabytes_without_a_line_break_become_one_line() {
     let script = Script::new("breathless", "#!/bin/sh\nhead -c 10000000 /dev/zero | tr '\\0' x\n");
     assert_eq!(script.run(AMPLE), Ending::Exit(0));
     assert_eq!(script.said(), [format!("{} [cut]", "x".repeat(1000))]);
@@ -514,6 +493,9 @@ fn what_others_can_write_is_refused() {
 }
 
 fn what_belongs_to_others_is_refused() {
+    if chown(well_kept().path(), Some(1), None).is_err() {
+        lab::skip_for_good("only root can make files of another owner");
+    }
     let cases: [(&str, &str, Spoil, &str); 4] = [
         (
             "file",
@@ -563,7 +545,7 @@ fn a_script_that_others_can_write_is_not_run() {
 fn a_config_that_others_can_write_is_refused() {
     let root = well_kept();
     let config = root.path().join("a/b/file");
-    fs::write(&config, include_str!("config/good/minimal.yaml")).unwrap();
+    fs::write(&config, include_str!("../config/good/minimal.yaml")).unwrap();
     let wanfo = |command: &str, config: &Path| {
         let mut wanfo = Command::new(env!("CARGO_BIN_EXE_wanfo"));
         let output = wanfo.args([command, "-c"]).arg(config).output().unwrap();
@@ -593,6 +575,7 @@ fn an_interface_has_a_count_of_bytes() {
 /// A lab whose router has static `snat` on both lines, and whose second provider, as any, drops what has a
 /// source address of the first.
 fn lab_with_snat() -> Lab {
+    lab::need(&["nft", "conntrack"]);
     let lab = Lab::new(2, "/nonexistent");
     let mut nat = "table inet lab { chain out { type nat hook postrouting priority srcnat;\n".to_owned();
     for line in [1, 2] {

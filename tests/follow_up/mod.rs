@@ -1,46 +1,26 @@
 //! What follows a switch, end to end: scripts, vetoes, mail, history, flows, bytes. The real program on a real router,
 //! nothing mocked.
 
-mod lab;
-
-#[path = "router/story.rs"]
-mod story;
-
-mod follow_up {
-    pub mod action;
-    pub mod exit;
-    pub mod flows;
-    pub mod history;
-    pub mod killed;
-    pub mod mail;
-    pub mod relay;
-}
+mod action;
+mod exit;
+mod flows;
+mod history;
+mod killed;
+mod mail;
+mod relay;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::exit;
 
-use follow_up::{action, exit, flows, history, killed, mail, relay};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use serde_json::Value;
-use story::Story;
 
-/// A trial for each story, with its name.
-macro_rules! stories {
-    ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
-        vec![$($(Trial::test(stringify!($story), || {
-            $module::$story();
-            Ok(())
-        }),)*)*]
-    };
-}
+use crate::lab;
+use crate::story::Story;
 
-fn main() {
-    lab::enter_or_skip();
-    killed::put_the_slow_ip_in_place();
-    let mut trials = stories![
-        // The longest first.
+pub fn trials() -> Vec<Trial> {
+    trials![
         killed::{
             killed_between_any_two_steps_of_a_switch,
             killed_between_any_two_steps_of_a_switch_without_a_script,
@@ -78,27 +58,12 @@ fn main() {
             what_is_to_be_told_outlives_a_change_of_the_config,
         },
         flows::{
+            a_sip_like_flow_moves_with_the_switch,
+            without_flush_conntrack_the_flow_stays_where_it_was,
             the_bytes_over_the_backup_are_counted_over_a_new_interface,
             without_conntrack_there_is_a_problem_and_nothing_else,
         },
-    ];
-    let excuse = lab::missing(&["nft", "conntrack"]);
-    if let Some(program) = excuse {
-        if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
-            eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for all tests, but there is no `{program}`");
-            exit(1);
-        }
-        eprintln!("!!! SKIPPED, the tests with flows: they need the program `{program}` !!!");
-    }
-    let flows = stories![flows::{
-        a_sip_like_flow_moves_with_the_switch,
-        without_flush_conntrack_the_flow_stays_where_it_was,
-    }];
-    trials.extend(flows.into_iter().map(|trial| trial.with_ignored_flag(excuse.is_some())));
-    let mut arguments = Arguments::from_args();
-    // Stories mostly wait, so more of them than processors may run at a time.
-    arguments.test_threads.get_or_insert(6);
-    libtest_mimic::run(&arguments, trials).exit();
+    ]
 }
 
 /// Who is told by mail, as a section of the config; nobody takes the mails out of the spool but the test.

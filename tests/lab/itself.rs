@@ -1,38 +1,27 @@
 //! The lab does what its users take for granted.
 
-mod lab;
-
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
 use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lab::{Lab, Line, Meter, Namespace, SERVICE, SERVICE6};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
+
+use crate::lab::{self, Lab, Line, Meter, Namespace, SERVICE, SERVICE6};
 
 const NO_PROGRAM: &str = "/nonexistent";
 
-fn main() {
-    lab::enter_or_skip();
-    let trials: [(&str, fn()); 5] = [
-        ("a_silent_cut_is_silence_until_the_repair", a_silent_cut_is_silence_until_the_repair),
-        (
-            "a_pulled_cable_is_no_carrier_until_it_is_plugged_in",
-            a_pulled_cable_is_no_carrier_until_it_is_plugged_in,
-        ),
-        ("one_address_falls_silent_on_one_line_only", one_address_falls_silent_on_one_line_only),
-        ("each_of_eight_lines_carries_the_service", each_of_eight_lines_carries_the_service),
-        (
-            "a_host_with_files_of_its_own_shares_them_with_nobody",
-            a_host_with_files_of_its_own_shares_them_with_nobody,
-        ),
-    ];
-    let trials = trials.map(|(name, trial)| {
-        Trial::test(name, move || {
-            trial();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
+pub fn trials() -> Vec<Trial> {
+    trials![self::{
+        a_host_has_directories_that_the_machine_lacks,
+        a_silent_cut_is_silence_until_the_repair,
+        a_pulled_cable_is_no_carrier_until_it_is_plugged_in,
+        one_address_falls_silent_on_one_line_only,
+        each_of_eight_lines_carries_the_service,
+        a_host_with_files_of_its_own_shares_them_with_nobody,
+    }]
 }
 
 fn a_silent_cut_is_silence_until_the_repair() {
@@ -145,4 +134,26 @@ fn a_host_with_files_of_its_own_shares_them_with_nobody() {
     }
     let has = |host: &Namespace, name: &str| host.run(|| std::fs::exists(format!("/sys/class/net/{name}")));
     assert!(has(a, "only").unwrap() && has(b, "eth0").unwrap() && !has(b, "only").unwrap());
+}
+
+fn a_host_has_directories_that_the_machine_lacks() {
+    let host = Namespace::with_files("host");
+    let names = |place: &str| -> BTreeSet<OsString> {
+        fs::read_dir(place).expect(place).map(|entry| entry.expect(place).file_name()).collect()
+    };
+    let before = names("/usr");
+    // The second lies beside the first: what was made for one stays when the other comes.
+    for place in ["/usr/lacking/a/b", "/usr/lacking/c", "/usr/share"] {
+        host.empty(place);
+        assert!(host.run(|| names(place)).is_empty(), "{place}");
+        host.write(format!("{place}/file"), "the host's");
+    }
+    assert_eq!(host.run(|| names("/usr/lacking")), ["a", "c"].map(OsString::from).into());
+    let mut seen = before.clone();
+    seen.insert("lacking".into());
+    assert_eq!(host.run(|| names("/usr")), seen);
+    assert_eq!(host.run(|| fs::read_link("/usr/bin/sh").ok()), fs::read_link("/usr/bin/sh").ok());
+    assert_eq!(host.command("ip").arg("-V").output().expect("`ip` is still there").status.code(), Some(0));
+    // And not on the machine.
+    assert_eq!(names("/usr"), before);
 }
