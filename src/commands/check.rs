@@ -83,7 +83,8 @@ pub fn with_lock(going: &Going, order: &Order, store: Store) -> Result<(Ended, E
 /// `wanfo check --dry-run`.
 pub fn dry_run(config: &Config) -> Result<Exit> {
     let machine = clock::machine()?;
-    let order = Order { config, config_broken: None, machine: &machine, request: Request::Nothing, stay: STAY };
+    let order =
+        Order { config, config_broken: None, machine: &machine, request: Request::Nothing, stay: STAY };
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
     say(format_args!("{}\n", last_word(&ended)?))?;

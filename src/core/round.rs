@@ -129,7 +129,8 @@ impl RunInput<'_> {
             let known = before.iter().find(|known| known.address == result.address);
             // What was not sent, or could not leave, says nothing of the target.
             let in_vain = matches!(result.result, Err(ProbeError::NoReply | ProbeError::Unreachable));
-            let asked_in_vain = known.map_or(0, |known| known.asked_in_vain).saturating_add(u32::from(in_vain));
+            let asked_in_vain =
+                known.map_or(0, |known| known.asked_in_vain).saturating_add(u32::from(in_vain));
             TargetState { asked_in_vain, ..TargetState::from(result) }
         };
         results.iter().map(state_of).collect()
