@@ -100,7 +100,7 @@ fn happenings() -> impl Strategy<Value = Vec<(Happening, u64)>> {
         1 => Just(Happening::Reboot),
         1 => Just(Happening::StateLost),
     ];
-    prop::collection::vec((happening, prop_oneof![Just(2_000u64), 1u64..20_000]), 1..80)
+    prop::collection::vec((happening, prop_oneof![Just(2_000u64), 1u64..20_000]), 1..50)
 }
 
 fn router(config: &str) -> Router {
@@ -350,7 +350,7 @@ fn ways(kernel: &ModelKernel) -> [Option<String>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn a_switch_of_its_own_waits_for_the_delay_unless_the_active_link_is_down(
