@@ -27,8 +27,10 @@ pub enum ProbeError {
     Unusable(String),
     /// Two links have this target just now, and it serves the other one.
     Shared,
-    /// Its pin is not in the kernel, and the request could leave by another link: not asked.
+    /// Its pin is not in the kernel yet, as in a dry run, and the request would leave by another link: not asked.
     Unpinned,
+    /// The kernel would send the request by another way than the link's: not asked. The sentence tells which.
+    Diverted(String),
     /// This machine would not send it: the sentence tells the cure. It says nothing of this line, or of any other.
     Refused(String),
     /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
@@ -40,9 +42,10 @@ impl fmt::Display for ProbeError {
         match self {
             ProbeError::NoReply => f.write_str("no reply"),
             ProbeError::Unreachable => f.write_str("unreachable"),
-            ProbeError::Unusable(why) | ProbeError::Refused(why) | ProbeError::OwnFault(why) => {
-                f.write_str(why)
-            }
+            ProbeError::Unusable(why)
+            | ProbeError::Diverted(why)
+            | ProbeError::Refused(why)
+            | ProbeError::OwnFault(why) => f.write_str(why),
             ProbeError::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
             ProbeError::Shared => f.write_str("not probed, it is another link's target"),
         }
@@ -147,7 +150,7 @@ pub fn judge(link: &Link, resolved_link: &ResolvedLink, replies: Option<&[Reply]
 impl Reply {
     /// Whether it could not be asked for.
     fn is_missing(&self) -> bool {
-        matches!(self.result, Err(ProbeError::Unpinned | ProbeError::Refused(_)))
+        matches!(self.result, Err(ProbeError::Unpinned | ProbeError::Diverted(_) | ProbeError::Refused(_)))
     }
 
     /// Whether it says something of this machine and nothing of any line.

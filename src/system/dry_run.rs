@@ -11,7 +11,8 @@ use super::{clock, counters, ping, router, store};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::{Address, Facts, Interface, Route};
-use crate::core::health::{ProbeError, Reply};
+use crate::core::flow::{Flow, RouteAnswer};
+use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
 use crate::core::spool::Message;
@@ -27,15 +28,13 @@ pub struct DryRun<'a> {
     kernel: Kernel,
     pretended: Vec<Change>,
     tell: fn(&str) -> Result<()>,
-    /// Targets whose pins only a real run would have set, so that they were not probed.
-    pub not_probed: usize,
 }
 
 impl<'a> DryRun<'a> {
     /// `tell` prints one line to the user.
     pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
         let kernel = Kernel::open()?;
-        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, not_probed: 0 })
+        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell })
     }
 
     fn would(&self, what: &str) {
@@ -60,6 +59,7 @@ impl World for DryRun<'_> {
     fn look(&mut self, config: &Config) -> Result<Facts> {
         let mut facts = router::look(&mut self.kernel, config)?;
         self.pretended.iter().for_each(|change| pretend(change, &mut facts));
+        facts.pretended = !self.pretended.is_empty();
         Ok(facts)
     }
 
@@ -69,19 +69,13 @@ impl World for DryRun<'_> {
         Vec::new()
     }
 
+    /// What was only pretended the kernel knows nothing of.
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        self.kernel.way(flow)
+    }
+
     fn probe(&mut self, targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
-        // Without its pin a request could leave by another link.
-        let tables = self.config.tables();
-        let is_pinned = |target: &&IpAddr| {
-            let concerns = |change: &Change| tables.clone().any(|table| change.concerns_pin(**target, table));
-            !self.pretended.iter().any(concerns)
-        };
-        let pinned: Vec<IpAddr> = targets.iter().filter(is_pinned).copied().collect();
-        self.not_probed += targets.len() - pinned.len();
-        let mut replies = ping::round(&pinned, timeout).into_iter().peekable();
-        let unpinned = |address: IpAddr| Reply { address, result: Err(ProbeError::Unpinned) };
-        let mut reply = |target: &IpAddr| replies.next_if(|reply| reply.address == *target);
-        targets.iter().map(|target| reply(target).unwrap_or_else(|| unpinned(*target))).collect()
+        ping::round(targets, timeout)
     }
 
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {

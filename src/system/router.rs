@@ -13,6 +13,7 @@ use super::{clock, conntrack, counters, iproute, leases, ping, records, script, 
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::Facts;
+use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
 use crate::core::health::Reply;
 use crate::core::record::Record;
@@ -70,6 +71,10 @@ impl World for Router<'_> {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<String> {
         iproute::apply(changes)
+    }
+
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        self.kernel.way(flow)
     }
 
     fn probe(&mut self, targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
