@@ -48,18 +48,16 @@ pub enum RouteAnswer {
     Refused(i32),
 }
 
-/// As it goes on after "the kernel".
+/// As it goes on after "the kernel sends it".
 impl fmt::Display for RouteAnswer {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             RouteAnswer::Out { interface, .. } if interface == LOOPBACK => {
-                f.write_str("keeps it on this router")
+                f.write_str("to this router itself")
             }
-            RouteAnswer::Out { interface, via: Some(via), .. } => {
-                write!(f, "sends it out of {interface} via {via}")
-            }
-            RouteAnswer::Out { interface, via: None, .. } => write!(f, "sends it out of {interface}"),
-            RouteAnswer::Refused(errno) => write!(f, "refuses it: {}", io::Error::from_raw_os_error(*errno)),
+            RouteAnswer::Out { interface, via: Some(via), .. } => write!(f, "out of {interface} via {via}"),
+            RouteAnswer::Out { interface, via: None, .. } => write!(f, "out of {interface}"),
+            RouteAnswer::Refused(errno) => write!(f, "nowhere, {}", io::Error::from_raw_os_error(*errno)),
         }
     }
 }
@@ -113,11 +111,9 @@ pub fn check_probe(
         Ok(answer) if next_hop.is_way_to(to, &answer) => Ok(()),
         Ok(_) if pretended => Err(ProbeError::Unpinned),
         Ok(answer) => {
-            let via = next_hop.via.map(|via| format!(" via {via}")).unwrap_or_default();
-            Err(ProbeError::Diverted(format!(
-                "the echo request to {to} would go astray, and is not sent: the kernel {answer}, not out of {}{via}",
-                next_hop.interface
-            )))
+            let NextHop { interface, via, .. } = next_hop.clone();
+            let wanted = RouteAnswer::Out { interface, via, redirected: false };
+            Err(ProbeError::Diverted(format!("not asked, for the kernel sends it {answer}, not {wanted}")))
         }
         Err(error) => Err(ProbeError::OwnFault(format!("{error:#}"))),
     }

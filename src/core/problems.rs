@@ -2,7 +2,9 @@
 //!
 //! A new problem is a new `Code` in problem.rs and a few lines here.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
@@ -47,24 +49,28 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
 pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
     let mut faults: Vec<Problem> = Vec::new();
     for (link, result) in config.links.iter().zip(results) {
+        // Most often all targets of a link go the same wrong way.
+        let mut diverted: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
         for reply in result.replies.iter().flatten() {
-            let fault = match &reply.result {
+            match &reply.result {
                 Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) => {
-                    Problem::new(Code::CannotProbe, None, fault)
+                    let fault = Problem::new(Code::CannotProbe, None, fault);
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
                 }
-                Err(ProbeError::Diverted(how)) => {
-                    let text = format!(
-                        "{how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
-                         `routing.rule_priority` in the config to a number below that rule's (`ip rule` lists them)"
-                    );
-                    Problem::new(Code::ProbeDiverted, Some(&link.name), text)
-                }
-                _ => continue,
-            };
-            if !faults.contains(&fault) {
-                faults.push(fault);
+                Err(ProbeError::Diverted(how)) => diverted.entry(how).or_default().push(reply.address),
+                _ => {}
             }
         }
+        faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
+            let text = format!(
+                "echo request to {}: {how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
+                 `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
+                list(targets)?
+            );
+            Some(Problem::new(Code::ProbeDiverted, Some(&link.name), text))
+        }));
     }
     faults
 }
@@ -78,7 +84,7 @@ pub fn default_elsewhere(
     way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
 ) -> Option<Problem> {
     let active = state.active_in(config).filter(|_| !view.facts.pretended)?;
-    let mut astray: Vec<String> = Vec::new();
+    let mut astray: BTreeMap<String, Vec<IpNetwork>> = BTreeMap::new();
     for family in [Family::V4, Family::V6] {
         let next_hop = view.links[active].next_hop(family).ok();
         if next_hop.is_none() && !routing::is_refused(config, &view.facts, family) {
@@ -98,15 +104,17 @@ pub fn default_elsewhere(
         for (part, address) in flow::default_traffic(family, config, &view.facts) {
             // An error has no other way to be told than the next look's.
             if let Some(answer) = way(&Flow::anybodys(address)).ok().filter(|answer| !is_right(answer)) {
-                astray.push(format!("of what goes to {part} the kernel {answer}"));
+                astray.entry(answer.to_string()).or_default().push(part);
             }
         }
     }
+    let ways = astray.into_iter().filter_map(|(way, parts)| Some(format!("{} {way}", list(parts)?)));
     let text = format!(
-        "the default traffic does not take its way: {}; `ip rule` and `ip route show table all` list what leads it there",
-        astray.join(", ")
+        "the default traffic goes elsewhere: the kernel sends {}; `ip rule` and `ip route show table all` list what \
+         leads it there",
+        list(ways)?
     );
-    (!astray.is_empty()).then(|| Problem::new(Code::DefaultElsewhere, Some(&state.active), text))
+    Some(Problem::new(Code::DefaultElsewhere, Some(&state.active), text))
 }
 
 fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
@@ -336,8 +344,8 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     problems
 }
 
-fn list<T: Display>(items: impl Iterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.map(|item| item.to_string()).collect();
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     let more = match all.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
