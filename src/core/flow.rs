@@ -15,6 +15,9 @@ use super::facts::{Facts, Family, RouteTarget};
 use super::gateway::NextHop;
 use super::health::ProbeError;
 
+/// An IP protocol number (RFC 5237 registry).
+const TCP: u8 = 6;
+
 /// No user at all, as the kernel has it of what it forwards (INVALID_UID, linux/uidgid.h).
 const NOBODY: u32 = u32::MAX;
 
@@ -29,8 +32,8 @@ const WIDE: [u8; 2] = [7, 12];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     pub to: IpAddr,
-    /// An IP protocol number (RFC 5237 registry); `None`: none that a rule is about.
-    pub ipproto: Option<u8>,
+    /// An IP protocol number (RFC 5237 registry). The kernel takes one for granted where none is said.
+    pub ipproto: u8,
     /// The user that sends it; `None`: the one that wanfo runs as.
     pub uid: Option<u32>,
 }
@@ -65,12 +68,12 @@ impl fmt::Display for RouteAnswer {
 impl Flow {
     /// Our own echo request.
     pub fn echo_request(to: IpAddr) -> Flow {
-        Flow { to, ipproto: Some(Family::from(to).icmp()), uid: None }
+        Flow { to, ipproto: Family::from(to).icmp(), uid: None }
     }
 
-    /// What no rule about one protocol or one user is meant for.
-    pub fn anybodys(to: IpAddr) -> Flow {
-        Flow { to, ipproto: None, uid: Some(NOBODY) }
+    /// What the LAN sends most of.
+    pub fn forwarded_tcp(to: IpAddr) -> Flow {
+        Flow { to, ipproto: TCP, uid: Some(NOBODY) }
     }
 }
 

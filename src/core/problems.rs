@@ -103,7 +103,7 @@ pub fn default_elsewhere(
         };
         for (part, address) in flow::default_traffic(family, config, &view.facts) {
             // An error has no other way to be told than the next look's.
-            if let Some(answer) = way(&Flow::anybodys(address)).ok().filter(|answer| !is_right(answer)) {
+            if let Some(answer) = way(&Flow::forwarded_tcp(address)).ok().filter(|answer| !is_right(answer)) {
                 astray.entry(answer.to_string()).or_default().push(part);
             }
         }

@@ -129,8 +129,11 @@ impl Kernel {
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
         let uid = flow.uid.unwrap_or_else(|| geteuid().as_raw());
-        request.attributes = vec![RouteAttribute::Destination(flow.to.into()), RouteAttribute::Uid(uid)];
-        request.attributes.extend(flow.ipproto.map(RouteAttribute::IpProto));
+        request.attributes = vec![
+            RouteAttribute::Destination(flow.to.into()),
+            RouteAttribute::Uid(uid),
+            RouteAttribute::IpProto(flow.ipproto),
+        ];
         let asking = || format!("asking the kernel for the way to {} over netlink", flow.to);
         let read = |payload: &[u8], answers: &mut Vec<_>| {
             answers.push(read_way(payload)?);
