@@ -70,7 +70,9 @@ pub fn no_line_is_found_alive_by_way_of_another() {
 pub fn rules_that_are_not_about_our_echo_requests_do_no_harm() {
     let story = Story::of_two_links();
     lead_by(&story, 1);
-    for rule in ["fwmark 1", "ipproto udp to 198.51.100.0/24", "iif ppp9", "to 203.0.113.0/28", "from 192.0.2.99"] {
+    for rule in
+        ["fwmark 1", "ipproto udp to 198.51.100.0/24", "iif ppp9", "to 203.0.113.0/28", "from 192.0.2.99"]
+    {
         story.router.ip(&format!("rule add priority 100 {rule} lookup 100"));
     }
     story.check();
