@@ -62,6 +62,9 @@ impl House {
         dnsmasq
             .arg(format!("--dhcp-range={range}"))
             .arg(format!("--dhcp-option=3,192.0.2.{}", base + usize::from(router)))
+            // A name server and a time server behind the provider, for which some clients set host routes.
+            .arg(format!("--dhcp-option=6,{}", target(line, 2)))
+            .arg(format!("--dhcp-option=42,{}", target(line, 3)))
             .arg(format!("--dhcp-leasefile={}", notes.display()));
         if line == 2 {
             dnsmasq.args(["--dhcp-option=option:T1,4", "--dhcp-option=option:T2,8"]);

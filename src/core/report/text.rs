@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::overall::{Detail, is_held, is_too_old, is_up};
+use super::overall::{Detail, elsewhere, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
@@ -26,6 +26,9 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
             "TOO OLD: the last run was {}; is wanfo.timer running?\n",
             ago(state.checked_at, now)
         )?;
+    }
+    if let Some(problem) = elsewhere(state) {
+        writeln!(page, "ELSEWHERE: {problem}\n")?;
     }
     let forced = if state.forced { ", by hand" } else { "" };
     match state.switched_at {
@@ -69,7 +72,7 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
     for link in &state.links {
         write_link(&mut page, link, state, now, detail)?;
     }
-    for problem in &state.problems {
+    for problem in state.problems.iter().filter(|problem| Some(*problem) != elsewhere(state)) {
         writeln!(page, "\nproblem: {problem}")?;
     }
     Ok(page)
