@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
-use wanfo::core::config::{Config, Gateway, LogLevel, Override, Pin, Problem, Relay, Target, Tls};
+use wanfo::core::config::{Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Tls};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
@@ -20,19 +20,20 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn lines(problems: &[Problem]) -> Vec<String> {
-    problems.iter().map(Problem::to_string).collect()
+fn lines(problems: &[ConfigError]) -> Vec<String> {
+    problems.iter().map(ConfigError::to_string).collect()
 }
 
 fn good(text: &str) -> Config {
-    Config::parse(text).unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
+    wanfo::core::config::read::parse(text)
+        .unwrap_or_else(|problems| panic!("{}", lines(&problems).join("\n")))
 }
 
 #[test]
 fn every_bad_file_is_answered_with_its_problems() {
     let mut failed = 0;
     for file in files("bad") {
-        let found = match Config::parse(&fs::read_to_string(&file).unwrap()) {
+        let found = match wanfo::core::config::read::parse(&fs::read_to_string(&file).unwrap()) {
             Ok(_) => Vec::new(),
             Err(problems) => lines(&problems),
         };
@@ -185,7 +186,7 @@ proptest! {
             text.splice(start..end, paste.chars());
         }
         let text: String = text.into_iter().collect();
-        if let Err(problems) = Config::parse(&text) {
+        if let Err(problems) = wanfo::core::config::read::parse(&text) {
             prop_assert!(!problems.is_empty());
             // The end of a text without a last line break counts as a line of its own.
             let last = text.split(['\n', '\r', '\u{85}']).count() + 1;

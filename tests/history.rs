@@ -8,12 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use wanfo::core::history::{
-    Account, Happening, LinkSummary, Present, Record, Span, account, since, without_repeats,
-};
-use wanfo::core::report::{self, Moment};
-use wanfo::core::state::BootTime;
-use wanfo::system::history::{append, read};
+use wanfo::core::account::{Account, LinkSummary, Present, Span, account};
+use wanfo::core::record::{Event, Record, without_repeats};
+use wanfo::core::report::history;
+use wanfo::core::since::since;
+use wanfo::core::switch::Cause;
+use wanfo::core::time::{BootTime, Moment};
+use wanfo::system::records::{append, read};
 
 const CURRENT: &str = "history.jsonl";
 const OLDER: &str = "history.jsonl.1";
@@ -28,27 +29,32 @@ fn wall(text: &str) -> Timestamp {
 
 /// A record `second` seconds after the boot named `boot`; the wall clock is right, and the boot was at midnight of the
 /// day in its name.
-fn record(boot: &str, second: u64, happening: Happening) -> Record {
+fn record(boot: &str, second: u64, event: Event) -> Record {
     let at = wall(&format!("{boot}T00:00:00Z")) + seconds(second);
-    Record { at, boot_id: boot.to_owned(), boot_ms: BootTime(second * 1000), happening }
+    Record { at, boot_id: boot.to_owned(), boot_ms: BootTime(second * 1000), event }
 }
 
-fn started(active: &str) -> Happening {
-    Happening::Started { active: active.to_owned(), links: links() }
+fn started(active: &str) -> Event {
+    Event::Started { active: active.to_owned(), links: links() }
 }
 
-fn down(link: &str) -> Happening {
-    Happening::LinkDown { link: link.to_owned(), reason: "no answer from 198.51.100.53".to_owned() }
+fn down(link: &str) -> Event {
+    Event::LinkDown {
+        link: link.to_owned(),
+        reason: "no reply from 198.51.100.53".to_owned(),
+        heard_ms: None,
+    }
 }
 
-fn up(link: &str) -> Happening {
-    Happening::LinkUp { link: link.to_owned() }
+fn up(link: &str) -> Event {
+    Event::LinkUp { link: link.to_owned(), heard_ms: None }
 }
 
-fn switched(from: &str, to: &str, backup_bytes: Option<u64>) -> Happening {
-    Happening::Switched {
+fn switched(from: &str, to: &str, backup_bytes: Option<u64>) -> Event {
+    Event::Switched {
         from: from.to_owned(),
         to: to.to_owned(),
+        cause: Cause::LinkDown,
         reason: format!("{from} is down"),
         forced: false,
         backup_bytes,
@@ -94,8 +100,8 @@ fn summaries(account: &Account) -> Vec<String> {
 
 #[test]
 fn records_add_up_to_a_summary_of_each_link() {
-    let monday = |second, happening| record(MONDAY, second, happening);
-    let tuesday = |second, happening| record(TUESDAY, second, happening);
+    let monday = |second, event| record(MONDAY, second, event);
+    let tuesday = |second, event| record(TUESDAY, second, event);
     let two_outages = vec![
         monday(10, started("fibre")),
         monday(100, down("fibre")),
@@ -298,7 +304,7 @@ fn the_standing_at_the_beginning_follows_from_what_was_before() {
     let links = links();
     let since = Some(wall("2026-11-23T00:02:00Z"));
     let account = account(&records, &links, &present(MONDAY, 300), since).unwrap();
-    assert_eq!((account.standing.active, account.standing.down), (Some("cable"), vec!["fibre"]));
+    assert_eq!((account.outset.active, account.outset.down), (Some("cable"), vec!["fibre"]));
     assert_eq!(account.entries.len(), 1);
     assert_eq!(account.entries[0].after, Some(seconds(100)), "the outage as a whole");
 }
@@ -336,24 +342,25 @@ fn assert_is_fixture(name: &str, text: &str) {
 fn people_like_to_read_it() {
     let (records, links) = (fixture_records(), links());
     let whole = account(&records, &links, &fixture_present(), None);
-    assert_is_fixture("history.txt", &report::history_text(whole.as_ref(), &berlin()));
+    assert_is_fixture("history.txt", &history::text(whole.as_ref(), &berlin()));
     // In the outage of fibre, a minute before cable goes down as well.
     let since = Some(wall("2026-11-20T16:27:00Z"));
     let part = account(&records, &links, &fixture_present(), since);
-    assert_is_fixture("history-since.txt", &report::history_text(part.as_ref(), &berlin()));
+    assert_is_fixture("history-since.txt", &history::text(part.as_ref(), &berlin()));
 }
 
 #[test]
 fn nothing_is_wider_than_100_columns_and_no_control_character_gets_out() {
     let name = "n".repeat(32);
-    let reason = "\u{1b}[2J".to_owned() + &"x".repeat(500) + " no answer".repeat(30).as_str();
+    let reason = "\u{1b}[2J".to_owned() + &"x".repeat(500) + " no reply".repeat(30).as_str();
     let records = [
         record(MONDAY, 10, started(&name)),
-        record(MONDAY, 20, Happening::LinkDown { link: name.clone(), reason: reason.clone() }),
+        record(MONDAY, 20, Event::LinkDown { link: name.clone(), reason: reason.clone(), heard_ms: None }),
         record(
             MONDAY,
             30,
-            Happening::Switched {
+            Event::Switched {
+                cause: Cause::LinkDown,
                 from: "m".repeat(32),
                 to: name.clone(),
                 reason,
@@ -366,7 +373,7 @@ fn nothing_is_wider_than_100_columns_and_no_control_character_gets_out() {
     ];
     let links = ["m".repeat(32), name.clone()].to_vec();
     let account = account(&records, &links, &present(MONDAY, 20_000_000), None);
-    let text = report::history_text(account.as_ref(), &TimeZone::UTC);
+    let text = history::text(account.as_ref(), &TimeZone::UTC);
     assert!(text.contains("1.00 MB"), "{text}");
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
@@ -377,11 +384,11 @@ fn nothing_is_wider_than_100_columns_and_no_control_character_gets_out() {
 #[test]
 fn json_lines_are_the_records_as_they_were_written() {
     let (records, links) = (fixture_records(), links());
-    let json = |since| report::history_json(account(&records, &links, &fixture_present(), since).as_ref());
+    let json = |since| history::json(account(&records, &links, &fixture_present(), since).as_ref());
     let read_back: Vec<Record> = json(None).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read_back, records);
     assert_eq!(json(Some(wall("2026-11-22T12:00:00Z"))).lines().count(), 2);
-    assert_eq!(report::history_json(None), "");
+    assert_eq!(history::json(None), "");
 }
 
 #[test]
@@ -552,13 +559,14 @@ fn the_command_shows_what_the_file_says() {
 /// What a history file may hold besides good lines.
 const ODD: &str = "[\\[\\]{}:,\"\\\\a-z0-9. \u{0}é-]{0,40}";
 
-fn any_happening() -> impl Strategy<Value = Happening> {
+fn any_event() -> impl Strategy<Value = Event> {
     let name = || "[a-z]{1,2}|[^\n]{0,40}";
     prop_oneof![
         (name(), prop::collection::vec(name(), 0..4))
-            .prop_map(|(active, links)| Happening::Started { active, links }),
+            .prop_map(|(active, links)| Event::Started { active, links }),
         (name(), name(), name(), any::<bool>(), any::<Option<u64>>()).prop_map(
-            |(from, to, reason, forced, backup_bytes)| Happening::Switched {
+            |(from, to, reason, forced, backup_bytes)| Event::Switched {
+                cause: Cause::LinkDown,
                 from,
                 to,
                 reason,
@@ -566,9 +574,9 @@ fn any_happening() -> impl Strategy<Value = Happening> {
                 backup_bytes
             }
         ),
-        (name(), name()).prop_map(|(link, reason)| Happening::LinkDown { link, reason }),
-        name().prop_map(|link| Happening::LinkUp { link }),
-        prop::collection::vec(name(), 0..7).prop_map(|changes| Happening::Repaired { changes }),
+        (name(), name()).prop_map(|(link, reason)| Event::LinkDown { link, reason, heard_ms: None }),
+        name().prop_map(|link| Event::LinkUp { link, heard_ms: None }),
+        prop::collection::vec(name(), 0..7).prop_map(|changes| Event::Repaired { changes }),
     ]
 }
 
@@ -576,8 +584,11 @@ fn any_happening() -> impl Strategy<Value = Happening> {
 fn any_records() -> impl Strategy<Value = Vec<Record>> {
     let at = Timestamp::MIN.as_second()..=Timestamp::MAX.as_second();
     let boot_ms = prop_oneof![0u64..100_000, Just(u64::MAX), Just(1 << 63), any::<u64>()];
-    let record = (at, "[ab]", boot_ms, any_happening()).prop_map(|(at, boot_id, boot_ms, happening)| {
-        Record { at: Timestamp::from_second(at).unwrap(), boot_id, boot_ms: BootTime(boot_ms), happening }
+    let record = (at, "[ab]", boot_ms, any_event()).prop_map(|(at, boot_id, boot_ms, event)| Record {
+        at: Timestamp::from_second(at).unwrap(),
+        boot_id,
+        boot_ms: BootTime(boot_ms),
+        event,
     });
     prop::collection::vec(record, 0..12)
 }
@@ -595,7 +606,7 @@ proptest! {
         let links = links();
         let account = account(&records, &links, &present, since);
         prop_assert_eq!(account.is_some(), !records.is_empty());
-        let text = report::history_text(account.as_ref(), &berlin());
+        let text = history::text(account.as_ref(), &berlin());
         for summary in account.iter().flat_map(|account| &account.links) {
             prop_assert!(summary.up <= summary.known);
         }

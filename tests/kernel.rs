@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use wanfo::core::facts::{Address, Facts, Family, Interface, Route, RouteTarget, Rule};
-use wanfo::system::kernel::{Kernel, Wanted};
+use wanfo::system::kernel::{Kernel, Selection};
 
 const INSIDE: &str = "WANFO_TEST_INSIDE_NAMESPACE";
 
@@ -107,8 +107,8 @@ fn inside_a_namespace(test: &str) -> bool {
     false
 }
 
-fn wanted<'a>(wan: &'a [&str], every_default: bool) -> Wanted<'a> {
-    Wanted { protocol: 119, wan, every_default, tables: 5301..5303, rule_priority: 530 }
+fn wanted<'a>(wan: &'a [&str], every_default: bool) -> Selection<'a> {
+    Selection { protocol: 119, wan, every_default, tables: 5301..5303, rule_priority: 530 }
 }
 
 fn look(wan: &[&str], every_default: bool) -> Facts {

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use wanfo::core::config::Config;
 use wanfo::core::facts::{Address, Facts, Interface, LeaseFile, MAIN_TABLE, Route, RouteTarget};
-use wanfo::core::gateway::{self, Line, Source};
+use wanfo::core::gateway::{self, ResolvedLink, Source, View};
 use wanfo::core::lease::{self, Client, Lease};
+use wanfo::core::problems;
 
 /// As the clients of Debian 12 wrote them: eth1 has 192.0.2.18, and two gateways, 192.0.2.17 and 192.0.2.20.
 const FILES: [(Client, &[u8]); 5] = [
@@ -373,7 +374,7 @@ fn of_dhcpcd_s_packet_an_option_goes_on_where_it_comes_again_and_in_the_other_fi
 
 fn config(backup: &str) -> Config {
     let text = format!("links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1{backup}}}]");
-    Config::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
+    wanfo::core::config::read::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 fn address(network: &str) -> Address {
@@ -411,7 +412,7 @@ fn file(interface: &str, lease: Lease) -> LeaseFile {
     LeaseFile { interface: interface.to_owned(), lease: Ok(lease) }
 }
 
-fn backup(config: &Config, facts: &Facts) -> Line {
+fn backup(config: &Config, facts: &Facts) -> ResolvedLink {
     gateway::survey(config, facts).remove(1)
 }
 
@@ -490,19 +491,19 @@ fn leases_are_asked_for_only_where_nothing_else_knows_the_gateway() {
 
 #[test]
 fn an_address_that_a_host_gave_itself_is_no_lease() {
-    let obstacle = |facts: &Facts, config: &Config| backup(config, facts).v4.map_err(|why| why.to_string());
+    let fault = |facts: &Facts, config: &Config| backup(config, facts).v4.map_err(|why| why.to_string());
     let said = "interface eth1 has no IPv4 address but a link-local one (169.254.7.8)";
     let mut facts = eth1("169.254.7.8/16");
     facts.routes = vec![default_route("169.254.0.1", 0)];
-    assert_eq!(obstacle(&facts, &config("")).unwrap_err(), said);
-    assert_eq!(obstacle(&facts, &config(", gateway: 192.0.2.17")).unwrap_err(), said);
+    assert_eq!(fault(&facts, &config("")).unwrap_err(), said);
+    assert_eq!(fault(&facts, &config(", gateway: 192.0.2.17")).unwrap_err(), said);
     // As dhcpcd and networkd mark it.
     facts.interfaces[0].addresses[0].global = false;
-    assert_eq!(obstacle(&facts, &config("")).unwrap_err(), said);
+    assert_eq!(fault(&facts, &config("")).unwrap_err(), said);
     facts.interfaces[0].addresses[0].global = true;
-    assert!(obstacle(&facts, &config(", gateway: 169.254.0.1")).is_ok(), "the admin means it");
+    assert!(fault(&facts, &config(", gateway: 169.254.0.1")).is_ok(), "the admin means it");
     facts.interfaces[0].point_to_point = true;
-    assert!(obstacle(&facts, &config("")).is_ok(), "a tunnel's");
+    assert!(fault(&facts, &config("")).is_ok(), "a tunnel's");
 
     let mut beside = eth1("192.0.2.18/28");
     beside.interfaces[0].addresses.push(address("169.254.7.8/16"));
@@ -517,7 +518,8 @@ fn a_file_that_is_not_used_is_a_problem_only_where_it_would_have_been_needed() {
     facts.leases = vec![LeaseFile { interface: "eth1".to_owned(), lease: Err(why.to_owned()) }];
     let problems = |facts: &Facts| {
         let config = config("");
-        gateway::problems(&config, &gateway::survey(&config, facts), facts).split_off(1).join("\n")
+        let told = problems::of_links(&config, &View::of(&config, facts.clone()));
+        told[1..].iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     let said = problems(&facts);
     assert!(

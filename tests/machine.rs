@@ -114,7 +114,7 @@ fn image_or_skip() -> PathBuf {
         }
         None => {}
     }
-    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+    if lab::is_required() {
         eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the machine tests, but {MACHINE} names none; {cure}");
         exit(1);
     }

@@ -4,12 +4,17 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use wanfo::core::change::Wanted;
 use wanfo::core::config::Config;
 use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget};
-use wanfo::core::gateway;
+use wanfo::core::gateway::{self, View};
 use wanfo::core::health::Verdict;
-use wanfo::core::routing::{self, Wanted};
-use wanfo::core::state::{BootTime, Hold, Recollection, State, Switching};
+use wanfo::core::hold::Hold;
+use wanfo::core::problems;
+use wanfo::core::routing;
+use wanfo::core::state::{Loaded, State};
+use wanfo::core::switch::{Cause, Switching};
+use wanfo::core::time::BootTime;
 
 use model_kernel::ModelKernel;
 
@@ -23,7 +28,13 @@ const DHCP: u8 = 16;
 const RA: u8 = 9;
 
 fn config(text: &str) -> Config {
-    Config::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
+    wanfo::core::config::read::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// What an admin is told of the config and the kernel.
+fn told(config: &Config, facts: &Facts) -> Vec<String> {
+    let view = View::of(config, facts.clone());
+    problems::of_links(config, &view).iter().map(ToString::to_string).collect()
 }
 
 fn address(network: &str) -> Address {
@@ -63,8 +74,7 @@ fn two_lines() -> Facts {
             route("0.0.0.0/0", Some("203.0.113.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
-        leases: Vec::new(),
-        without_ipv6: false,
+        ..Facts::default()
     }
 }
 
@@ -196,8 +206,7 @@ fn the_same_gateway_on_both_lines_is_told_apart_by_the_interface() {
             route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
-        leases: Vec::new(),
-        without_ipv6: false,
+        ..Facts::default()
     };
     assert_eq!(in_main(&config, &facts, 0), [""; 0]);
     assert_eq!(
@@ -276,15 +285,12 @@ fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
         assert!(!commands.iter().any(|command| command.contains(':')), "{commands:?}");
         assert!(!commands.iter().any(|command| command.starts_with("ip -6")), "{commands:?}");
     }
-    let problems = gateway::problems(&config, &gateway::survey(&config, &facts), &facts);
+    let problems = told(&config, &facts);
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].starts_with("a: this kernel has no IPv6 for fe80::1;"), "{problems:?}");
     assert!(problems[1].starts_with("b: this kernel has no IPv6 for 2001:db8:2::2/64;"), "{problems:?}");
     let nothing_wished = crate::config(NO_TARGETS);
-    assert_eq!(
-        gateway::problems(&nothing_wished, &gateway::survey(&nothing_wished, &facts), &facts),
-        [""; 0]
-    );
+    assert_eq!(told(&nothing_wished, &facts), [""; 0]);
 }
 
 #[test]
@@ -391,8 +397,7 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
             route("0.0.0.0/0", Some("192.0.2.1"), "eth1", 200, DHCP),
         ],
         rules: Vec::new(),
-        leases: Vec::new(),
-        without_ipv6: false,
+        ..Facts::default()
     };
     let by_rule = config(text);
     let commands_by_rule = commands(&by_rule, &facts, 0);
@@ -416,12 +421,21 @@ fn a_destination_of_one_link_never_takes_the_pin_of_another() {
     };
     // Each link's gateway, which only the kernel knows, is a destination of the other.
     for (config, gateway, out, names) in [
-        (links(["203.0.113.1", ""]), "203.0.113.1", "eth1", ["target of b", "destination of a"]),
-        (links(["", "198.51.100.1"]), "198.51.100.1", "eth0", ["target of a", "destination of b"]),
+        (
+            links(["203.0.113.1", ""]),
+            "203.0.113.1",
+            "eth1",
+            ["b: 203.0.113.1 is a target", "destination of a"],
+        ),
+        (
+            links(["", "198.51.100.1"]),
+            "198.51.100.1",
+            "eth0",
+            ["a: 198.51.100.1 is a target", "destination of b"],
+        ),
     ] {
         let facts = brought_in_line(&config, two_lines(), 0);
-        let lines = gateway::survey(&config, &facts);
-        let problems = gateway::problems(&config, &lines, &facts).join("\n");
+        let problems = told(&config, &facts).join("\n");
         assert!(names.iter().all(|name| problems.contains(name)), "{problems}");
         let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
         assert_eq!(kernel.way_of_ping(gateway.parse().unwrap()), Some(out));
@@ -601,25 +615,24 @@ fn a_link_for_its_routes_only_does_not_inherit_the_traffic_of_one_that_lost_its_
 }
 
 const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
-const YESTERDAY: &str = include_str!("fixtures/state-v1.json");
+const YESTERDAY: &str = include_str!("fixtures/state-v2.json");
 
 fn damage(text: &str) -> String {
-    match State::recall(text, BOOT) {
-        Recollection::Damaged(reason) => reason,
+    match State::load(text, BOOT) {
+        Loaded::Damaged(reason) => reason,
         other => panic!("{text:?} was taken for {other:?}"),
     }
 }
 
 #[test]
-fn the_state_file_of_the_first_version_is_read() {
-    let Recollection::Known(state) = State::recall(YESTERDAY, BOOT) else { panic!("it was not read") };
+fn the_state_file_of_yesterday_is_read() {
+    let Loaded::Known(state) = State::load(YESTERDAY, BOOT) else { panic!("it was not read") };
     assert_eq!(state.active, "secondary");
     assert_eq!(state.switched_at, Some(BootTime(734_012)));
     assert_eq!(state.hold, Hold::Until(BootTime(1_034_012)));
-    // What the first version did not know yet is unknown, not an error.
-    let (from, to) = ("primary".to_owned(), "secondary".to_owned());
+    let (from, to, cause) = ("primary".to_owned(), "secondary".to_owned(), Cause::LinkDown);
     let switching =
-        Switching { from, to, outage_ms: None, backup_bytes: None, script: None, script_starts: 0 };
+        Switching { from, to, cause, outage_ms: None, backup_bytes: None, script: None, script_starts: 0 };
     assert_eq!(state.switching, Some(switching));
     let primary = state.link("primary").unwrap();
     assert_eq!((primary.health.verdict, primary.health.failed_rounds), (Verdict::Down, 3));
@@ -627,18 +640,18 @@ fn the_state_file_of_the_first_version_is_read() {
     assert_eq!(primary.targets[1].rtt_ms, Some(12.345));
     assert_eq!(state.link("secondary").unwrap().interface, None);
     let written_now = serde_json::to_string(&state).unwrap();
-    assert_eq!(State::recall(&written_now, BOOT), Recollection::Known(state));
+    assert_eq!(State::load(&written_now, BOOT), Loaded::Known(state));
 }
 
 #[test]
 fn a_state_file_with_fields_of_a_later_version_is_read() {
     let later = YESTERDAY.replacen("\"forced\"", "\"colour\":\"blue\",\"forced\"", 1);
-    assert!(matches!(State::recall(&later, BOOT), Recollection::Known(_)));
+    assert!(matches!(State::load(&later, BOOT), Loaded::Known(_)));
 }
 
 #[test]
 fn a_state_file_of_another_boot_is_nothing() {
-    assert_eq!(State::recall(YESTERDAY, "another"), Recollection::Nothing);
+    assert_eq!(State::load(YESTERDAY, "another"), Loaded::Nothing);
 }
 
 #[test]
@@ -646,8 +659,8 @@ fn a_state_file_that_cannot_be_used_is_set_aside_with_the_reason() {
     assert_eq!(damage(""), "it is empty");
     assert_eq!(damage("\n\n"), "it is empty");
     assert_eq!(
-        damage(&YESTERDAY.replacen("\"version\":1", "\"version\":2", 1)),
-        "it has version 2, this wanfo writes 1"
+        damage(&YESTERDAY.replacen("\"version\":2", "\"version\":1", 1)),
+        "it has version 1, this wanfo writes 2"
     );
     assert!(damage(&YESTERDAY[..YESTERDAY.len() / 2]).starts_with("it is no state of wanfo's: EOF"));
     for foreign in
@@ -655,6 +668,6 @@ fn a_state_file_that_cannot_be_used_is_set_aside_with_the_reason() {
     {
         assert!(damage(foreign).starts_with("it is no state of wanfo's: "), "{foreign}");
     }
-    assert!(damage("{\"version\":1}").starts_with("missing field"));
+    assert!(damage("{\"version\":2}").starts_with("missing field"));
     assert!(damage(&YESTERDAY.replacen("\"down\"", "\"sideways\"", 1)).contains("sideways"));
 }

@@ -1,19 +1,23 @@
 //! Stories of failovers, one in each `tests/scenarios/NAME.yaml`: a configuration, what the lines are like from when
 //! on, what somebody does, and which switches must come of it. A new story needs no Rust.
 //!
-//! A story runs `wanfo check` at 0s and every `beat` from then on, up to and including `until`. Its keys:
+//! A story runs `wanfo check` at 0s and every `beat` from then on, up to and including `until`; a run that stays is followed
+//! by the next at once. Times are compared in tenths of a second. Its keys:
 //!
 //! - `timeline`: what happens, in force from the run at that time on. `{at: 10s, primary: silent}` with the name of a
-//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `unusable` (no carrier), `gone` (no interface), `no-gateway` or
-//!   `void` (a fault of our own); `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
+//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `unusable` (no carrier), `gone`
+//!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
-//!   (somebody edits it) and `config: TEXT`.
+//!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
+//!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`).
 //! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
-//! - `runs`: a closer look at single runs: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
-//!   `failed_rounds` (by link), `down` (links), `next_switch_in`.
-//! - `on_the_move`: all runs after which another round would soon tell more (`probe.recheck`). Without the key, any may.
+//! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects) and records (as the log
+//!   says them), each with `at` and `says`. Without the key, any may.
+//! - `failed`: all runs that must end with exit code 1. Without the key, any may.
+//! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
+//!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,10 +28,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use wanfo::core::config::Config;
-use wanfo::core::decide::{Outcome, Request};
-use wanfo::core::event::Event;
+use wanfo::core::decide;
 use wanfo::core::health::Verdict;
-use wanfo::core::state::Hold;
+use wanfo::core::hold::Hold;
+use wanfo::core::record::{Event, Record};
+use wanfo::core::script::Ending;
+use wanfo::core::switch::Request;
 
 use model_router::{Condition, Router, Run};
 
@@ -48,9 +54,12 @@ struct Scenario {
     #[serde(default)]
     refused: Vec<Refused>,
     events: Option<Vec<Said>>,
+    scripts: Option<Vec<Said>>,
+    mails: Option<Vec<Said>>,
+    history: Option<Vec<Said>>,
+    failed: Option<Vec<Time>>,
     #[serde(default)]
     runs: Vec<Look>,
-    on_the_move: Option<Vec<Time>>,
 }
 
 #[derive(Deserialize)]
@@ -69,8 +78,40 @@ struct Happening {
     #[serde(default)]
     state_file: BTreeMap<String, serde_json::Value>,
     config: Option<String>,
+    action_script: Option<Outcome>,
+    exit_script: Option<Outcome>,
+    disk: Option<Disk>,
     #[serde(flatten)]
     links: BTreeMap<String, Line>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Disk {
+    ReadOnly,
+    Writable,
+}
+
+/// How a script ends.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Hangs,
+    Missing,
+    CannotStart,
+    #[serde(untagged)]
+    Exit(i32),
+}
+
+impl From<Outcome> for Ending {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Hangs => Ending::TimeLimit(Duration::from_secs(60)),
+            Outcome::Missing => Ending::Refused("the script is not there".to_owned()),
+            Outcome::CannotStart => Ending::NotStarted("the script could not be run: no memory".to_owned()),
+            Outcome::Exit(code) => Ending::Exit(code),
+        }
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -96,6 +137,8 @@ enum Word {
 enum Line {
     Word(Word),
     Partly { silent: Vec<IpAddr> },
+    Late { late: Time },
+    Loss { loss: u32 },
 }
 
 #[derive(Deserialize)]
@@ -130,7 +173,9 @@ struct Look {
     why: Option<String>,
     pinged: Option<Vec<String>>,
     #[serde(default)]
-    failed_rounds: BTreeMap<String, u32>,
+    silent_for: BTreeMap<String, Time>,
+    #[serde(default)]
+    relapses: BTreeMap<String, u32>,
     down: Option<Vec<String>>,
     next_switch_in: Option<Time>,
 }
@@ -146,8 +191,9 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-fn told(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
+/// In tenths of a second: what a reply and a tick take is left out.
+fn told_time(time: Duration) -> String {
+    humantime::format_duration(Duration::from_millis(time.as_millis() as u64 / 100 * 100)).to_string()
 }
 
 impl From<&Line> for Condition {
@@ -160,12 +206,14 @@ impl From<&Line> for Condition {
             Line::Word(Word::NoGateway) => Condition::NoGateway,
             Line::Word(Word::Void) => Condition::Void,
             Line::Partly { silent } => Condition::SilentTargets(silent.clone()),
+            Line::Late { late } => Condition::Late(late.0),
+            Line::Loss { loss } => Condition::Loss(*loss),
         }
     }
 }
 
 fn parse(config: &str) -> Config {
-    Config::parse(config).unwrap_or_else(|problems| {
+    wanfo::core::config::read::parse(config).unwrap_or_else(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("the config of the story: {}", problems.join("\n"))
     })
@@ -193,55 +241,97 @@ impl Happening {
             router.reboot();
         }
         if self.lose_state {
-            router.memory = None;
+            router.disk.state = None;
         }
         if !self.state_file.is_empty() {
-            let text = router.memory.as_deref().expect("there was a run before");
+            let text = router.disk.state.as_deref().expect("there was a run before");
             let mut state: serde_json::Value = serde_json::from_str(text).unwrap();
             for (key, value) in &self.state_file {
                 state[key] = value.clone();
             }
-            router.memory = Some(state.to_string());
+            router.disk.state = Some(state.to_string());
         }
         if let Some(config) = &self.config {
             router.config = parse(config);
         }
-        for (name, line) in &self.links {
-            let link = router.config.links.iter().find(|link| link.name == *name);
-            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
-            let interface = link.interface.clone().expect("in a story, every link names its interface");
-            router.set(&interface, line.into());
+        if let Some(outcome) = self.action_script {
+            router.action_script = outcome.into();
+        }
+        if let Some(outcome) = self.exit_script {
+            router.exit_script = outcome.into();
+        }
+        if let Some(disk) = self.disk {
+            router.disk.read_only = matches!(disk, Disk::ReadOnly);
         }
     }
 }
 
-/// Plays the story; every run with its time in it.
+/// Plays the story; every run with the time of its start.
 fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
     let mut router = Router::new(parse(&scenario.config));
+    router.schedule = weather(scenario);
     let (Time(beat), Time(until)) = (scenario.beat, scenario.until);
-    let mut times: Vec<Duration> = (0..).map(|n| beat * n).take_while(|at| *at <= until).collect();
-    times.extend(scenario.timeline.iter().filter(|happening| happening.run.is_some()).map(|h| h.at.0));
-    times.sort();
-    times.dedup();
     let mut left = scenario.timeline.iter().peekable();
     let mut runs = Vec::new();
-    let mut last = Duration::ZERO;
-    for at in times {
-        router.wait(at - last);
-        last = at;
+    let mut next_beat = Duration::ZERO;
+    loop {
+        // A command that comes while a run is under way waits for it, and so does the next beat.
+        let command = left.clone().find(|happening| happening.run.is_some()).map(|happening| happening.at.0);
+        let at = next_beat.min(command.unwrap_or(Duration::MAX));
+        let start = at.max(router.elapsed);
+        if start > until {
+            break;
+        }
+        router.wait(start - router.elapsed);
+        if at == next_beat {
+            next_beat = start + beat;
+        }
         let mut request = Request::Nothing;
-        while let Some(happening) = left.next_if(|happening| happening.at.0 <= at) {
+        while let Some(happening) = left.next_if(|happening| happening.at.0 <= start) {
             happening.befall(&mut router);
             request = happening.request(&router).unwrap_or(request);
         }
-        let run = router.run(request);
-        let switched = matches!(run.outcome, Outcome::Switch(_));
-        assert_eq!(run.before.active != run.after.active, switched, "the active link, in the run at {at:?}");
-        carries_its_traffic(&router, &run);
-        runs.push((at, run));
+        let made = match request {
+            Request::Nothing => router.check(),
+            request => vec![router.run(request)],
+        };
+        for run in made {
+            if let Some(before) = &run.before {
+                let moved = before.active != run.after.active;
+                assert!(!moved || switches(&run).count() > 0, "a silent switch in the run at {at:?}");
+            }
+            runs.push((run.elapsed, run));
+        }
+        carries_its_traffic(&router, &runs.last().expect("a run was made").1);
     }
     assert!(left.next().is_none(), "the timeline must be in order, and end by `until`");
     runs
+}
+
+/// What the lines are like from when on, by the config that is in force at the time.
+fn weather(scenario: &Scenario) -> Vec<(Duration, String, Condition)> {
+    let mut config = parse(&scenario.config);
+    let mut weather = Vec::new();
+    for happening in &scenario.timeline {
+        if let Some(text) = &happening.config {
+            config = parse(text);
+        }
+        for (name, line) in &happening.links {
+            let link = config.links.iter().find(|link| link.name == *name);
+            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
+            let interface = link.interface.clone().expect("in a story, every link names its interface");
+            weather.push((happening.at.0, interface, line.into()));
+        }
+    }
+    weather
+}
+
+/// The switches that a run made, or found made.
+fn switches(run: &Run) -> impl Iterator<Item = (&Record, &Event)> {
+    let records = run.records.iter().chain(&run.after.pending.records);
+    let known = run.before.as_ref().map(|before| &before.pending.records[..]).unwrap_or_default();
+    let events = records.filter(|record| !known.contains(record)).map(|record| (record, &record.event));
+    events.filter(|(_, event)| matches!(event, Event::Switched { .. }))
 }
 
 /// The rest of the world is reached by the active link.
@@ -268,28 +358,28 @@ fn log(runs: &[(Duration, Run)]) -> String {
         if told_of == last {
             continue;
         }
-        writeln!(log, "{:>7}  {told_of}", told(*at)).unwrap();
+        writeln!(log, "{:>7}  {told_of}", told_time(*at)).unwrap();
         last = told_of;
     }
     log + "         ... and so on\n"
 }
 
 fn tell(run: &Run) -> String {
-    let links = run.after.links.iter().zip(&run.checked).map(|(link, checked)| {
+    let links = run.after.links.iter().zip(&run.results).map(|(link, result)| {
         let star = if link.name == run.after.active { "*" } else { "" };
-        let (verdict, failed) = (link.health.verdict, link.health.failed_rounds);
-        format!("{star}{} {verdict} {failed}/{} {:?}", link.name, link.threshold, checked.round)
+        let silent = told_time(link.health.silent_for(link.law, run.after.checked_at));
+        format!("{star}{} {} silent {silent} {:?}", link.name, link.health.verdict, result.probed)
     });
     let mut lines = vec![links.collect::<Vec<_>>().join(" | ")];
     if run.request != Request::Nothing {
         lines.push(format!("by hand: {:?}", run.request));
     }
     match &run.outcome {
-        Outcome::Stay { why, .. } | Outcome::Vetoed { why } => lines.push(why.clone()),
-        Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
-        Outcome::Switch(_) => {}
+        decide::Outcome::Stay { why, .. } | decide::Outcome::Vetoed { why } => lines.push(why.clone()),
+        decide::Outcome::Refuse { why, .. } => lines.push(format!("refused: {why}")),
+        decide::Outcome::Switch(_) => {}
     }
-    lines.extend(run.events.iter().map(|event| format!("> {event}")));
+    lines.extend(run.said.iter().map(|said| format!("> {said}")));
     lines.join("\n         ")
 }
 
@@ -313,43 +403,61 @@ fn compare(what: &str, expected: &[String], found: &[String], complaints: &mut S
 fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
     let mut complaints = String::new();
     let by_hand = |forced: bool| if forced { " (by hand)" } else { "" };
-    let line = |at: Duration, text: &str| format!("{}: {text}", told(at));
+    let line = |at: Duration, text: &str| format!("{}: {text}", told_time(at));
 
     let expected = scenario.switches.iter();
     let expected = expected.map(|s| line(s.at.0, &format!("{}: {}{}", s.to, s.reason, by_hand(s.forced))));
-    let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
-        Outcome::Switch(switch) => {
-            let (to, forced) = (&run.after.active, by_hand(run.after.forced));
-            Some(line(*at, &format!("{to}: {}{forced}", switch.reason)))
-        }
-        _ => None,
+    let found = runs.iter().flat_map(|(at, run)| {
+        switches(run).filter_map(|(record, event)| match event {
+            Event::Switched { to, reason, forced, .. } => {
+                let at = *at + record.boot_ms.since(run.at).unwrap_or_default();
+                Some(line(at, &format!("{to}: {reason}{}", by_hand(*forced))))
+            }
+            _ => None,
+        })
     });
     compare("switches", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
 
     let expected = scenario.refused.iter().map(|refused| line(refused.at.0, &refused.why));
     let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
-        Outcome::Refuse { why, .. } => Some(line(*at, why)),
+        decide::Outcome::Refuse { why, .. } => Some(line(*at, why)),
         _ => None,
     });
     compare("refused", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
 
-    if let Some(events) = &scenario.events {
-        let expected = events.iter().map(|event| line(event.at.0, &event.says));
-        let is_said = |event: &&Event| !matches!(event, Event::Switched { .. } | Event::Reconciled(_));
-        let found = runs.iter().flat_map(|(at, run)| {
-            run.events.iter().filter(is_said).map(|event| line(*at, &event.to_string()))
-        });
-        compare("events", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
+    type Lines = fn(&Run) -> Vec<String>;
+    let told: [(&str, &Option<Vec<Said>>, Lines); 4] = [
+        ("events", &scenario.events, |run| {
+            let of_routes = |said: &&String| {
+                said.starts_with("switched from") || said.starts_with("brought the kernel's routes")
+            };
+            run.said.iter().filter(|said| !of_routes(said)).cloned().collect()
+        }),
+        ("scripts", &scenario.scripts, |run| run.calls.clone()),
+        ("mails", &scenario.mails, |run| run.mails.iter().map(|mail| mail.subject.clone()).collect()),
+        ("history", &scenario.history, |run| {
+            let first_lines = run.records.iter().map(|record| record.event.to_string());
+            first_lines.map(|text| text.lines().next().unwrap_or_default().to_owned()).collect()
+        }),
+    ];
+    for (what, expected, found) in told {
+        let Some(expected) = expected else { continue };
+        let expected: Vec<String> = expected.iter().map(|said| line(said.at.0, &said.says)).collect();
+        let found: Vec<String> =
+            runs.iter().flat_map(|(at, run)| found(run).into_iter().map(|text| line(*at, &text))).collect();
+        compare(what, &expected, &found, &mut complaints);
     }
-    if let Some(expected) = &scenario.on_the_move {
-        let expected: Vec<String> = expected.iter().map(|at| told(at.0)).collect();
-        let found = runs.iter().filter(|(_, run)| run.on_the_move).map(|(at, _)| told(*at));
-        compare("on the move", &expected, &found.collect::<Vec<_>>(), &mut complaints);
+    if let Some(expected) = &scenario.failed {
+        let expected: Vec<String> = expected.iter().map(|at| told_time(at.0)).collect();
+        let found = runs.iter().filter(|(_, run)| run.failed).map(|(at, _)| told_time(*at));
+        compare("failed", &expected, &found.collect::<Vec<_>>(), &mut complaints);
     }
     for look in &scenario.runs {
-        match runs.iter().find(|(at, _)| *at == look.at.0) {
-            Some((at, run)) => look.compare(&format!("in the run at {}", told(*at)), run, &mut complaints),
-            None => writeln!(complaints, "there is no run at {}", told(look.at.0)).unwrap(),
+        match runs.iter().rfind(|(at, _)| *at <= look.at.0) {
+            Some((at, run)) => {
+                look.compare(&format!("in the run at {}", told_time(*at)), run, &mut complaints)
+            }
+            None => writeln!(complaints, "there is no run at {}", told_time(look.at.0)).unwrap(),
         }
     }
     complaints
@@ -365,7 +473,7 @@ impl Look {
         }
         if let Some(expected) = &self.why {
             let found = match &run.outcome {
-                Outcome::Stay { why, .. } => why.clone(),
+                decide::Outcome::Stay { why, .. } => why.clone(),
                 other => format!("{other:?}"),
             };
             same("why it stays", std::slice::from_ref(expected), &[found]);
@@ -373,9 +481,18 @@ impl Look {
         if let Some(pinged) = &self.pinged {
             same("pinged", pinged, &run.pinged);
         }
-        for (name, failed) in &self.failed_rounds {
-            let found = run.after.link(name).map(|link| link.health.failed_rounds.to_string());
-            same(&format!("failed rounds of {name}"), &[failed.to_string()], &[found.unwrap_or_default()]);
+        for (name, Time(silent)) in &self.silent_for {
+            let found =
+                run.after.link(name).map(|link| link.health.silent_for(link.law, run.after.checked_at));
+            same(
+                &format!("silence of {name}"),
+                &[told_time(*silent)],
+                &[found.map(told_time).unwrap_or_default()],
+            );
+        }
+        for (name, relapses) in &self.relapses {
+            let found = run.after.link(name).map(|link| link.health.relapses.to_string());
+            same(&format!("relapses of {name}"), &[relapses.to_string()], &[found.unwrap_or_default()]);
         }
         if let Some(down) = &self.down {
             let is_down = run.after.links.iter().filter(|link| link.health.verdict == Verdict::Down);
@@ -383,7 +500,7 @@ impl Look {
         }
         if let Some(Time(time)) = self.next_switch_in {
             let found = run.after.next_switch_after.and_then(|at| at.since(run.at));
-            same("next switch in", &[told(time)], &[found.map(told).unwrap_or_default()]);
+            same("next switch in", &[told_time(time)], &[found.map(told_time).unwrap_or_default()]);
         }
     }
 }

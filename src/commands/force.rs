@@ -5,16 +5,18 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Exit;
-use super::check::{self, Hands};
+use super::check;
 use crate::cli::{Failback, ForceFailover};
 use crate::core::config::Config;
-use crate::core::decide::Request;
-use crate::core::state::Hold;
+use crate::core::hold::Hold;
+use crate::core::probing::STAY;
+use crate::core::switch::Request;
+use crate::core::world::Order;
 use crate::system::clock;
 use crate::system::store::Store;
 
 /// How long a command waits for a run that is under way. A run with a slow script may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Switches to a backup, because somebody says so.
 pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
@@ -47,8 +49,11 @@ pub fn failback(config: &Config, arguments: &Failback) -> Result<Exit> {
 }
 
 fn run(config: &Config, request: Request) -> Result<Exit> {
+    let machine = clock::machine()?;
     match Store::lock(&config.paths.run, PATIENCE)? {
-        Some(store) => Ok(check::one_run(config, Hands::Free(store), request)?.exit),
+        Some(store) => {
+            Ok(check::with_lock(&Order { config, machine: &machine, request, stay: STAY }, store)?.1)
+        }
         None => Ok(locked_out()),
     }
 }

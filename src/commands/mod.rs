@@ -8,14 +8,10 @@ mod config;
 mod deliver;
 /// Taking everything out again.
 mod down;
-/// What a switch brings with it.
-mod follow_up;
 /// A run with an admin's wish: `force-failover` and `failback`.
 mod force;
 /// What happened.
 mod history;
-/// Looking, and bringing the kernel in line.
-mod reconcile;
 /// What the last run knew.
 mod status;
 
@@ -30,7 +26,7 @@ use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
-use crate::core::report;
+use crate::core::report::overall::Overall;
 use crate::system::{journal, trust};
 
 /// How a command ended, as its exit code tells.
@@ -43,7 +39,7 @@ pub enum Exit {
     /// Another run holds the lock (EX_TEMPFAIL, sysexits.h).
     Busy,
     /// `status --exit-code`.
-    Standing(u8),
+    Status(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -53,7 +49,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Busy => 75,
-            Exit::Standing(code) => code,
+            Exit::Status(code) => code,
         })
     }
 }
@@ -67,9 +63,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
             log::error!("{problems}");
             return Ok(match cli.command {
                 // To a monitor, 2 would say that no link is up.
-                Command::Status(status) if status.exit_code => {
-                    Exit::Standing(report::Standing::Unknown as u8)
-                }
+                Command::Status(status) if status.exit_code => Exit::Status(Overall::Unknown as u8),
                 _ => Exit::Usage,
             });
         }
@@ -95,8 +89,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
 }
 
 /// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
-/// gone (`| head`) is no error, a full disk is one.
+/// gone (`| head`) is no error, a full disk is one. No escape of a damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
+    let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
     let mut stdout = stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -123,7 +118,7 @@ fn load(path: &Path) -> Result<Config, String> {
     // Whoever can write it has the scripts that it names run by root.
     trust::refuse_if_others_can_write(path, "configuration")?;
     let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
-    Config::parse(&text).map_err(|problems| {
+    crate::core::config::read::parse(&text).map_err(|problems| {
         let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
         format!("the configuration {file} has {} problem(s):\n{}", list.len(), list.join("\n"))
     })

@@ -5,19 +5,10 @@
 //! reboot, and so are the addresses.
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
 
+use super::change::{Change, Wanted};
 use super::config::Config;
-use super::facts::{Address, Facts, Family, Interface};
-use super::routing::{Change, Wanted};
-
-/// An address and the interface that it is on, or should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    pub interface: String,
-    /// The interface's own address with the length of its subnet's prefix.
-    pub address: IpNetwork,
-}
+use super::facts::{Address, Assignment, Facts, Family, Interface};
 
 impl Assignment {
     fn is_there(&self, facts: &Facts) -> bool {
@@ -44,7 +35,7 @@ pub fn wanted(config: &Config) -> Vec<Assignment> {
 }
 
 /// What is wanfo's own from now on: of what it knew before, all that still matters; and what it is about to add. An
-/// address that is there already, and was not put there by wanfo, stays somebody else's.
+/// address that is there already, and was not put there by wanfo, stays foreign.
 pub fn owned(before: &[Assignment], config: &Config, facts: &Facts) -> Vec<Assignment> {
     let wanted = wanted(config);
     let kept = before.iter().filter(|own| wanted.contains(own) || own.is_there(facts));

@@ -4,7 +4,9 @@
 //! `check` compares the links with each other.
 
 mod check;
-mod read;
+mod fields;
+/// The text of a configuration file, read.
+pub mod read;
 mod tree;
 mod value;
 
@@ -126,11 +128,14 @@ pub struct Link {
     /// Static addresses, each with its prefix length, that wanfo puts on `interface`, which is then there.
     pub address: Vec<IpNetwork>,
     pub targets: Vec<Target>,
-    /// How many targets must answer for a good round.
+    /// How many targets have to show signs of life.
     pub quorum: u32,
     /// The time after a switch to this link in which no automatic switch leaves it.
     #[serde(serialize_with = "as_written")]
     pub delay: Duration,
+    /// How long it has to answer, after it was down, before it is up again; doubles with relapses.
+    #[serde(serialize_with = "as_written")]
+    pub stable: Duration,
     /// How often this link is probed while it waits, healthy, as a backup; zero is every run.
     #[serde(serialize_with = "as_written")]
     pub standby_interval: Duration,
@@ -164,15 +169,13 @@ pub enum Target {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// An answer later than this is no answer.
+    /// A link of which nothing is heard for so long is down.
     #[serde(serialize_with = "as_written")]
-    pub timeout: Duration,
-    /// How many failed rounds bring a link down.
-    pub threshold: u32,
+    pub silence: Duration,
+    /// An answer later than this is no sign of life; `None`: however late.
+    #[serde(serialize_with = "as_written_or_none")]
+    pub max_latency: Option<Duration>,
     pub pin: Pin,
-    /// While a counter is on the move, the pause before the next round within the same run; zero: one run, one round.
-    #[serde(serialize_with = "as_written")]
-    pub recheck: Duration,
 }
 
 /// How a target is tied to its link.
@@ -231,7 +234,7 @@ pub enum LogLevel {
 
 impl Default for Probe {
     fn default() -> Self {
-        Probe { timeout: Duration::from_secs(1), threshold: 3, pin: Pin::Rule, recheck: Duration::ZERO }
+        Probe { silence: Duration::from_secs(6), max_latency: None, pin: Pin::Rule }
     }
 }
 
@@ -255,7 +258,7 @@ impl Default for Paths {
 
 /// One thing that is wrong in the file, as a sentence that says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigError {
     /// The way to the value or key, as `links[1].routes[0]`; empty where the file as a whole is meant.
     pub path: String,
     /// Counted from 1. Behind a YAML alias, the line where the anchor stands.
@@ -263,7 +266,7 @@ pub struct Problem {
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.path.as_str(), self.line) {
             ("", None) => f.write_str(&self.text),
@@ -275,12 +278,9 @@ impl fmt::Display for Problem {
 }
 
 impl Config {
-    /// Reads the text of a configuration file and fills in every default.
-    ///
-    /// # Errors
-    /// Everything that is wrong, in the order of the file.
-    pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-        read::config(text)
+    /// The links' names, in order of preference.
+    pub fn names(&self) -> Vec<String> {
+        self.links.iter().map(|link| link.name.clone()).collect()
     }
 
     /// The configuration with every default written out; `parse` reads it back to an equal one.
@@ -292,4 +292,11 @@ impl Config {
 
 fn as_written<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+fn as_written_or_none<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_written(duration, serializer),
+        None => serializer.serialize_str("none"),
+    }
 }

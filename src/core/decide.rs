@@ -3,24 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::health::{Round, Verdict};
-use super::round::{Checked, Situation};
-use super::state::Hold;
-
-/// What a run is asked to do besides its duty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    Nothing,
-    /// `to`: the place of a backup in the config; `None`: the first one that works.
-    Failover {
-        to: Option<usize>,
-        hold: Hold,
-    },
-    /// `now`: without asking the exit script.
-    Failback {
-        now: bool,
-    },
-}
+use super::health::{LinkResult, Probed, Verdict};
+use super::hold::{Hold, Stay};
+use super::round::RunInput;
+use super::switch::{Cause, Request, Switch};
 
 /// What comes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,48 +28,20 @@ pub enum Outcome {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Switch {
-    pub to: usize,
-    pub reason: String,
-    /// It leaves a link that works, so the exit script may object.
-    pub may_be_vetoed: bool,
-    /// Whether a person asked to leave the preferred link.
-    pub forced: bool,
-    pub hold: Hold,
-}
-
 /// What is known of one link at the moment of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     /// Not `routes_only`.
     pub may_carry: bool,
-    /// The verdict.
+    /// The verdict, or the admin's trust.
     pub up: bool,
-    /// Its round in this very run was good.
-    pub good_just_now: bool,
+    /// It answered in this very run, just now.
+    pub answers: bool,
 }
 
 impl Candidate {
     fn is_eligible(self) -> bool {
-        self.may_carry && self.up && self.good_just_now
-    }
-}
-
-/// What keeps an automatic switch from leaving the active link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stay {
-    /// Nothing does.
-    Free,
-    /// The active link's delay, or `--for`, runs for so long still.
-    For(Duration),
-    /// `force-failover --hold`.
-    UntilFailback,
-}
-
-impl Stay {
-    pub fn is_free(self) -> bool {
-        self == Stay::Free
+        self.may_carry && self.up && self.answers
     }
 }
 
@@ -102,7 +60,7 @@ pub enum Decision {
     },
 }
 
-/// The best link: the first in the list that may carry the default traffic, is up, and whose latest round was good.
+/// The best link: the first in the list that may carry the default traffic, is up, and answered just now.
 pub fn best(links: &[Candidate]) -> Option<usize> {
     links.iter().position(|link| link.is_eligible())
 }
@@ -133,39 +91,47 @@ pub fn forced(links: &[Candidate], active: usize, to: Option<usize>) -> Option<u
     }
 }
 
-impl Situation<'_> {
+impl RunInput<'_> {
     /// What comes of this run, by what was learnt of every link and by what was asked for.
-    pub fn decide(&self, checked: &[Checked]) -> Outcome {
-        let links: Vec<Candidate> = (self.config.links.iter().zip(checked))
-            .map(|(link, checked)| Candidate {
+    pub fn decide(&self, results: &[LinkResult]) -> Outcome {
+        let by_hand = self.request != Request::Nothing;
+        let links: Vec<Candidate> = (self.config.links.iter().zip(results))
+            .map(|(link, result)| Candidate {
                 may_carry: !link.routes_only,
-                up: checked.health.verdict == Verdict::Up,
-                good_just_now: checked.round == Round::Good,
+                // By hand nobody waits until a link is stable; but it has to answer.
+                up: result.health.verdict == Verdict::Up || by_hand && result.probed == Probed::Answered,
+                answers: result.probed == Probed::Answered,
             })
             .collect();
         match self.request {
-            Request::Nothing => self.decide_by_itself(&links, checked),
-            Request::Failover { to, hold } => self.decide_failover(&links, checked, to, hold),
-            Request::Failback { now } => self.decide_failback(&links, checked, now),
+            Request::Nothing => self.decide_by_itself(&links, results),
+            Request::Failover { to, hold } => self.decide_failover(&links, results, to, hold),
+            Request::Failback { now } => self.decide_failback(&links, results, now),
         }
     }
 
-    fn decide_by_itself(&self, links: &[Candidate], checked: &[Checked]) -> Outcome {
+    fn decide_by_itself(&self, links: &[Candidate], results: &[LinkResult]) -> Outcome {
         let active = self.active();
+        if let Some(to) = self.held_before().filter(|to| links[*to].is_eligible()) {
+            let reason = format!("{} is held by hand since before the reboot", self.name(to));
+            let hold = Hold::UntilFailback;
+            return Outcome::Switch(Switch { to, cause: Cause::Hold, reason, may_be_vetoed: false, hold });
+        }
         let stay = self.state.stay(self.config.links[active].delay, self.now);
         let name = self.name(active);
         let why = match decide(links, active, stay) {
             Decision::Switch { to } => {
-                let reason = match links[active].up {
-                    true => format!("{} is up", self.name(to)),
-                    false => format!("{name} is down: {}", self.trouble(active, &checked[active])),
+                let (cause, reason) = match links[active].up {
+                    true => (Cause::Preferred, format!("{} is up", self.name(to))),
+                    false => {
+                        let why = self.last_error(active, &results[active]);
+                        (Cause::LinkDown, format!("{name} is down: {why}"))
+                    }
                 };
                 let may_be_vetoed = links[active].up && self.config.exit_script.is_some();
                 return match self.state.standing_veto(self.now).filter(|_| may_be_vetoed) {
                     Some(veto) => Outcome::Vetoed { why: veto.why.clone() },
-                    None => {
-                        Outcome::Switch(Switch { to, reason, may_be_vetoed, forced: false, hold: Hold::No })
-                    }
+                    None => Outcome::Switch(Switch { to, cause, reason, may_be_vetoed, hold: Hold::No }),
                 };
             }
             Decision::Keep => format!("staying on {name}"),
@@ -181,10 +147,16 @@ impl Situation<'_> {
         Outcome::Stay { why, hold: self.state.hold }
     }
 
+    /// The link that was held when the machine went down, where it does not carry the traffic yet.
+    fn held_before(&self) -> Option<usize> {
+        let name = self.state.held_before.as_ref()?;
+        self.config.links.iter().position(|link| link.name == *name)
+    }
+
     fn decide_failover(
         &self,
         links: &[Candidate],
-        checked: &[Checked],
+        results: &[LinkResult],
         to: Option<usize>,
         hold: Hold,
     ) -> Outcome {
@@ -197,12 +169,12 @@ impl Situation<'_> {
             }
             Some(to) => {
                 let reason = "forced by hand".to_owned();
-                Outcome::Switch(Switch { to, reason, may_be_vetoed: false, forced: true, hold })
+                Outcome::Switch(Switch { to, cause: Cause::Forced, reason, may_be_vetoed: false, hold })
             }
             None => {
                 let asked = to.map_or(1..links.len(), |to| to..to + 1);
-                let troubles = self.troubles(asked.clone(), links, checked);
-                let why = match troubles.as_str() {
+                let last_errors = self.last_errors(asked.clone(), links, results);
+                let why = match last_errors.as_str() {
                     "" => {
                         let names: Vec<&str> = asked.map(|index| self.name(index)).collect();
                         format!(
@@ -210,7 +182,7 @@ impl Situation<'_> {
                             names.join(" or ")
                         )
                     }
-                    troubles => format!("not switched, because it would help nobody: {troubles}"),
+                    last_errors => format!("not switched, because it would help nobody: {last_errors}"),
                 };
                 Outcome::Refuse { why, hold: self.state.hold }
             }
@@ -229,19 +201,24 @@ impl Situation<'_> {
         }
     }
 
-    fn decide_failback(&self, links: &[Candidate], checked: &[Checked], now: bool) -> Outcome {
+    fn decide_failback(&self, links: &[Candidate], results: &[LinkResult], now: bool) -> Outcome {
         let active = self.active();
         match best(links) {
-            Some(to) if to < active => {
+            Some(to) if to < active || to > active && !links[active].up => {
                 let reason = "failback by hand".to_owned();
                 let may_be_vetoed = links[active].up && self.config.exit_script.is_some() && !now;
-                Outcome::Switch(Switch { to, reason, may_be_vetoed, forced: false, hold: Hold::No })
+                Outcome::Switch(Switch { to, cause: Cause::Failback, reason, may_be_vetoed, hold: Hold::No })
+            }
+            None if !links[active].up => {
+                let why = self.last_errors(0..links.len(), links, results);
+                let why = format!("staying on {}: no link is known to work: {why}", self.name(active));
+                Outcome::Refuse { why, hold: self.state.hold }
             }
             _ if active == 0 => {
                 Outcome::Stay { why: format!("{} is active already", self.name(0)), hold: Hold::No }
             }
             _ => {
-                let why = self.troubles(0..active, links, checked);
+                let why = self.last_errors(0..active, links, results);
                 let held = match self.state.hold {
                     Hold::No => "",
                     _ => "; it is held no longer, and left as soon as something better works",
@@ -253,9 +230,9 @@ impl Situation<'_> {
     }
 
     /// Why each of these links is not good; of those that may carry the default traffic.
-    fn troubles(&self, indexes: Range<usize>, links: &[Candidate], checked: &[Checked]) -> String {
+    fn last_errors(&self, indexes: Range<usize>, links: &[Candidate], results: &[LinkResult]) -> String {
         let of_link =
-            |index: usize| format!("{}: {}", self.name(index), self.trouble(index, &checked[index]));
+            |index: usize| format!("{}: {}", self.name(index), self.last_error(index, &results[index]));
         indexes.filter(|index| links[*index].may_carry).map(of_link).collect::<Vec<_>>().join("; ")
     }
 }

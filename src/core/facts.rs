@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 
@@ -20,6 +21,10 @@ pub struct Facts {
     pub leases: Vec<LeaseFile>,
     /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
     pub without_ipv6: bool,
+    /// The program that deletes flows is not installed. Looked for only where it is wanted.
+    pub without_conntrack: bool,
+    /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.
+    pub sandboxed: Option<bool>,
 }
 
 /// What was found in a file of a DHCP client's.
@@ -53,6 +58,14 @@ pub struct Address {
     pub global: bool,
     /// IPv6: duplicate address detection has not ended well yet; the kernel does not send from it.
     pub tentative: bool,
+}
+
+/// An address and the interface that it is on, or should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub interface: String,
+    /// The interface's own address with the length of its subnet's prefix.
+    pub address: IpNetwork,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,28 +9,41 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Gateway, Link, Pin, Target};
+use super::config::{Config, Gateway, Link, Target};
 use super::facts::{
     Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_ipv4_link_local, is_link_local,
 };
 use super::lease::Client;
 
+/// What was seen, and each link as it stands in it.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub facts: Facts,
+    pub links: Vec<ResolvedLink>,
+}
+
+impl View {
+    pub fn of(config: &Config, facts: Facts) -> View {
+        View { links: survey(config, &facts), facts }
+    }
+}
+
 /// A link as it stands in this run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
+pub struct ResolvedLink {
     /// Known from the config, or found by the gateway's subnet.
     pub interface: Option<String>,
     /// Whether the interface can carry traffic at all.
-    pub carries: Result<(), Obstacle>,
-    pub v4: Result<Way, Obstacle>,
-    pub v6: Result<Way, Obstacle>,
+    pub carries: Result<(), LinkFault>,
+    pub v4: Result<NextHop, LinkFault>,
+    pub v6: Result<NextHop, LinkFault>,
     /// The family to complain of where both are missing: IPv6 where all its targets are of it.
     missed: Family,
 }
 
 /// The way out over a link, in one address family.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Way {
+pub struct NextHop {
     pub interface: String,
     /// Missing on a point-to-point interface.
     pub via: Option<IpAddr>,
@@ -65,7 +78,7 @@ impl fmt::Display for Source {
 
 /// What keeps a link from carrying traffic.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Obstacle {
+pub enum LinkFault {
     NoInterface(String),
     /// The link names no interface, and no interface has an address in its gateway's subnet.
     GatewayInNoSubnet(IpAddr),
@@ -79,34 +92,34 @@ pub enum Obstacle {
     NoIpv6,
 }
 
-impl Obstacle {
+impl LinkFault {
     /// The interface cannot carry anything: there is nothing to confirm by further rounds.
     pub fn is_final(&self) -> bool {
-        matches!(self, Obstacle::NoInterface(_) | Obstacle::AdminDown(_) | Obstacle::NoCarrier(_))
+        matches!(self, LinkFault::NoInterface(_) | LinkFault::AdminDown(_) | LinkFault::NoCarrier(_))
     }
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Obstacle::NoInterface(name) => write!(f, "interface {name} does not exist"),
-            Obstacle::GatewayInNoSubnet(gateway) => {
+            LinkFault::NoInterface(name) => write!(f, "interface {name} does not exist"),
+            LinkFault::GatewayInNoSubnet(gateway) => {
                 write!(f, "no interface has an address in the subnet of gateway {gateway}")
             }
-            Obstacle::AdminDown(name) => write!(f, "interface {name} is administratively down"),
-            Obstacle::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
-            Obstacle::NoAddress(family, name) => write!(f, "interface {name} has no {family} address"),
-            Obstacle::OnlyLinkLocal(name, address) => {
+            LinkFault::AdminDown(name) => write!(f, "interface {name} is administratively down"),
+            LinkFault::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
+            LinkFault::NoAddress(family, name) => write!(f, "interface {name} has no {family} address"),
+            LinkFault::OnlyLinkLocal(name, address) => {
                 write!(f, "interface {name} has no IPv4 address but a link-local one ({address})")
             }
-            Obstacle::NoGateway(Family::V4, name) => write!(
+            LinkFault::NoGateway(Family::V4, name) => write!(
                 f,
                 "no IPv4 gateway is known for {name}: it has no default route, and no DHCP lease names one"
             ),
-            Obstacle::NoGateway(Family::V6, name) => {
+            LinkFault::NoGateway(Family::V6, name) => {
                 write!(f, "no IPv6 gateway is known for {name}: it has no default route")
             }
-            Obstacle::NoIpv6 => f.write_str("this kernel has no IPv6"),
+            LinkFault::NoIpv6 => f.write_str("this kernel has no IPv6"),
         }
     }
 }
@@ -120,8 +133,8 @@ impl fmt::Display for Family {
     }
 }
 
-impl Line {
-    pub fn way(&self, family: Family) -> Result<&Way, &Obstacle> {
+impl ResolvedLink {
+    pub fn next_hop(&self, family: Family) -> Result<&NextHop, &LinkFault> {
         match family {
             Family::V4 => self.v4.as_ref(),
             Family::V6 => self.v6.as_ref(),
@@ -129,9 +142,9 @@ impl Line {
     }
 
     /// Why nothing can leave by this link in either family.
-    pub fn obstacle(&self) -> Option<&Obstacle> {
+    pub fn fault(&self) -> Option<&LinkFault> {
         match (&self.carries, &self.v4, &self.v6) {
-            (Err(obstacle), _, _) => Some(obstacle),
+            (Err(fault), _, _) => Some(fault),
             (Ok(()), Err(v4), Err(v6)) => match self.missed {
                 Family::V4 => Some(v4),
                 Family::V6 => Some(v6),
@@ -142,8 +155,8 @@ impl Line {
 
     /// The link's own addresses, of both families.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let ways = [&self.v4, &self.v6].into_iter().flatten();
-        ways.flat_map(|way| &way.addresses).map(|own| own.network.ip()).collect()
+        let next_hops = [&self.v4, &self.v6].into_iter().flatten();
+        next_hops.flat_map(|next_hop| &next_hop.addresses).map(|own| own.network.ip()).collect()
     }
 
     /// The address behind a target, where it has one just now.
@@ -154,14 +167,16 @@ impl Line {
         match target {
             Target::Address(address) => Some(address),
             Target::Gateway => {
-                let gateway = |way: &Result<Way, Obstacle>| way.as_ref().ok().and_then(|way| way.via);
+                let gateway = |next_hop: &Result<NextHop, LinkFault>| {
+                    next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
+                };
                 gateway(&self.v4).or_else(|| gateway(&self.v6)).filter(|address| !is_link_local(*address))
             }
         }
     }
 }
 
-impl Way {
+impl NextHop {
     /// Whether the address is a direct neighbour: inside a subnet of the interface, or its far end.
     pub fn holds(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|own| own.reaches(address))
@@ -175,7 +190,7 @@ impl Way {
 }
 
 /// Finds every link's interface and gateways in what was seen just now.
-pub fn survey(config: &Config, facts: &Facts) -> Vec<Line> {
+pub fn survey(config: &Config, facts: &Facts) -> Vec<ResolvedLink> {
     config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect()
 }
 
@@ -194,47 +209,47 @@ pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a 
     }
 }
 
-fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> Line {
+fn survey_link(link: &Link, protocol: u8, facts: &Facts) -> ResolvedLink {
     let is_v6 = |target: &Target| matches!(target, Target::Address(IpAddr::V6(_)));
     let missed = match link.targets.is_empty() || !link.targets.iter().all(is_v6) {
         true => Family::V4,
         false => Family::V6,
     };
     let Some(interface) = interface_of(link, &facts.interfaces) else {
-        let obstacle = match (&link.interface, link.gateway) {
-            (None, Gateway::Address(gateway)) => Obstacle::GatewayInNoSubnet(gateway),
-            (name, _) => Obstacle::NoInterface(name.clone().unwrap_or_default()),
+        let fault = match (&link.interface, link.gateway) {
+            (None, Gateway::Address(gateway)) => LinkFault::GatewayInNoSubnet(gateway),
+            (name, _) => LinkFault::NoInterface(name.clone().unwrap_or_default()),
         };
-        let (carries, v4, v6) = (Err(obstacle.clone()), Err(obstacle.clone()), Err(obstacle));
-        return Line { interface: link.interface.clone(), carries, v4, v6, missed };
+        let (carries, v4, v6) = (Err(fault.clone()), Err(fault.clone()), Err(fault));
+        return ResolvedLink { interface: link.interface.clone(), carries, v4, v6, missed };
     };
     let name = &interface.name;
     // Carrier is asked for separately: routes may stand, and stay, over a cable that is out (`linkdown`).
     let carries = match interface {
-        Interface { up: false, .. } => Err(Obstacle::AdminDown(name.clone())),
-        Interface { carrier: false, .. } => Err(Obstacle::NoCarrier(name.clone())),
+        Interface { up: false, .. } => Err(LinkFault::AdminDown(name.clone())),
+        Interface { carrier: false, .. } => Err(LinkFault::NoCarrier(name.clone())),
         _ => Ok(()),
     };
-    let way = |setting, family| find_way(setting, family, interface, protocol, facts);
-    Line {
+    let next_hop = |setting, family| find_next_hop(setting, family, interface, protocol, facts);
+    ResolvedLink {
         interface: Some(name.clone()),
         carries,
-        v4: way(link.gateway, Family::V4),
-        v6: if facts.without_ipv6 { Err(Obstacle::NoIpv6) } else { way(link.gateway6, Family::V6) },
+        v4: next_hop(link.gateway, Family::V4),
+        v6: if facts.without_ipv6 { Err(LinkFault::NoIpv6) } else { next_hop(link.gateway6, Family::V6) },
         missed,
     }
 }
 
-fn find_way(
+fn find_next_hop(
     setting: Gateway,
     family: Family,
     interface: &Interface,
     protocol: u8,
     facts: &Facts,
-) -> Result<Way, Obstacle> {
+) -> Result<NextHop, LinkFault> {
     let name = interface.name.clone();
     if !interface.up {
-        return Err(Obstacle::AdminDown(name));
+        return Err(LinkFault::AdminDown(name));
     }
     let addresses = usable_addresses(interface, setting, family);
     // A line with delegated prefixes has its IPv6 addresses in the LAN; its gateway says that it carries IPv6.
@@ -242,25 +257,25 @@ fn find_way(
     if no_address && family == Family::V4 {
         let mut own = interface.addresses.iter().map(|own| own.network.ip());
         return Err(match own.find(|own| is_ipv4_link_local(*own)) {
-            Some(link_local) => Obstacle::OnlyLinkLocal(name, link_local),
-            None => Obstacle::NoAddress(family, name),
+            Some(link_local) => LinkFault::OnlyLinkLocal(name, link_local),
+            None => LinkFault::NoAddress(family, name),
         });
     }
-    let direct = Way { interface: name.clone(), via: None, source: None, onlink: false, addresses };
+    let direct = NextHop { interface: name.clone(), via: None, source: None, onlink: false, addresses };
     match setting {
         Gateway::Address(gateway) => Ok(direct.by_way_of(gateway, Source::Config)),
         // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
-        Gateway::None if no_address => Err(Obstacle::NoAddress(family, name)),
+        Gateway::None if no_address => Err(LinkFault::NoAddress(family, name)),
         Gateway::None if family == Family::V4 || interface.point_to_point => Ok(direct),
-        Gateway::None => Err(Obstacle::NoGateway(family, name)),
+        Gateway::None => Err(LinkFault::NoGateway(family, name)),
         Gateway::Auto => match default_route_of(&name, family, protocol, &facts.routes) {
             Some((Some(gateway), onlink)) => {
-                let way = direct.by_way_of(gateway, Source::DefaultRoute);
+                let next_hop = direct.by_way_of(gateway, Source::DefaultRoute);
                 // The kernel may know a host route to the gateway; then it did not need the flag, and nor do we.
-                Ok(Way { onlink, ..way })
+                Ok(NextHop { onlink, ..next_hop })
             }
             Some((None, _)) => Ok(direct),
-            None if no_address => Err(Obstacle::NoAddress(family, name)),
+            None if no_address => Err(LinkFault::NoAddress(family, name)),
             None if interface.point_to_point => Ok(direct),
             None => {
                 let leases = facts.leases.iter().filter(|file| file.interface == name);
@@ -270,7 +285,7 @@ fn find_way(
                 });
                 match lease {
                     Some(lease) => Ok(direct.by_way_of(lease.gateway.into(), Source::Lease(lease.client))),
-                    None => Err(Obstacle::NoGateway(family, name)),
+                    None => Err(LinkFault::NoGateway(family, name)),
                 }
             }
         },
@@ -298,18 +313,18 @@ pub fn in_need_of_a_lease<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Inte
     let links = config.links.iter().filter(|link| link.gateway == Gateway::Auto);
     let mut needy: Vec<&Interface> = Vec::new();
     for interface in links.filter_map(|link| interface_of(link, &facts.interfaces)) {
-        let way = find_way(Gateway::Auto, Family::V4, interface, config.routing.protocol, facts);
-        if matches!(way, Err(Obstacle::NoGateway(..))) && !needy.contains(&interface) {
+        let next_hop = find_next_hop(Gateway::Auto, Family::V4, interface, config.routing.protocol, facts);
+        if matches!(next_hop, Err(LinkFault::NoGateway(..))) && !needy.contains(&interface) {
             needy.push(interface);
         }
     }
     needy
 }
 
-impl Way {
-    fn by_way_of(self, gateway: IpAddr, source: Source) -> Way {
+impl NextHop {
+    fn by_way_of(self, gateway: IpAddr, source: Source) -> NextHop {
         let onlink = !self.holds(gateway) && !is_link_local(gateway);
-        Way { via: Some(gateway), source: Some(source), onlink, ..self }
+        NextHop { via: Some(gateway), source: Some(source), onlink, ..self }
     }
 }
 
@@ -333,125 +348,13 @@ fn default_route_of(
         .map(|(_, _, gateway)| gateway)
 }
 
-/// What an admin should look at, link by link, as sentences.
-pub fn problems(config: &Config, lines: &[Line], facts: &Facts) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (link, line) in config.links.iter().zip(lines) {
-        if let Some(obstacle) = line.obstacle() {
-            let cure = match obstacle {
-                // `ip` prints the interface below a VLAN like a part of its name. As the kernel lets a name hold an at
-                // sign, only that there is no such interface tells.
-                Obstacle::NoInterface(name) if name.contains('@') => {
-                    "; behind the at sign `ip link` prints the interface below, which is no part of the name: \
-                     for eth0.5@eth0 write `interface: eth0.5`"
-                }
-                Obstacle::NoInterface(_) => "; see `ip link` for the names there are",
-                Obstacle::GatewayInNoSubnet(_) => {
-                    "; give an interface an address there, or name the link's `interface`"
-                }
-                Obstacle::AdminDown(_) => "; `ip link set DEV up` brings it up",
-                Obstacle::NoCarrier(_) => "; is the cable in, and the modem on?",
-                Obstacle::NoAddress(Family::V4, _) => "; is its DHCP or PPP client running?",
-                Obstacle::OnlyLinkLocal(..) => "; is its DHCP client running, and what does it say?",
-                Obstacle::NoAddress(Family::V6, _) | Obstacle::NoGateway(Family::V6, _) => {
-                    "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where it \
-                     forwards)? Else set `gateway6` in the config"
-                }
-                Obstacle::NoGateway(..) => {
-                    " (of systemd-networkd, NetworkManager, dhcpcd, dhclient, or udhcpc by its hook); set `gateway` \
-                     in the config, or let its DHCP client install a default route"
-                }
-                Obstacle::NoIpv6 => "",
-            };
-            problems.push(format!("{}: {obstacle}{cure}", link.name));
-        }
-        if let Err(Obstacle::NoGateway(_, name)) = &line.v4 {
-            let files = facts.leases.iter().filter(|file| file.interface == *name);
-            problems.extend(
-                files.filter_map(|file| file.lease.as_ref().err()).map(|why| format!("{}: {why}", link.name)),
-            );
-        }
-        if line.v6 == Err(Obstacle::NoIpv6)
-            && let Some(wish) = first_of_ipv6(link)
-        {
-            problems.push(format!(
-                "{}: this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
-                 `ipv6.disable=1`",
-                link.name
-            ));
-        }
-        for (setting, way) in [(link.gateway, &line.v4), (link.gateway6, &line.v6)] {
-            // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
-            if let (Gateway::Address(gateway), Ok(way)) = (setting, way)
-                && way.onlink
-                && way.addresses.iter().any(|own| own.network.prefix() < IpNetwork::from(gateway).prefix())
-            {
-                problems.push(format!(
-                    "{}: gateway {gateway} lies outside the subnets of {} ({}); if it is not really a neighbour \
-                     there, correct `gateway` or the interface's address",
-                    link.name,
-                    way.interface,
-                    way.addresses.iter().map(|own| own.network.to_string()).collect::<Vec<_>>().join(", ")
-                ));
-            }
-        }
-    }
-    problems.extend(shared_targets(config, lines).into_iter().map(|(first, second, address)| {
-        format!(
-            "{} and {} both have {address} as a target just now, and one target can serve only one link; \
-             give {} another target",
-            config.links[first].name, config.links[second].name, config.links[second].name
-        )
-    }));
-    problems.extend(routes_on_pins(config, lines));
-    problems
-}
-
-/// With `pin: route`: destinations of one link that are the gateway and target of another just now. The config refuses
-/// the ones that it can see.
-fn routes_on_pins(config: &Config, lines: &[Line]) -> Vec<String> {
-    let mut problems = Vec::new();
-    if config.probe.pin == Pin::Rule {
-        return problems;
-    }
-    for (index, (link, line)) in config.links.iter().zip(lines).enumerate() {
-        for address in link.targets.iter().filter_map(|target| line.resolve(*target)) {
-            let mut others = config.links.iter().enumerate().filter(|(other, _)| *other != index);
-            if let Some((_, other)) =
-                others.find(|(_, other)| other.routes.contains(&IpNetwork::from(address)))
-            {
-                problems.push(format!(
-                    "{address} is a target of {} just now, so with `pin: route` it cannot be a destination of {}: take \
-                     it out of the `routes` there, give {} another target, or use `pin: rule`",
-                    link.name, other.name, link.name
-                ));
-            }
-        }
-    }
-    problems
-}
-
-/// The first of what a link can have only by IPv6.
-fn first_of_ipv6(link: &Link) -> Option<String> {
-    let gateway = match link.gateway6 {
-        Gateway::Address(address) => Some(address),
-        Gateway::Auto | Gateway::None => None,
-    };
-    let target = link.targets.iter().find_map(|target| match target {
-        Target::Address(address) if address.is_ipv6() => Some(*address),
-        _ => None,
-    });
-    let network = || link.address.iter().chain(&link.routes).find(|network| network.is_ipv6());
-    gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
-}
-
-/// Targets that two links have in common just now (`gateway` on two lines with the same router address): first
+/// Targets that two links have in common just now (`gateway` on two links with the same router address): first
 /// link, second link, address. The config refuses the ones that it can see.
-pub fn shared_targets(config: &Config, lines: &[Line]) -> Vec<(usize, usize, IpAddr)> {
+pub fn shared_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<(usize, usize, IpAddr)> {
     let mut taken: Vec<(usize, IpAddr)> = Vec::new();
     let mut shared = Vec::new();
-    for (index, (link, line)) in config.links.iter().zip(lines).enumerate() {
-        for address in link.targets.iter().filter_map(|target| line.resolve(*target)) {
+    for (index, (link, resolved_link)) in config.links.iter().zip(resolved).enumerate() {
+        for address in link.targets.iter().filter_map(|target| resolved_link.resolve(*target)) {
             match taken.iter().find(|(_, other)| *other == address) {
                 Some((first, _)) => shared.push((*first, index, address)),
                 None => taken.push((index, address)),

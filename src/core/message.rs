@@ -3,26 +3,17 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use jiff::{Timestamp, Zoned};
-use serde::{Deserialize, Serialize};
+use jiff::Zoned;
 
-use super::facts::{Facts, Route, RouteTarget};
-use super::gateway::Line;
-use super::report::{bytes, span};
-use super::state::{LinkState, State, Switching};
+use super::facts::{Route, RouteTarget};
+use super::gateway::{NextHop, View};
+use super::spool::{Message, one_line};
+use super::state::{LinkState, State};
+use super::switch::{Cause, Switching};
+use super::units::{bytes, span};
 
-/// One thing to tell, as it waits in the state file and then in the spool.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// Letters, digits, '-' and '_', as in link names: names the message's file in the spool. What is put there twice
-    /// under one id is one message, so a run that was killed half way can do it again.
-    pub id: String,
-    /// When it happened, by the wall clock.
-    pub at: Timestamp,
-    /// One line.
-    pub subject: String,
-    pub text: String,
-}
+/// A router that has all routes of the Internet mails only so many.
+const MOST_ROUTES: usize = 100;
 
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
@@ -30,8 +21,7 @@ pub struct Switched<'a> {
     pub at: &'a Zoned,
     pub state: &'a State,
     pub switching: &'a Switching,
-    pub lines: &'a [Line],
-    pub facts: &'a Facts,
+    pub view: &'a View,
 }
 
 impl Switched<'_> {
@@ -40,7 +30,7 @@ impl Switched<'_> {
         let subject = one_line(&self.headline());
         let mut text = format!("{subject}\n\n");
         self.write_evidence(&mut text).expect("writing to a string does not fail");
-        Message { id: self.state.id_of_now("switch"), at: self.at.timestamp(), subject, text }
+        Message { id: self.state.id_of_switch(), at: self.at.timestamp(), subject, text, topic: None }
     }
 
     /// AstLinux's sentences; with more than two links "primary" and "secondary" would not say which.
@@ -48,10 +38,15 @@ impl Switched<'_> {
         let Switching { from, to, .. } = self.switching;
         let host = self.host;
         let two = self.state.links.len() == 2;
-        let place = |name: &str| self.state.links.iter().position(|link| link.name == name);
+        let index = |name: &str| self.state.links.iter().position(|link| link.name == name);
         let name = |name: &str, in_two: &'static str| if two { in_two.to_owned() } else { name.to_owned() };
-        match (place(from), place(to)) {
-            (Some(from_place), Some(to_place)) if to_place < from_place => {
+        match (index(from), index(to)) {
+            _ if self.switching.cause == Cause::Config => {
+                format!(
+                    "WAN link {from} left on '{host}', because the config says so. Switched to {to} link."
+                )
+            }
+            (Some(left), Some(entered)) if entered < left => {
                 let capital = name(to, "Primary");
                 format!("{capital} WAN link OK on '{host}'. Switched back to {} link.", name(to, "primary"))
             }
@@ -87,10 +82,14 @@ impl Switched<'_> {
         }
         writeln!(text, "\nRoutes by the two links, as the kernel has them now:")?;
         let names: Vec<&str> = [from, to].into_iter().filter_map(|name| self.interface(name)).collect();
-        for route in self.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
+        let mut routes = self.view.facts.routes.iter().filter(|route| leaves_by(route, &names));
+        for route in routes.by_ref().take(MOST_ROUTES) {
             writeln!(text, "  {route}")?;
         }
-        Ok(())
+        match routes.count() {
+            0 => Ok(()),
+            more => writeln!(text, "  and {more} more"),
+        }
     }
 
     fn interface(&self, name: &str) -> Option<&str> {
@@ -99,14 +98,19 @@ impl Switched<'_> {
 
     fn described(&self, name: &str) -> String {
         let mut words = name.to_owned();
-        let place = self.state.links.iter().position(|link| link.name == name);
-        if let Some(line) = place.and_then(|place| self.lines.get(place)) {
-            let via = |way: &Result<super::gateway::Way, _>| way.as_ref().ok().and_then(|way| way.via);
-            words += &line.interface.as_ref().map(|interface| format!(", {interface}")).unwrap_or_default();
-            for gateway in [via(&line.v4), via(&line.v6)].into_iter().flatten() {
+        let index = self.state.links.iter().position(|link| link.name == name);
+        if let Some(resolved_link) = index.and_then(|index| self.view.links.get(index)) {
+            let via =
+                |next_hop: &Result<NextHop, _>| next_hop.as_ref().ok().and_then(|next_hop| next_hop.via);
+            words += &resolved_link
+                .interface
+                .as_ref()
+                .map(|interface| format!(", {interface}"))
+                .unwrap_or_default();
+            for gateway in [via(&resolved_link.v4), via(&resolved_link.v6)].into_iter().flatten() {
                 words += &format!(", gateway {gateway}");
             }
-            for address in line.addresses() {
+            for address in resolved_link.addresses() {
                 words += &format!(", address {address}");
             }
         }
@@ -114,11 +118,11 @@ impl Switched<'_> {
     }
 }
 
-/// The mail about a waiting backup that went down (`trouble` says why) or came back.
-pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, trouble: Option<&str>) -> Message {
-    let (subject, why) = match trouble {
-        Some(trouble) => {
-            (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {trouble}\n"))
+/// The mail about a waiting backup that went down (`last_error` says why) or came back.
+pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Option<&str>) -> Message {
+    let (subject, why) = match last_error {
+        Some(last_error) => {
+            (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {last_error}\n"))
         }
         None => (format!("Standby WAN link {link} OK again on '{host}'."), String::new()),
     };
@@ -130,12 +134,13 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, trouble: Optio
         text += "\nTargets, as the last round found them:\n";
         write_targets(&mut text, link).expect("writing to a string does not fail");
     }
-    Message { id: state.id_of_now(&format!("standby-{link}")), at: at.timestamp(), subject, text }
+    let topic = format!("standby-{link}");
+    Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic) }
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
-    if let (true, Some(trouble)) = (link.targets.is_empty(), &link.trouble) {
-        writeln!(text, "  {}: {trouble}", link.name)?;
+    if let (true, Some(last_error)) = (link.targets.is_empty(), &link.last_error) {
+        writeln!(text, "  {}: {last_error}", link.name)?;
     }
     for target in &link.targets {
         let answer = match (&target.error, target.rtt_ms) {
@@ -149,11 +154,4 @@ fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
 
 fn leaves_by(route: &Route, interfaces: &[&str]) -> bool {
     matches!(&route.target, RouteTarget::Out { interface, .. } if interfaces.contains(&interface.as_str()))
-}
-
-/// Whatever would end the line, and with it a header or a log line, becomes a space.
-pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
 }

@@ -1,39 +1,64 @@
 //! What is decided, as pure functions: no clock, no file, no socket, no process, no printing.
-//! In the order of a run:
 
+/// What the records add up to.
+pub mod account;
 /// The static addresses of links.
 pub mod addresses;
-/// Others who use our numbers.
-pub mod clash;
+/// One change to the kernel, and the `ip` command that makes it.
+pub mod change;
 /// What the admin wants.
 pub mod config;
+/// Others who use our numbers.
+pub mod conflict;
 /// Which link should carry the traffic.
 pub mod decide;
-/// What happened, as sentences.
-pub mod event;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
+/// What a switch brings with it.
+pub mod follow_up;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;
-/// From one link's answers to its verdict.
+/// The law of silence: whether a link works.
 pub mod health;
-/// What is remembered over reboots.
-pub mod history;
+/// What keeps the traffic on the active link.
+pub mod hold;
 /// What DHCP clients write down of their leases.
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
+/// Asking the targets, and listening.
+pub mod probing;
+/// One thing that an admin should look at.
+pub mod problem;
+/// Every check for such a thing.
+pub mod problems;
+/// Bringing the kernel to what should be there.
+pub mod reconcile;
+/// What happened.
+pub mod record;
 /// What the last run knew, for people and programs.
 pub mod report;
-/// One round over all links: whom to ask, and what the answers say.
+/// Whom to ask, and what is known of each link.
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;
+/// One run, from its beginning to its end.
+pub mod run;
 /// What the user's scripts are told.
 pub mod script;
+/// What `--since` means.
+pub mod since;
 /// A message on its way to the people.
 pub mod spool;
 /// What one run leaves to the next.
 pub mod state;
+/// A change of the active link.
+pub mod switch;
+/// The two clocks.
+pub mod time;
+/// Figures as people read them.
+pub mod units;
 /// How many bytes went over a link.
 pub mod usage;
+/// Everything outside that a run touches.
+pub mod world;

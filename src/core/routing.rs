@@ -3,16 +3,16 @@
 //! `wanted` computes the routes and rules from config, gateways and active link; `plan` compares them with what the
 //! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 
-use super::addresses::{self, Assignment};
+use super::addresses;
+use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, plain_metric};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
-use super::gateway::{Line, Way};
+use super::gateway::{NextHop, ResolvedLink};
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -23,89 +23,32 @@ const BACKSTOP_METRIC: u32 = 4_278_198_272;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
-/// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
-const IPV6_METRIC: u32 = 1024;
-
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
 
-/// What of ours should be in the kernel.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
-    pub routes: Vec<Route>,
-    pub rules: Vec<Rule>,
-    pub addresses: Vec<Assignment>,
-    /// Addresses that were put there by wanfo and are to go.
-    pub leaving: Vec<Assignment>,
-}
-
-/// One change, made by one `ip` command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    SetUp(String),
-    AddAddress(Assignment),
-    /// It may have gone with a `DeleteAddress`; where it has not, `ip` refuses, and nothing changes. A replacement would
-    /// make a DHCP client's address last for ever.
-    RestoreAddress(Assignment),
-    DeleteAddress(Assignment),
-    AddRoute(Route),
-    /// Same family, table, destination and metric: switches without a single lost packet.
-    ReplaceRoute(Route),
-    DeleteRoute(Route),
-    AddRule(Rule),
-    DeleteRule(Rule),
-}
-
-impl Route {
-    pub fn family(&self) -> Family {
-        Family::from(&self.destination)
-    }
-
-    pub fn is_default(&self, family: Family) -> bool {
-        self.family() == family && self.destination.prefix() == 0
-    }
-
-    /// What the kernel tells routes apart by: within one table, one destination and metric is one route.
-    fn place(&self) -> (u32, IpNetwork, u32) {
-        (self.table, self.destination, self.metric)
-    }
-
-    fn leaves_by(&self, name: &str) -> bool {
-        matches!(&self.target, RouteTarget::Out { interface, .. } if interface == name)
-    }
-}
-
 /// The routes and rules that should be there while `active` carries the traffic.
-pub fn wanted(config: &Config, lines: &[Line], active: usize, facts: &Facts) -> Wanted {
+pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Wanted {
     let mut builder = Builder { config, facts, wanted: Wanted::default() };
-    for (index, line) in lines.iter().enumerate() {
+    for (index, resolved_link) in resolved.iter().enumerate() {
         match config.probe.pin {
-            Pin::Rule => builder.pin_by_rule(index, line),
-            Pin::Route => builder.pin_by_route(index, line),
+            Pin::Rule => builder.pin_by_rule(index, resolved_link),
+            Pin::Route => builder.pin_by_route(index, resolved_link),
         }
     }
     // After every pin: with `pin: route` a destination of one link must not take the echo requests of another.
-    for (link, line) in config.links.iter().zip(lines) {
+    for (link, resolved_link) in config.links.iter().zip(resolved) {
         for destination in &link.routes {
-            builder.tie(*destination, line.way(Family::from(destination)).ok());
+            builder.tie(*destination, resolved_link.next_hop(Family::from(destination)).ok());
         }
     }
     for family in [Family::V4, Family::V6] {
-        builder.carry_default_traffic(family, lines, active);
+        builder.carry_default_traffic(family, resolved, active);
     }
     builder.wanted.addresses = addresses::wanted(config);
     if facts.without_ipv6 {
         builder.wanted.leave_out_ipv6();
     }
     builder.wanted
-}
-
-impl Wanted {
-    fn leave_out_ipv6(&mut self) {
-        self.routes.retain(|route| route.family() == Family::V4);
-        self.rules.retain(|rule| rule.family == Family::V4);
-        self.addresses.retain(|assignment| assignment.address.is_ipv4());
-    }
 }
 
 struct Builder<'a> {
@@ -116,21 +59,22 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// The link's own table, and rules that send our own echo requests to its targets there, and nothing else.
-    fn pin_by_rule(&mut self, index: usize, line: &Line) {
+    fn pin_by_rule(&mut self, index: usize, resolved_link: &ResolvedLink) {
         let table = self.config.table_of(index);
-        let targets = self.targets(index, line);
+        let targets = self.targets(index, resolved_link);
         for family in [Family::V4, Family::V6] {
-            let way = line.way(family).ok();
+            let next_hop = resolved_link.next_hop(family).ok();
             let targets: Vec<IpAddr> =
                 targets.iter().copied().filter(|target| Family::from(*target) == family).collect();
-            if way.is_none() && targets.is_empty() {
+            if next_hop.is_none() && targets.is_empty() {
                 continue;
             }
-            if let Some(way) = way {
-                self.route(table, everything(family), way.toward_gateway(), plain_metric(family));
-                for &target in targets.iter().filter(|&&target| way.holds(target) && way.via != Some(target))
+            if let Some(next_hop) = next_hop {
+                self.route(table, everything(family), next_hop.toward_gateway(), plain_metric(family));
+                for &target in
+                    targets.iter().filter(|&&target| next_hop.holds(target) && next_hop.via != Some(target))
                 {
-                    self.route(table, IpNetwork::from(target), way.direct(), plain_metric(family));
+                    self.route(table, IpNetwork::from(target), next_hop.direct(), plain_metric(family));
                 }
             }
             self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
@@ -139,7 +83,10 @@ impl Builder<'_> {
                 // Strict reverse-path filtering asks for the way back to the target without naming a protocol
                 // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an
                 // inactive link is dropped. IPv6 has no such filter.
-                let own = way.map_or(&[][..], |way| &way.addresses).iter().filter(|_| family == Family::V4);
+                let own = next_hop
+                    .map_or(&[][..], |next_hop| &next_hop.addresses)
+                    .iter()
+                    .filter(|_| family == Family::V4);
                 for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
                     self.rule(Rule { from, ..self.config.rule_to(index, target) });
                 }
@@ -148,32 +95,33 @@ impl Builder<'_> {
     }
 
     /// AstLinux's way: a host route to each target, for everybody.
-    fn pin_by_route(&mut self, index: usize, line: &Line) {
-        for target in self.targets(index, line) {
-            self.tie(IpNetwork::from(target), line.way(Family::from(target)).ok());
+    fn pin_by_route(&mut self, index: usize, resolved_link: &ResolvedLink) {
+        for target in self.targets(index, resolved_link) {
+            self.tie(IpNetwork::from(target), resolved_link.next_hop(Family::from(target)).ok());
         }
     }
 
     /// Ties a destination to a link for all traffic, with nowhere else to go when the link has no way.
-    fn tie(&mut self, destination: IpNetwork, way: Option<&Way>) {
+    fn tie(&mut self, destination: IpNetwork, next_hop: Option<&NextHop>) {
         let metric = plain_metric(Family::from(&destination));
-        if let Some(way) = way {
-            let out = if way.holds_all(destination) { way.direct() } else { way.toward_gateway() };
+        if let Some(next_hop) = next_hop {
+            let out =
+                if next_hop.holds_all(destination) { next_hop.direct() } else { next_hop.toward_gateway() };
             self.route(MAIN_TABLE, destination, out, metric);
         }
         self.route(MAIN_TABLE, destination, RouteTarget::Unreachable, BACKSTOP_METRIC);
     }
 
-    fn carry_default_traffic(&mut self, family: Family, lines: &[Line], active: usize) {
-        let out = match lines[active].way(family) {
-            Ok(way) if active == 0 && self.default_leaves_by(way, family) => return,
-            Ok(way) => way.toward_gateway(),
+    fn carry_default_traffic(&mut self, family: Family, resolved: &[ResolvedLink], active: usize) {
+        let out = match resolved[active].next_hop(family) {
+            Ok(next_hop) if active == 0 && self.default_leaves_by(next_hop, family) => return,
+            Ok(next_hop) => next_hop.toward_gateway(),
             // Its gateway is gone from sight for a moment (a DHCP client at work), or for good. What carries the
             // traffic stays; the link's failed rounds will tell.
-            Err(_) if family == Family::V4 && self.keep_override(lines[active].interface.as_deref()) => {
+            Err(_) if family == Family::V4 && self.keep_override(resolved[active].interface.as_deref()) => {
                 return;
             }
-            Err(_) if self.must_refuse(family, lines, active) => RouteTarget::Unreachable,
+            Err(_) if self.must_refuse(family, resolved, active) => RouteTarget::Unreachable,
             Err(_) => return,
         };
         for (destination, metric) in self.override_places(family) {
@@ -182,13 +130,13 @@ impl Builder<'_> {
     }
 
     /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own.
-    fn default_leaves_by(&self, way: &Way, family: Family) -> bool {
+    fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
         let defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
         let Some(best) = defaults.iter().map(|route| route.metric).min() else { return false };
         let best_ones = || defaults.iter().filter(|route| route.metric == best);
-        best_ones().all(|route| route.leaves_by(&way.interface))
+        best_ones().all(|route| route.leaves_by(&next_hop.interface))
             && best_ones()
-                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == way.via))
+                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
     }
 
     /// Keeps the IPv4 override by this interface as it stands.
@@ -209,15 +157,15 @@ impl Builder<'_> {
     }
 
     /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
-    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary somebody else's default route
+    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary a foreign default route
     /// is none of our business, but that of a link that is for its routes only must carry the traffic of neither family.
-    fn must_refuse(&self, family: Family, lines: &[Line], active: usize) -> bool {
-        let mut links = self.config.links.iter().zip(lines);
+    fn must_refuse(&self, family: Family, resolved: &[ResolvedLink], active: usize) -> bool {
+        let mut links = self.config.links.iter().zip(resolved);
         let leave_ipv6 = self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
         !(family == Family::V6 && leave_ipv6)
-            && links.any(|(link, line)| match line.way(family) {
+            && links.any(|(link, resolved_link)| match resolved_link.next_hop(family) {
                 Ok(_) if family == Family::V6 && active > 0 => true,
-                Ok(way) => link.routes_only && self.default_leaves_by(way, family),
+                Ok(next_hop) => link.routes_only && self.default_leaves_by(next_hop, family),
                 Err(_) => false,
             })
     }
@@ -231,9 +179,9 @@ impl Builder<'_> {
     }
 
     /// The link's targets that have an address just now, less those that serve another link already.
-    fn targets(&self, index: usize, line: &Line) -> Vec<IpAddr> {
+    fn targets(&self, index: usize, resolved_link: &ResolvedLink) -> Vec<IpAddr> {
         let link = &self.config.links[index];
-        let addresses = link.targets.iter().filter_map(|target| line.resolve(*target));
+        let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
         addresses.filter(|address| !self.is_pinned(*address, index)).collect()
     }
 
@@ -271,7 +219,7 @@ impl Builder<'_> {
     }
 }
 
-impl Way {
+impl NextHop {
     fn toward_gateway(&self) -> RouteTarget {
         RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink }
     }
@@ -320,7 +268,7 @@ impl Config {
 }
 
 /// Which link the kernel's own routes prefer: asked where there is no state to tell.
-pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize {
+pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> usize {
     let builder = Builder { config, facts, wanted: Wanted::default() };
     let places = [builder.override_places(Family::V4), builder.override_places(Family::V6)].concat();
     let overriding = builder
@@ -331,19 +279,22 @@ pub fn active_by_kernel(config: &Config, lines: &[Line], facts: &Facts) -> usize
         defaults.sort_by_key(|route| route.metric);
         defaults
     });
-    overriding.chain(defaults).find_map(|route| link_of(config, route, lines)).unwrap_or(0)
+    overriding.chain(defaults).find_map(|route| link_of(config, route, resolved)).unwrap_or(0)
 }
 
 /// The link that a default route leaves by; two links on one interface are told apart by the gateway.
-fn link_of(config: &Config, route: &Route, lines: &[Line]) -> Option<usize> {
+fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<usize> {
     let RouteTarget::Out { interface, via, .. } = &route.target else { return None };
-    let on_interface = |line: &Line| line.interface.as_ref() == Some(interface);
-    let same_gateway = |line: &Line| line.way(route.family()).is_ok_and(|way| way.via == *via);
-    let place = |is_it: &dyn Fn(&Line) -> bool| {
-        let mut links = config.links.iter().zip(lines);
-        links.position(|(link, line)| !link.routes_only && is_it(line))
+    let on_interface = |resolved_link: &ResolvedLink| resolved_link.interface.as_ref() == Some(interface);
+    let same_gateway = |resolved_link: &ResolvedLink| {
+        resolved_link.next_hop(route.family()).is_ok_and(|next_hop| next_hop.via == *via)
     };
-    place(&|line| on_interface(line) && same_gateway(line)).or_else(|| place(&on_interface))
+    let place = |is_it: &dyn Fn(&ResolvedLink) -> bool| {
+        let mut links = config.links.iter().zip(resolved);
+        links.position(|(link, resolved_link)| !link.routes_only && is_it(resolved_link))
+    };
+    place(&|resolved_link| on_interface(resolved_link) && same_gateway(resolved_link))
+        .or_else(|| place(&on_interface))
 }
 
 /// Default routes that others made in the main table. One over a cable that is out counts too: the kernel goes on
@@ -381,13 +332,13 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
             // Somebody else made the very same route; it serves, and it is not ours to touch.
             [] if foreign.iter().any(|o| o.place() == route.place() && o.target == route.target) => {}
             [] => changes.push(Change::AddRoute(route.clone())),
-            // A replacement takes whichever of them comes first, and that may be somebody else's.
+            // A replacement takes whichever of them comes first, and that may be a foreign one.
             _ if is_taken(&foreign, route) => changes.push(Change::AddRoute(route.clone())),
             _ => changes.push(Change::ReplaceRoute(route.clone())),
         }
     }
     for rule in &wanted.rules {
-        // As with routes, somebody else's that is the very same serves.
+        // As with routes, a foreign one that is the very same serves.
         if !facts.rules.iter().any(|other| Rule { protocol, ..other.clone() } == *rule) {
             changes.push(Change::AddRule(rule.clone()));
         }
@@ -415,174 +366,4 @@ pub fn plan(facts: &Facts, wanted: &Wanted, protocol: u8) -> Vec<Change> {
 /// Whether somebody else has a route in the place of ours.
 fn is_taken(foreign: &[&Route], route: &Route) -> bool {
     foreign.iter().any(|other| other.place() == route.place())
-}
-
-impl Change {
-    /// What to do where somebody else's stands in the place of ours.
-    pub fn way_out_of_clash(&self) -> &'static str {
-        match self {
-            Change::AddRule(_) | Change::DeleteRule(_) => {
-                "another program's rule stands in that place: move it, or set `routing.rule_priority` in the config"
-            }
-            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                if route.table != MAIN_TABLE {
-                    "another program's route stands in that place: move it, or set `routing.table` in the config"
-                } else if self.moves_default_traffic() {
-                    "another program's route stands in that place and holds the default traffic: take it out, or set \
-                     `routing.override` in the config to the other of halves and default"
-                } else {
-                    "another program's route stands in that place: take it out, or the destination out of the config"
-                }
-            }
-            Change::SetUp(_)
-            | Change::AddAddress(_)
-            | Change::RestoreAddress(_)
-            | Change::DeleteAddress(_) => "another program's address stands in that place: take it out",
-        }
-    }
-
-    /// Whether the pin of this target of a link hangs on the change.
-    pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
-        let to = IpNetwork::from(target);
-        match self {
-            Change::AddRule(rule) | Change::DeleteRule(rule) => rule.to == Some(to),
-            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                route.table == table && route.family() == Family::from(target)
-                    || route.table == MAIN_TABLE && route.destination == to
-            }
-            // An address that is missing is an obstacle of the link.
-            Change::SetUp(_)
-            | Change::AddAddress(_)
-            | Change::RestoreAddress(_)
-            | Change::DeleteAddress(_) => false,
-        }
-    }
-
-    /// Whether it decides over the default traffic: an override route is made, changed or taken away.
-    pub fn moves_default_traffic(&self) -> bool {
-        match self {
-            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                let family = route.family();
-                let overrides = [everything(family), half(0), half(128), global_ipv6()];
-                route.table == MAIN_TABLE && overrides.contains(&route.destination)
-            }
-            _ => false,
-        }
-    }
-
-    /// The arguments of `ip` that make this change.
-    pub fn ip_arguments(&self) -> Vec<String> {
-        let address = |verb, Assignment { interface, address }: &Assignment| {
-            format!("{} address {verb} {address} dev {interface}", family_flag(Family::from(address)))
-        };
-        let words = match self {
-            Change::SetUp(interface) => format!("link set dev {interface} up"),
-            Change::AddAddress(new) => address("add", new),
-            Change::RestoreAddress(other) => address("add", other),
-            Change::DeleteAddress(old) => address("del", old),
-            Change::AddRoute(route) => format!("{} route add {}", family_flag(route.family()), route),
-            Change::ReplaceRoute(route) => format!("{} route replace {}", family_flag(route.family()), route),
-            Change::DeleteRoute(route) => format!("{} route del {}", family_flag(route.family()), route),
-            Change::AddRule(rule) => format!("{} rule add {}", family_flag(rule.family), rule),
-            Change::DeleteRule(rule) => format!("{} rule del {}", family_flag(rule.family), rule),
-        };
-        words.split(' ').map(str::to_owned).collect()
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "ip {}", self.ip_arguments().join(" "))
-    }
-}
-
-/// As `ip route` takes it; every part is named, so that a removal cannot hit a route of somebody else.
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if matches!(self.target, RouteTarget::Unreachable) {
-            f.write_str("unreachable ")?;
-        }
-        match self.destination.prefix() {
-            0 => f.write_str("default")?,
-            _ => write!(f, "{}", self.destination)?,
-        }
-        if let RouteTarget::Out { interface, via, onlink } = &self.target {
-            match via {
-                Some(via) if Family::from(*via) != self.family() => write!(f, " via inet6 {via}")?,
-                Some(via) => write!(f, " via {via}")?,
-                None => {}
-            }
-            write!(f, " dev {interface}")?;
-            if *onlink {
-                f.write_str(" onlink")?;
-            }
-        }
-        if self.table != MAIN_TABLE {
-            write!(f, " table {}", self.table)?;
-        }
-        if self.metric != 0 {
-            write!(f, " metric {}", self.metric)?;
-        }
-        write!(f, " proto {}", self.protocol)
-    }
-}
-
-/// As `ip rule` takes it.
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "priority {}", self.priority)?;
-        match self.from {
-            Some(from) => write!(f, " from {from}")?,
-            None => f.write_str(" from all")?,
-        }
-        if let Some(to) = self.to {
-            write!(f, " to {to}")?;
-        }
-        if let Some(iif) = &self.iif {
-            write!(f, " iif {iif}")?;
-        }
-        if let Some(ipproto) = self.ipproto {
-            write!(f, " ipproto {ipproto}")?;
-        }
-        write!(f, " lookup {} protocol {}", self.table, self.protocol)
-    }
-}
-
-fn family_flag(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "-4",
-        Family::V6 => "-6",
-    }
-}
-
-fn plain_metric(family: Family) -> u32 {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => IPV6_METRIC,
-    }
-}
-
-fn everything(family: Family) -> IpNetwork {
-    match family {
-        Family::V4 => prefix_v4(Ipv4Addr::UNSPECIFIED, 0),
-        Family::V6 => prefix_v6(Ipv6Addr::UNSPECIFIED, 0),
-    }
-}
-
-/// 0.0.0.0/1 or 128.0.0.0/1: both together cover everything and beat a default route of any metric.
-fn half(first_octet: u8) -> IpNetwork {
-    prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 1)
-}
-
-/// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
-fn global_ipv6() -> IpNetwork {
-    prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
-}
-
-fn prefix_v4(address: Ipv4Addr, length: u8) -> IpNetwork {
-    IpNetwork::V4(Ipv4Network::new_checked(address, length).expect("a length of at most 32"))
-}
-
-fn prefix_v6(address: Ipv6Addr, length: u8) -> IpNetwork {
-    IpNetwork::V6(Ipv6Network::new_checked(address, length).expect("a length of at most 128"))
 }

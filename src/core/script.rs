@@ -3,13 +3,48 @@
 //! Arguments and words are AstLinux's, so that a script written for its WAN Failover runs unchanged; what it cannot
 //! know stands in the environment as `WANFO_*`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Zoned;
 
 use super::config::Config;
-use super::gateway::Line;
-use super::state::{State, Switching};
+use super::gateway::ResolvedLink;
+use super::state::State;
+use super::switch::Switching;
+
+/// How a script ended. Shown as a clause: "exit code 0", "killed by signal 9", "killed after 60s".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Exit(i32),
+    /// By a signal (signal(7)) that was not ours.
+    Signal(i32),
+    /// It had not ended within its time, and was killed with everything it had started.
+    TimeLimit(Duration),
+    /// It is not there, cannot be executed, or somebody else may write it: the sentence names the cure. Trying again
+    /// helps nobody.
+    Refused(String),
+    /// It could not be started for a reason that may pass, as too little memory: the sentence.
+    NotStarted(String),
+}
+
+impl Ending {
+    pub fn success(&self) -> bool {
+        *self == Ending::Exit(0)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Ending::Exit(code) => write!(f, "exit code {code}"),
+            Ending::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Ending::TimeLimit(limit) => write!(f, "killed after {}", humantime::format_duration(*limit)),
+            Ending::Refused(why) | Ending::NotStarted(why) => f.write_str(why),
+        }
+    }
+}
 
 /// How a script is started.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,52 +78,52 @@ impl Word {
 /// The call after a switch.
 pub fn after_switch(
     config: &Config,
-    lines: &[Line],
+    resolved: &[ResolvedLink],
     state: &State,
     switching: &Switching,
     at: &Zoned,
 ) -> Call {
-    let entered = place_of(config, &switching.to);
-    let left = place_of(config, &switching.from);
+    let entered = index_of(config, &switching.to);
+    let left = index_of(config, &switching.from);
     let (word, backup) = match entered {
         Some(0) => (Word::Primary, left),
         _ => (Word::Secondary, entered),
     };
-    let mut call = Call::new(word, backup, lines);
+    let mut call = Call::new(word, backup, resolved);
     call.tell("FROM", &switching.from);
     call.tell("TO", &switching.to);
     call.tell("REASON", &state.reason);
     call.tell("FORCED", if state.forced { "1" } else { "0" });
     call.tell_moment(at);
-    call.tell_line("FROM", left.and_then(|index| lines.get(index)));
-    call.tell_line("TO", entered.and_then(|index| lines.get(index)));
+    call.tell_line("FROM", left.and_then(|index| resolved.get(index)));
+    call.tell_line("TO", entered.and_then(|index| resolved.get(index)));
     call
 }
 
 /// The question before a failback from link `active` to link `to`.
 pub fn before_failback(
     config: &Config,
-    lines: &[Line],
+    resolved: &[ResolvedLink],
     active: usize,
     to: usize,
     reason: &str,
     at: &Zoned,
 ) -> Call {
-    let mut call = Call::new(Word::SecondaryExit, Some(active), lines);
+    let mut call = Call::new(Word::SecondaryExit, Some(active), resolved);
     call.tell("FROM", &config.links[active].name);
     call.tell("TO", &config.links[to].name);
     call.tell("REASON", reason);
     call.tell("FORCED", "0");
     call.tell_moment(at);
-    call.tell_line("FROM", lines.get(active));
-    call.tell_line("TO", lines.get(to));
+    call.tell_line("FROM", resolved.get(active));
+    call.tell_line("TO", resolved.get(to));
     call
 }
 
 impl Call {
-    fn new(word: Word, backup: Option<usize>, lines: &[Line]) -> Call {
-        let primary = lines.first();
-        let backup = backup.and_then(|index| lines.get(index));
+    fn new(word: Word, backup: Option<usize>, resolved: &[ResolvedLink]) -> Call {
+        let primary = resolved.first();
+        let backup = backup.and_then(|index| resolved.get(index));
         let arguments = [
             word.as_str().to_owned(),
             interface(primary),
@@ -110,30 +145,42 @@ impl Call {
         self.tell("TIME", &at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
     }
 
-    fn tell_line(&mut self, which: &str, line: Option<&Line>) {
-        self.tell(&format!("{which}_INTERFACE"), &interface(line));
-        self.tell(&format!("{which}_GATEWAY"), &gateway(line));
-        self.tell(&format!("{which}_GATEWAY6"), &gateway6(line));
-        let addresses: Vec<String> =
-            line.map(Line::addresses).unwrap_or_default().iter().map(IpAddr::to_string).collect();
+    fn tell_line(&mut self, which: &str, resolved_link: Option<&ResolvedLink>) {
+        self.tell(&format!("{which}_INTERFACE"), &interface(resolved_link));
+        self.tell(&format!("{which}_GATEWAY"), &gateway(resolved_link));
+        self.tell(&format!("{which}_GATEWAY6"), &gateway6(resolved_link));
+        let addresses: Vec<String> = resolved_link
+            .map(ResolvedLink::addresses)
+            .unwrap_or_default()
+            .iter()
+            .map(IpAddr::to_string)
+            .collect();
         self.tell(&format!("{which}_ADDRESSES"), &addresses.join(" "));
     }
 }
 
-fn place_of(config: &Config, name: &str) -> Option<usize> {
+fn index_of(config: &Config, name: &str) -> Option<usize> {
     config.links.iter().position(|link| link.name == name)
 }
 
-fn interface(line: Option<&Line>) -> String {
-    line.and_then(|line| line.interface.clone()).unwrap_or_default()
+fn interface(resolved_link: Option<&ResolvedLink>) -> String {
+    resolved_link.and_then(|resolved_link| resolved_link.interface.clone()).unwrap_or_default()
 }
 
-fn gateway(line: Option<&Line>) -> String {
-    told(line.and_then(|line| line.v4.as_ref().ok()).and_then(|way| way.via))
+fn gateway(resolved_link: Option<&ResolvedLink>) -> String {
+    told(
+        resolved_link
+            .and_then(|resolved_link| resolved_link.v4.as_ref().ok())
+            .and_then(|next_hop| next_hop.via),
+    )
 }
 
-fn gateway6(line: Option<&Line>) -> String {
-    told(line.and_then(|line| line.v6.as_ref().ok()).and_then(|way| way.via))
+fn gateway6(resolved_link: Option<&ResolvedLink>) -> String {
+    told(
+        resolved_link
+            .and_then(|resolved_link| resolved_link.v6.as_ref().ok())
+            .and_then(|next_hop| next_hop.via),
+    )
 }
 
 fn told(address: Option<IpAddr>) -> String {

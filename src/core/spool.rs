@@ -5,8 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::message::{Message, one_line};
-
 /// The pauses after the first attempts; after later ones it is `LONGEST_PAUSE`.
 const PAUSES: [Duration; 5] = [
     Duration::from_secs(30),
@@ -18,21 +16,60 @@ const PAUSES: [Duration; 5] = [
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
+/// One mail about a topic in this time; what comes meanwhile waits and is joined. Less than `LONGEST_PAUSE`.
+const TOPIC_PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// A text of more bytes is cut.
+const MOST_TEXT: usize = 32 * 1024;
+
+/// What is joined keeps so many earlier messages, the newest; the history has them all.
+const MOST_EARLIER: usize = 30;
+
 /// Three days of trying. Counted in attempts, since the wall clock of a router without a battery may jump by years
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
+
+/// One thing to tell, as it waits in the state file and then in the spool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Letters, digits, '-' and '_', as in link names: names the message's file in the spool. What is put there twice
+    /// under one id is one message, so a run that was killed half way can do it again.
+    pub id: String,
+    /// When it happened, by the wall clock.
+    pub at: Timestamp,
+    /// One line.
+    pub subject: String,
+    pub text: String,
+    /// Of what may be told too often ("standby-lte"); `None`: each is told at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
 
 /// One file of the spool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     #[serde(flatten)]
     pub message: Message,
+    /// Earlier ones on the same topic, which go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Message>,
     pub sent_to: Vec<String>,
     pub refused: Vec<Refusal>,
     /// How many were begun.
     pub attempts: u32,
     /// By the wall clock; `None`: at once.
     pub next_attempt: Option<Timestamp>,
+}
+
+/// What a run of `check` knows of the spool from the run before, so that it need not read it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// How many messages wait.
+    pub pending: usize,
+    /// When the first of them is due.
+    pub next: Option<Timestamp>,
+    /// The directory's time of change when it was read; `None`: it may have changed since without a trace.
+    pub changed: Option<Timestamp>,
 }
 
 /// What will never be delivered.
@@ -53,13 +90,51 @@ pub struct Mail {
 }
 
 impl Waiting {
-    pub fn new(message: Message) -> Waiting {
-        Waiting { message, sent_to: Vec::new(), refused: Vec::new(), attempts: 0, next_attempt: None }
+    pub fn new(mut message: Message) -> Waiting {
+        if let Some((end, _)) = message.text.char_indices().find(|(at, _)| *at >= MOST_TEXT) {
+            message.text.truncate(end);
+            message.text += "\n(cut here)\n";
+        }
+        let earlier = Vec::new();
+        Waiting {
+            message,
+            earlier,
+            sent_to: Vec::new(),
+            refused: Vec::new(),
+            attempts: 0,
+            next_attempt: None,
+        }
     }
 
-    /// A next attempt further ahead than the longest pause was set by a clock that has been stepped since.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.next_attempt.is_none_or(|next| next <= now || next.duration_since(now) > longest_pause())
+        self.due_at(now) == now
+    }
+
+    /// When it is to be tried; one that is due is so `now`.
+    pub fn due_at(&self, now: Timestamp) -> Timestamp {
+        self.next_attempt.filter(|next| !is_reached(*next, now)).unwrap_or(now)
+    }
+
+    /// Whether some have it, or will never have it, while others wait.
+    pub fn is_told(&self) -> bool {
+        !self.sent_to.is_empty() || !self.refused.is_empty()
+    }
+
+    /// The two as one, which is tried when this one would have been.
+    pub fn joined_by(self, message: Message) -> Waiting {
+        let Waiting { message: last, mut earlier, .. } = self;
+        earlier.push(last);
+        earlier.drain(..earlier.len().saturating_sub(MOST_EARLIER));
+        Waiting { message, earlier, ..self }
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.earlier.iter().chain([&self.message])
+    }
+
+    /// A message on a topic of which a mail went out at `told`.
+    pub fn after(message: Message, told: Timestamp) -> Waiting {
+        Waiting { next_attempt: told.checked_add(TOPIC_PAUSE).ok(), ..Waiting::new(message) }
     }
 
     /// Counts an attempt before it is made, so that one that is killed half way is not made again at once.
@@ -77,6 +152,17 @@ impl Waiting {
     pub fn is_settled(&self, recipients: &[String]) -> bool {
         !recipients.iter().any(|recipient| self.is_owed_to(recipient))
     }
+}
+
+impl Outlook {
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next.is_some_and(|next| is_reached(next, now))
+    }
+}
+
+/// A time further ahead than the longest pause was set by a clock that has been stepped since.
+fn is_reached(next: Timestamp, now: Timestamp) -> bool {
+    next <= now || next.duration_since(now) > longest_pause()
 }
 
 /// The messages that wait for one recipient as one mail, in the order of time; `None` where there are none.
@@ -98,6 +184,13 @@ fn chapters(messages: &[&Message]) -> String {
     messages.iter().map(chapter).collect::<Vec<_>>().join("\n\n")
 }
 
+/// Whatever would end the line, and with it a header or a log line, becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
+}
+
 fn longest_pause() -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs(LONGEST_PAUSE.as_secs() as i64)
 }
@@ -108,7 +201,7 @@ mod tests {
 
     fn message(id: &str, at: i64, subject: &str, text: &str) -> Message {
         let at = Timestamp::from_second(at).unwrap();
-        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned() }
+        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned(), topic: None }
     }
 
     #[test]
@@ -143,12 +236,12 @@ mod tests {
 
     #[test]
     fn what_waited_is_told_in_the_order_of_time() {
-        let [one, two] = [message("b", 1, "Down", "no answer\n"), message("a", 2, "Up\r\nBcc: x", "back\n")];
+        let [one, two] = [message("b", 1, "Down", "no reply\n"), message("a", 2, "Up\r\nBcc: x", "back\n")];
         assert_eq!(join(vec![]), None);
         let alone = join(vec![&two]).unwrap();
         assert_eq!((alone.subject.as_str(), alone.text.as_str()), ("Up  Bcc: x", "back\n"));
         let both = join(vec![&two, &one]).unwrap();
         assert_eq!(both.subject, "Up  Bcc: x (and 1 before)");
-        assert_eq!(both.text, "Down\n====\n\nno answer\n\n\nUp  Bcc: x\n==========\n\nback\n");
+        assert_eq!(both.text, "Down\n====\n\nno reply\n\n\nUp  Bcc: x\n==========\n\nback\n");
     }
 }

@@ -8,36 +8,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::addresses::Assignment;
 use super::config::Config;
-use super::decide::{Stay, Switch};
+use super::facts::Assignment;
 use super::gateway::Source;
-use super::health::Health;
-use super::history::Record;
-use super::message::Message;
+use super::health::{Health, Law};
+use super::hold::{Hold, Stay};
+use super::problem::Problem;
+use super::record::Record;
+use super::spool::Message;
+use super::switch::{Cause, Switch, Switching};
+use super::time::BootTime;
 use super::usage::Usage;
 
 /// Raised when older readers would misunderstand the file. A file of another version is set aside, not guessed at.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How long the exit script's no stands before it is asked again.
 const VETO_STANDS: Duration = Duration::from_secs(10);
-
-/// Milliseconds since boot, time asleep included (CLOCK_BOOTTIME, clock_gettime(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BootTime(pub u64);
-
-impl BootTime {
-    /// The time that has passed since `earlier`; `None` where that lies ahead, which no honest file says.
-    pub fn since(self, earlier: BootTime) -> Option<Duration> {
-        self.0.checked_sub(earlier.0).map(Duration::from_millis)
-    }
-
-    pub fn plus(self, time: Duration) -> BootTime {
-        BootTime(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -45,10 +32,8 @@ pub struct State {
     /// /proc/sys/kernel/random/boot_id of the boot that the times belong to.
     pub boot_id: String,
     /// `routing.protocol` of the run that wrote this; `None`: it did not say yet.
-    #[serde(default)]
     pub protocol: Option<u8>,
     /// What wanfo has put on interfaces.
-    #[serde(default)]
     pub own_addresses: Vec<Assignment>,
     /// The name of the link that carries the default traffic.
     pub active: String,
@@ -58,61 +43,30 @@ pub struct State {
     /// Whether a person asked for the switch.
     pub forced: bool,
     pub hold: Hold,
+    /// The link that was held when the machine went down, until it carries the traffic again.
+    pub held_before: Option<String>,
+    /// The link that is held, as the file under `paths.state` has it.
+    pub hold_on_disk: Option<String>,
     /// A switch that was begun and not yet seen to be in the kernel.
     pub switching: Option<Switching>,
     /// Until then no automatic switch leaves the active link; `None`: nothing keeps it, or it is held until failback.
     pub next_switch_after: Option<BootTime>,
     /// The exit script's answer, when it was no.
-    #[serde(default)]
     pub veto: Option<Veto>,
     /// The bytes over the backup that is active.
-    #[serde(default)]
     pub usage: Option<Usage>,
     /// What is to be told and written down, and was not seen to be done yet.
-    #[serde(default)]
-    pub to_tell: ToTell,
+    pub pending: Pending,
     /// Mails in the spool.
-    #[serde(default)]
     pub notifications_pending: usize,
     /// When a repair was last written into the history.
-    #[serde(default)]
     pub repair_recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
-    /// What an admin should look at, as sentences.
-    pub problems: Vec<String>,
+    /// The last run that learnt something of the active link.
+    pub watched_at: BootTime,
+    pub problems: Vec<Problem>,
     /// In the config's order.
     pub links: Vec<LinkState>,
-}
-
-/// What the admin said of the link that was switched to by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// Nothing: the link's delay applies.
-    No,
-    /// `--for`: takes the place of the delay.
-    Until(BootTime),
-    /// `--hold`.
-    UntilFailback,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Switching {
-    pub from: String,
-    pub to: String,
-    /// How long the link that is entered was out, where it has just come back.
-    #[serde(default)]
-    pub outage_ms: Option<u64>,
-    /// The bytes over the backup that is left.
-    #[serde(default)]
-    pub backup_bytes: Option<u64>,
-    /// How the action script ended; `None`: it has not yet.
-    #[serde(default)]
-    pub script: Option<String>,
-    /// How often it was started. A run that is killed while the script is at work, by the unit's time limit say, must not
-    /// start it for ever: meanwhile nobody looks at the lines.
-    #[serde(default)]
-    pub script_starts: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +78,7 @@ pub struct Veto {
 /// Told only after it is on disk here, and struck out only after it is where it belongs: killed in between, the next run
 /// does it again, and what is there already is not doubled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ToTell {
+pub struct Pending {
     pub mails: Vec<Message>,
     pub records: Vec<Record>,
 }
@@ -135,48 +89,41 @@ pub struct LinkState {
     pub interface: Option<String>,
     pub gateway: Option<IpAddr>,
     pub gateway6: Option<IpAddr>,
-    #[serde(default)]
     pub gateway_source: Option<Source>,
-    #[serde(default)]
     pub gateway6_source: Option<Source>,
     /// Its own addresses; the last known ones while it has none.
-    #[serde(default)]
     pub addresses: Vec<IpAddr>,
     #[serde(flatten)]
     pub health: Health,
-    /// Whether a round of it was good since boot.
-    #[serde(default = "yes")]
+    /// Whether it has answered since boot.
     pub ever_good: bool,
     /// Since when the verdict stands; `None`: since before the first run.
-    #[serde(default)]
     pub verdict_since: Option<BootTime>,
     /// How long the latest outage was that has ended.
-    #[serde(default)]
     pub outage_ms: Option<u64>,
-    pub threshold: u32,
-    #[serde(default)]
+    /// The last sign of life before it went down, while it is.
+    pub silent_since: Option<BootTime>,
+    /// How patient the config is with it.
+    pub law: Law,
     pub routes_only: bool,
     pub probed_at: Option<BootTime>,
-    /// Why the latest round was not good.
-    pub trouble: Option<String>,
+    /// Why it did not answer when it was asked last.
+    pub last_error: Option<String>,
     pub targets: Vec<TargetState>,
-}
-
-/// What a state file from before `ever_good` is taken to say.
-fn yes() -> bool {
-    true
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetState {
     pub address: IpAddr,
+    /// Its last answer.
+    pub heard_at: Option<BootTime>,
     pub rtt_ms: Option<f64>,
     pub error: Option<String>,
 }
 
 /// What can be made of the state file.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Recollection {
+pub enum Loaded {
     Known(Box<State>),
     /// No file, or one from before the last boot: nothing is known, and nothing is wrong.
     Nothing,
@@ -191,19 +138,19 @@ struct Versioned {
 
 impl State {
     /// Reads the text of a state file that was found under this boot.
-    pub fn recall(text: &str, boot_id: &str) -> Recollection {
+    pub fn load(text: &str, boot_id: &str) -> Loaded {
         let version = match serde_json::from_str::<Versioned>(text) {
             Ok(Versioned { version }) => version,
-            Err(_) if text.trim().is_empty() => return Recollection::Damaged("it is empty".to_owned()),
-            Err(error) => return Recollection::Damaged(format!("it is no state of wanfo's: {error}")),
+            Err(_) if text.trim().is_empty() => return Loaded::Damaged("it is empty".to_owned()),
+            Err(error) => return Loaded::Damaged(format!("it is no state of wanfo's: {error}")),
         };
         if version != VERSION {
-            return Recollection::Damaged(format!("it has version {version}, this wanfo writes {VERSION}"));
+            return Loaded::Damaged(format!("it has version {version}, this wanfo writes {VERSION}"));
         }
         match serde_json::from_str::<State>(text) {
-            Ok(state) if state.boot_id != boot_id => Recollection::Nothing,
-            Ok(state) => Recollection::Known(Box::new(state)),
-            Err(error) => Recollection::Damaged(error.to_string()),
+            Ok(state) if state.boot_id != boot_id => Loaded::Nothing,
+            Ok(state) => Loaded::Known(Box::new(state)),
+            Err(error) => Loaded::Damaged(error.to_string()),
         }
     }
 
@@ -220,14 +167,17 @@ impl State {
             reason: "found so at the first run".to_owned(),
             forced: false,
             hold: Hold::No,
+            held_before: None,
+            hold_on_disk: None,
             switching: None,
             next_switch_after: None,
             veto: None,
             usage: None,
-            to_tell: ToTell::default(),
+            pending: Pending::default(),
             notifications_pending: 0,
             repair_recorded_at: None,
             checked_at: now,
+            watched_at: now,
             problems: Vec::new(),
             links: Vec::new(),
         }
@@ -244,25 +194,52 @@ impl State {
         });
         let backup_bytes = self.usage.map(|usage| usage.total);
         self.usage = counter.filter(|_| switch.to > 0).map(Usage::start);
-        self.switching =
-            Some(Switching { from, to, outage_ms, backup_bytes, script: None, script_starts: 0 });
+        self.switching = Some(Switching {
+            from,
+            to,
+            cause: switch.cause,
+            outage_ms,
+            backup_bytes,
+            script: None,
+            script_starts: 0,
+        });
         self.switched_at = Some(now);
         self.reason = switch.reason.clone();
-        self.forced = switch.forced;
+        self.forced = matches!(switch.cause, Cause::Forced | Cause::Hold);
         self.hold = switch.hold;
         // At boot the first line to come up is taken at once; that the preferred one is a second later is no reason to
         // wait out a delay.
         let left = self.switching.as_ref().and_then(|switching| self.link(&switching.from));
-        if !switch.forced && left.is_some_and(|link| !link.ever_good) {
+        if !self.forced && left.is_some_and(|link| !link.ever_good) {
             self.hold = Hold::Until(now);
         }
         self.veto = None;
+        if matches!(switch.cause, Cause::Forced | Cause::Failback | Cause::Hold) {
+            self.held_before = None;
+        }
+    }
+
+    /// The link that the admin wants held, over a reboot as well.
+    pub fn held(&self) -> Option<&str> {
+        match self.hold {
+            Hold::UntilFailback => Some(&self.active),
+            Hold::No | Hold::Until(_) => self.held_before.as_deref(),
+        }
     }
 
     /// A name for what happens in this run: no other run of any boot has the same.
     pub fn id_of_now(&self, what: &str) -> String {
+        self.id_at(self.checked_at, what)
+    }
+
+    /// A name for the switch that is under way; one run may make two.
+    pub fn id_of_switch(&self) -> String {
+        self.id_at(self.switched_at.unwrap_or(self.checked_at), "switch")
+    }
+
+    fn id_at(&self, at: BootTime, what: &str) -> String {
         let boot = self.boot_id.split('-').next().unwrap_or_default();
-        format!("{boot}-{}-{what}", self.checked_at.0)
+        format!("{boot}-{}-{what}", at.0)
     }
 
     /// When the next automatic switch may leave the active link.
@@ -283,7 +260,7 @@ impl State {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// The place of the active link in the config, unless the config has lost it, or lets it carry the default traffic
+    /// The index of the active link in the config, unless the config has lost it, or lets it carry the default traffic
     /// no longer.
     pub fn active_in(&self, config: &Config) -> Option<usize> {
         config.links.iter().position(|link| link.name == self.active && !link.routes_only)

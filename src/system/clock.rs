@@ -1,11 +1,12 @@
 //! The clocks, and which boot this is.
 
 use anyhow::{Context, Result};
-use jiff::{Timestamp, Zoned};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
-use crate::core::report::Moment;
-use crate::core::state::BootTime;
+use crate::core::time::{BootTime, Moment};
+use crate::core::world::Machine;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -24,9 +25,9 @@ pub fn boot_id() -> Result<String> {
     Ok(id.trim().to_owned())
 }
 
-/// This moment with the machine's time zone, as people are told it.
-pub fn zoned() -> Zoned {
-    Zoned::now()
+/// What tells this machine from others.
+pub fn machine() -> Result<Machine> {
+    Ok(Machine { boot_id: boot_id()?, host: host(), zone: TimeZone::system() })
 }
 
 /// What this machine calls itself.

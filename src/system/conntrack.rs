@@ -1,6 +1,5 @@
 //! Flows that the kernel tracks (netfilter), deleted by running `conntrack` (conntrack-tools).
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,26 +16,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// (port forwards among them), and those of the LAN behind SNAT or masquerade, whose answers come to it.
 const PLACES_IN_A_FLOW: [&str; 3] = ["--orig-src", "--orig-dst", "--reply-dst"];
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// The program is not on this machine.
-    NotInstalled,
-    /// A sentence.
-    Failed(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Failure::NotInstalled => write!(
-                f,
-                "`flush_conntrack` needs the program conntrack; install conntrack (conntrack-tools)"
-            ),
-            Failure::Failed(sentence) => f.write_str(sentence),
-        }
-    }
-}
-
 pub fn is_installed() -> bool {
     program().is_some()
 }
@@ -49,18 +28,17 @@ pub fn is_installed() -> bool {
 ///
 /// # Errors
 /// At the first command that fails; the flows deleted until then stay so.
-pub fn flush(addresses: &[IpAddr]) -> Result<u32, Failure> {
-    let program = program().ok_or(Failure::NotInstalled)?;
+pub fn flush(addresses: &[IpAddr]) -> Result<u32, String> {
+    let program = program()
+        .ok_or("there is no program conntrack on this machine; install conntrack (conntrack-tools)")?;
     if addresses.is_empty() {
-        return Err(Failure::Failed(
-            "the old link has no address any more, so its flows cannot be told from others, and none was deleted"
-                .to_owned(),
-        ));
+        let why = "the old link has no address any more, so its flows cannot be told from others, and none was deleted";
+        return Err(why.to_owned());
     }
     // An unspecified address would be a filter that every flow passes.
     let of_no_link = |a: &&IpAddr| a.is_unspecified() || a.is_loopback() || a.is_multicast();
     if let Some(address) = addresses.iter().find(of_no_link) {
-        return Err(Failure::Failed(format!("{address} is no link's address: no flow was deleted")));
+        return Err(format!("{address} is no link's address: no flow was deleted"));
     }
     let deadline = Instant::now() + TIME_LIMIT;
     let mut flows = 0u32;
@@ -76,22 +54,20 @@ fn program() -> Option<&'static Path> {
     PLACES.into_iter().map(Path::new).find(|path| path.exists())
 }
 
-fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Result<u32, Failure> {
+fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Result<u32, String> {
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     let arguments = ["-D", "-f", family, place, &address.to_string()].map(str::to_owned);
     let command = format!("conntrack {}", arguments.join(" "));
     let finished = process::run(program, &arguments, deadline.saturating_duration_since(Instant::now()));
-    let finished = finished.map_err(|unfinished| {
-        Failure::Failed(match unfinished {
-            Unfinished::TimeLimit => format!(
-                "`{command}` and those before it did not end within {} and were given up; flows that still use \
+    let finished = finished.map_err(|unfinished| match unfinished {
+        Unfinished::TimeLimit => format!(
+            "`{command}` and those before it did not end within {} and were given up; flows that still use \
                  the old link end by themselves",
-                humantime::format_duration(TIME_LIMIT)
-            ),
-            Unfinished::Error(error) => {
-                format!("`{command}` could not be run ({}): {error}", program.display())
-            }
-        })
+            humantime::format_duration(TIME_LIMIT)
+        ),
+        Unfinished::Error(error) => {
+            format!("`{command}` could not be run ({}): {error}", program.display())
+        }
     })?;
     // Having found none it says so, and ends with exit code 1.
     deleted(&finished.stderr).ok_or_else(|| {
@@ -103,7 +79,7 @@ fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Re
             true => "; deleting flows needs root (CAP_NET_ADMIN)",
             false => "",
         };
-        Failure::Failed(format!("`{command}` failed ({}): {said}{advice}", finished.status))
+        format!("`{command}` failed ({}): {said}{advice}", finished.status)
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::process::{self, Unfinished};
-use crate::core::routing::Change;
+use crate::core::change::Change;
 
 /// Where distributions keep `ip`. PATH is not asked: this runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
@@ -73,7 +73,7 @@ fn make(ip: &Path, change: &Change) -> Result<(), (String, bool)> {
     let advice = if no_permission {
         "; changing routes needs root (CAP_NET_ADMIN)".to_owned()
     } else if already_there {
-        format!("; {}", change.way_out_of_clash())
+        format!("; {}", change.cure_of_conflict())
     } else {
         String::new()
     };

@@ -52,7 +52,7 @@ pub struct Kernel {
 
 /// Which routes and rules matter. A whole table is never asked for unless it must be: with a full BGP table
 /// that costs tens of milliseconds.
-pub struct Wanted<'a> {
+pub struct Selection<'a> {
     /// Every route and rule of this protocol number is ours.
     pub protocol: u8,
     /// Names of the interfaces whose foreign routes matter, in any table. A name that does not exist has none.
@@ -115,14 +115,14 @@ impl Kernel {
 
     /// Adds the routes and rules that matter to `interfaces`. A route out of an interface that is not among
     /// them, since it appeared later, is left out.
-    pub fn facts(&mut self, interfaces: Vec<Interface>, wanted: &Wanted) -> Result<Facts> {
+    pub fn facts(&mut self, interfaces: Vec<Interface>, selection: &Selection) -> Result<Facts> {
         let (wan, others): (Vec<_>, Vec<_>) =
-            interfaces.iter().partition(|interface| wanted.wan.contains(&interface.name.as_str()));
+            interfaces.iter().partition(|interface| selection.wan.contains(&interface.name.as_str()));
         let all: Vec<_> = interfaces.iter().collect();
-        let is_ours = |header: &RouteHeader| u8::from(header.protocol) == wanted.protocol;
+        let is_ours = |header: &RouteHeader| u8::from(header.protocol) == selection.protocol;
 
         let mut ours = RouteMessage::default();
-        ours.header.protocol = wanted.protocol.into();
+        ours.header.protocol = selection.protocol.into();
         let mut routes = self.routes(ours, &all, is_ours)?;
 
         for interface in wan {
@@ -132,10 +132,10 @@ impl Kernel {
             let out_of_it = self.routes(out_of_it, &[interface], |header| {
                 header.kind == RouteType::Unicast && !is_ours(header)
             })?;
-            routes.extend(out_of_it.into_iter().filter(|route| !wanted.tables.contains(&route.table)));
+            routes.extend(out_of_it.into_iter().filter(|route| !selection.tables.contains(&route.table)));
         }
 
-        for table in wanted.tables.clone() {
+        for table in selection.tables.clone() {
             let mut in_it = RouteMessage::default();
             in_it.attributes.push(RouteAttribute::Table(table));
             let in_it = self.routes(in_it, &all, |header| !is_ours(header))?;
@@ -143,7 +143,7 @@ impl Kernel {
             routes.extend(in_it.into_iter().filter(|route| route.table == table));
         }
 
-        if wanted.every_default {
+        if selection.every_default {
             let mut main = RouteMessage::default();
             main.attributes.push(RouteAttribute::Table(MAIN_TABLE));
             routes.extend(self.routes(main, &others, |header| {
@@ -154,11 +154,11 @@ impl Kernel {
         }
 
         let rules = self.rules(|rule| {
-            rule.protocol == wanted.protocol
-                || rule.priority == wanted.rule_priority
-                || wanted.tables.contains(&rule.table)
+            rule.protocol == selection.protocol
+                || rule.priority == selection.rule_priority
+                || selection.tables.contains(&rule.table)
         })?;
-        Ok(Facts { interfaces, routes, rules, leases: Vec::new(), without_ipv6: is_without_ipv6() })
+        Ok(Facts { interfaces, routes, rules, without_ipv6: is_without_ipv6(), ..Facts::default() })
     }
 
     /// The routes that `request` selects and `wanted` confirms; of those that lead somewhere, the next hops
@@ -283,7 +283,7 @@ impl Kernel {
             match recv(self.socket.as_raw_fd(), &mut self.buffer[..limit], flags) {
                 Ok(size) => return Ok(size),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => bail!("no answer within {ANSWER_LIMIT_SECONDS} s"),
+                Err(Errno::EAGAIN) => bail!("no reply within {ANSWER_LIMIT_SECONDS} s"),
                 Err(Errno::ENOBUFS) => bail!("the kernel had no memory for its answer"),
                 Err(error) => return Err(error.into()),
             }

@@ -6,8 +6,10 @@ pub mod clock;
 pub mod conntrack;
 /// Bytes over an interface.
 pub mod counters;
-/// The history file.
-pub mod history;
+/// The router that a dry run works on.
+pub mod dry_run;
+/// Opening what may be no file.
+pub mod file;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.
@@ -20,6 +22,10 @@ pub mod leases;
 pub mod ping;
 /// Children with a time limit.
 pub mod process;
+/// The history file.
+pub mod records;
+/// The router that wanfo runs on.
+pub mod router;
 /// The admin's action and exit scripts.
 pub mod script;
 /// A mail on its way out.

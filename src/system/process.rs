@@ -138,7 +138,7 @@ fn start(task: &Task) -> io::Result<Running> {
     };
     command.stderr(writer);
     // SAFETY: what runs between fork and exec makes system calls and allocates nothing.
-    unsafe { command.pre_exec(move || wash().and_then(|()| Err(image.execute()))) };
+    unsafe { command.pre_exec(move || reset_inherited().and_then(|()| Err(image.execute()))) };
     let patience = Instant::now() + BUSY_PATIENCE.min(task.limit);
     loop {
         match command.spawn() {
@@ -162,7 +162,7 @@ fn input(bytes: &[u8]) -> io::Result<Stdio> {
 }
 
 /// In the child: takes off what it has inherited.
-fn wash() -> io::Result<()> {
+fn reset_inherited() -> io::Result<()> {
     setsid()?;
     umask(Mode::from_bits_truncate(0o022));
     // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two

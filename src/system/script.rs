@@ -1,6 +1,5 @@
 //! The admin's own scripts: told what is going on, and waited for, but not for ever.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +11,7 @@ use nix::errno::Errno;
 
 use super::process::{self, Heard, Task, Unfinished};
 use super::trust;
+use crate::core::script::Ending;
 
 /// What every script finds in its environment.
 ///
@@ -30,36 +30,10 @@ const GRACE: Duration = Duration::from_secs(2);
 const LINES: u32 = 200;
 const LINE_LENGTH: usize = 1000;
 
-/// How a script ended. Shown as a clause: "exit code 0", "killed by signal 9", "killed after 60s".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    Exit(i32),
-    /// By a signal (signal(7)) that was not ours.
-    Signal(i32),
-    /// It had not ended within its time, and was killed with everything it had started.
-    TimeLimit(Duration),
-}
-
-impl Ending {
-    pub fn success(self) -> bool {
-        self == Ending::Exit(0)
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Ending::Exit(code) => write!(f, "exit code {code}"),
-            Ending::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Ending::TimeLimit(limit) => write!(f, "killed after {}", humantime::format_duration(*limit)),
-        }
-    }
-}
-
 /// Whether what we start could gain no privilege (PR_GET_NO_NEW_PRIVS, prctl(2)). Nobody sets that by hand: it means the
 /// sandbox of wanfo.service, in which a script may not do what root may.
-pub fn is_confined() -> bool {
-    nix::sys::prctl::get_no_new_privs().unwrap_or(false)
+pub fn sandboxed() -> Option<bool> {
+    Some(nix::sys::prctl::get_no_new_privs().unwrap_or(false))
 }
 
 /// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.
@@ -69,15 +43,10 @@ pub fn is_confined() -> bool {
 /// background goes on, but must have its output sent elsewhere: once the script has ended, the next line it
 /// writes meets SIGPIPE.
 ///
-/// # Errors
-/// A sentence: somebody else may write it, or it could not be started, and the cure.
-pub fn run(
-    path: &Path,
-    arguments: &[String],
-    environment: &[(String, String)],
-    limit: Duration,
-) -> Result<Ending, String> {
-    trust::refuse_if_others_can_write(path, "script")?;
+pub fn run(path: &Path, arguments: &[String], environment: &[(String, String)], limit: Duration) -> Ending {
+    if let Err(why) = trust::refuse_if_others_can_write(path, "script") {
+        return Ending::Refused(why);
+    }
     let own = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let environment = [&own, environment].concat();
     let task = Task {
@@ -93,12 +62,12 @@ pub fn run(
     let outcome = process::follow(&task, &mut |bytes| output.take(bytes));
     output.finish();
     match outcome {
-        Ok(status) => Ok(match (status.code(), status.signal()) {
+        Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => Ending::Exit(code),
             (None, signal) => Ending::Signal(signal.unwrap_or_default()),
-        }),
-        Err(Unfinished::TimeLimit) => Ok(Ending::TimeLimit(limit)),
-        Err(Unfinished::Error(error)) => Err(explain(path, &error)),
+        },
+        Err(Unfinished::TimeLimit) => Ending::TimeLimit(limit),
+        Err(Unfinished::Error(error)) => explain(path, &error),
     }
 }
 
@@ -154,14 +123,18 @@ impl Output {
     }
 }
 
-/// What execve(2)'s error means for this file.
-fn explain(path: &Path, error: &io::Error) -> String {
+/// What execve(2)'s error means for this file. What is not a fault of the file itself may pass.
+fn explain(path: &Path, error: &io::Error) -> Ending {
     let script = path.display();
+    let could_not = |why: &str| format!("the script {script} could not be run: {why}");
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) => return format!("the script {script} could not be run: {error}"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ending::Refused(could_not(&error.to_string()));
+        }
+        Err(error) => return Ending::NotStarted(could_not(&error.to_string())),
     };
-    let trouble = if metadata.is_dir() {
+    let fault = if metadata.is_dir() {
         "it is a directory".to_owned()
     } else if !metadata.is_file() {
         "it is no regular file".to_owned()
@@ -177,11 +150,11 @@ fn explain(path: &Path, error: &io::Error) -> String {
             Some(Errno::EACCES) => {
                 "its interpreter may not be executed, or its filesystem is mounted noexec".to_owned()
             }
-            Some(Errno::ETXTBSY) => "somebody has it open for writing".to_owned(),
-            _ => error.to_string(),
+            Some(Errno::ETXTBSY) => return Ending::NotStarted(could_not("somebody has it open for writing")),
+            _ => return Ending::NotStarted(could_not(&error.to_string())),
         }
     };
-    format!("the script {script} could not be run: {trouble}")
+    Ending::Refused(could_not(&fault))
 }
 
 /// The script is there, and the program that its first line names is not.

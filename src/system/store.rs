@@ -11,16 +11,24 @@ use anyhow::{Context, Result};
 use fs2::FileExt;
 use nix::errno::Errno;
 
-use super::trust;
-use crate::core::state::{Recollection, State};
+use super::{file, trust};
+use crate::core::state::{Loaded, State};
 
 const LOCK: &str = "lock";
 const STATE: &str = "state.json";
 const STATE_BEING_WRITTEN: &str = "state.json.new";
 const STATE_SET_ASIDE: &str = "state.json.bad";
 
+const HOLD: &str = "hold";
+const HOLD_BEING_WRITTEN: &str = "hold.new";
+/// A link's name has at most 32 characters.
+const HOLD_LIMIT: u64 = 256;
+
 /// The least size of the state file, in bytes; blanks behind the JSON make it up.
 const RESERVE: usize = 16 * 1024;
+
+/// More than any state has, with all the mails and records that may wait in it.
+const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How often a command that waits for the lock tries again.
 const LOCK_BEAT: Duration = Duration::from_millis(20);
@@ -40,19 +48,53 @@ pub struct Lock {
 }
 
 /// Reads the state without the lock. It is replaced whole, so there is always one to read.
-pub fn peek(directory: &Path, boot_id: &str) -> Result<Recollection> {
+pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     let path = directory.join(STATE);
-    match fs::read(&path) {
+    match file::read(&path, LIMIT) {
         Ok(bytes) => Ok(match String::from_utf8(bytes) {
-            Ok(text) => State::recall(&text, boot_id),
-            Err(_) => Recollection::Damaged("it is no text".to_owned()),
+            Ok(text) => State::load(&text, boot_id),
+            Err(_) => Loaded::Damaged("it is no text".to_owned()),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recollection::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            Ok(Recollection::Damaged("it is a directory".to_owned()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Loaded::Damaged(error.to_string())),
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
+}
+
+/// The link of a `force-failover --hold`, as it outlives a reboot.
+pub fn load_hold(directory: &Path) -> Result<Option<String>> {
+    let path = directory.join(HOLD);
+    match file::read(&path, HOLD_LIMIT) {
+        Ok(name) => {
+            Ok(Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading the hold in {}", path.display())),
+    }
+}
+
+/// Writes it down, on disk when this returns, or removes it.
+pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
+    let path = directory.join(HOLD);
+    let new = directory.join(HOLD_BEING_WRITTEN);
+    let saved = match link {
+        Some(link) => (|| {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
+            writeln!(file, "{link}")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(directory)?.sync_all()
+        })(),
+        None => match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+    };
+    saved.with_context(|| {
+        format!("keeping the hold in {}; make room there, or see who may write", path.display())
+    })
 }
 
 impl Store {
@@ -71,9 +113,9 @@ impl Store {
 
     /// What the last run left. A file that cannot be used is kept aside, so that somebody can look at it; where even
     /// that fails, the run goes on all the same: a line may be down.
-    pub fn recall(&self, boot_id: &str) -> Result<Recollection> {
-        let recollection = peek(&self.directory, boot_id)?;
-        if let Recollection::Damaged(reason) = &recollection {
+    pub fn load(&self, boot_id: &str) -> Result<Loaded> {
+        let loaded = peek(&self.directory, boot_id)?;
+        if let Loaded::Damaged(reason) = &loaded {
             let [path, aside] = [STATE, STATE_SET_ASIDE].map(|name| self.directory.join(name));
             let kept = match fs::rename(&path, &aside) {
                 Ok(()) => format!("keeping the file as {}", aside.display()),
@@ -84,7 +126,7 @@ impl Store {
                 path.display()
             );
         }
-        Ok(recollection)
+        Ok(loaded)
     }
 
     /// Replaces the state whole: a reader sees the old one or the new one, also when we are killed in between.
@@ -94,8 +136,9 @@ impl Store {
         text.extend(std::iter::repeat_n(' ', RESERVE.saturating_sub(text.len())));
         let [path, new] = [STATE, STATE_BEING_WRITTEN].map(|name| self.directory.join(name));
         let written = (|| {
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            // Whatever a run that was killed, or somebody else, left in its place.
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
             file.write_all(text.as_bytes())?;
             // No fsync: the directory is a tmpfs, and a state from before a reboot is of no use.
             fs::rename(&new, &path)
@@ -132,13 +175,12 @@ impl Store {
 impl Lock {
     /// Takes the lock, waiting for at most `patience`; `None`: somebody else holds it still.
     pub fn take(path: &Path, patience: Duration) -> Result<Option<Lock>> {
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(
-                |error| {
-                    let advice = advice(&error);
-                    anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
-                },
-            )?;
+        let mut how = OpenOptions::new();
+        let file = file::open(path, how.create(true).truncate(false).write(true).mode(0o600));
+        let file = file.map_err(|error| {
+            let advice = advice(&error);
+            anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
+        })?;
         let deadline = Instant::now() + patience;
         loop {
             match FileExt::try_lock_exclusive(&file) {
@@ -160,7 +202,7 @@ impl Lock {
 /// One write, padded with blanks to the old length, so that there is no moment with the end of the old text behind the
 /// new one. Should the machine fail in the midst of it, the next run finds a damaged state and starts afresh.
 fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
+    let mut file = file::open(path, OpenOptions::new().write(true))?;
     let metadata = file.metadata()?;
     // stat(2) counts blocks of 512 bytes.
     if text.len() as u64 > metadata.blocks() * 512 {
@@ -174,6 +216,7 @@ fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run wanfo as root",
+        io::ErrorKind::InvalidData => "; move away what is there",
         _ => "; see `paths.run` in the config",
     }
 }

@@ -8,13 +8,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use libtest_mimic::Completion;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::house::House;
-use crate::lab::{missing, skipped};
+use crate::lab;
 use crate::site::{EXAMPLES, Running, wait_until};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,28 +37,20 @@ impl Client {
         }
     }
 
-    /// Says so where it cannot run here. That a program is missing is an error where the environment asks for all stories.
-    pub fn skip(self) -> Option<Completion> {
-        if let Some(reason) = self.missing() {
-            return Some(skipped(&reason));
-        }
-        let reason = self.forbidden()?;
-        eprintln!("!!! SKIPPED: {reason} !!!");
-        Some(Completion::ignored_with(reason))
-    }
-
-    fn missing(self) -> Option<String> {
-        let programs = [self.program(), "dnsmasq".into(), "dbus-daemon".into()];
-        let needed = if self == Client::NetworkManager { &programs[..] } else { &programs[..2] };
-        missing(needed).map(|program| format!("{} is not on this machine", program.display()))
-    }
-
-    fn forbidden(self) -> Option<String> {
-        let maps = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
-        let is_root = maps.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1");
+    /// Ends the story where it cannot run here.
+    pub fn need(self) {
+        let and = match self {
+            Client::NetworkManager => "dbus-daemon",
+            // Debian's script and settings, to which the page adds.
+            Client::Udhcpc => "/etc/udhcpc/default.script",
+            Client::Dhcpcd => "/etc/dhcpcd.conf",
+            Client::Networkd | Client::Dhclient => "ip",
+        };
+        lab::need(&[self.program(), and.into()]);
         // They do their work as an account of their own.
-        let changes_user = [Client::Networkd, Client::Dhcpcd].contains(&self);
-        (changes_user && !is_root).then(|| format!("{} needs real root", self.name()))
+        if [Client::Networkd, Client::Dhcpcd].contains(&self) && !lab::has_other_users() {
+            lab::skip_for_good(&format!("{} needs real root", self.name()));
+        }
     }
 
     fn program(self) -> OsString {

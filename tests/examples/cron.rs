@@ -6,26 +6,21 @@ use std::process::{Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Completion;
 use nix::mount::{MsFlags, mount};
 
-use super::site::{Running, Site, shipped};
-use crate::lab::skipped;
+use crate::lab;
+use crate::site::{Running, Site, shipped};
 use crate::story::WANFO;
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &[];
 
 /// The router of the example, with wanfo where the crontab looks for it.
 fn site() -> Site {
     let site = Site::of("cron", &["eth0", "eth1"]);
+    site.router.empty("/usr/local/bin");
     site.router.run(|| {
-        let place = "/usr/local/bin";
-        mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-        let wanfo = Path::new(place).join("wanfo");
+        let wanfo = "/usr/local/bin/wanfo";
         // Not a copy: one that was just written may still be open for writing in a fork of another story.
-        fs::write(&wanfo, "").unwrap();
-        mount(Some(WANFO), &wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        fs::write(wanfo, "").unwrap();
+        mount(Some(WANFO), wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
     });
     site
 }
@@ -83,30 +78,22 @@ fn daemon() -> PathBuf {
 }
 
 /// The other story takes the crontab by its words; here cron itself does.
-pub fn cron_itself_starts_it() -> Completion {
+pub fn cron_itself_starts_it() {
     let (times, user, _) = entry();
     assert_eq!((times.as_str(), user.as_str()), ("* * * * *", "root"));
     // cron gives every job the groups of its user, and in a lab without root nobody may. No package cures that.
     if fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny") {
-        let reason = "a lab without root, in which cron may start no job; its crontab was only read";
-        eprintln!("!!! SKIPPED: {reason} !!!");
-        return Completion::ignored_with(reason);
+        lab::skip_for_good("a lab without root, in which cron may start no job; its crontab was only read");
     }
-    if !daemon().exists() {
-        return skipped(&format!("there is no {} (package cron)", daemon().display()));
-    }
+    lab::need(&[daemon()]);
     let site = site();
+    // The machine's own jobs are none of the lab's.
+    for place in ["/etc/cron.d", "/var/spool/cron/crontabs"] {
+        site.router.empty(place);
+    }
+    site.router.write("/etc/crontab", "");
     site.router.write("/etc/cron.d/wanfo", &shipped("crontab"));
     site.router.run(|| {
-        // The machine's own jobs are none of the lab's.
-        fs::write("/etc/crontab", "").unwrap();
-        for job in fs::read_dir("/etc/cron.d").unwrap().map(|job| job.unwrap().path()) {
-            if job != Path::new("/etc/cron.d/wanfo") {
-                fs::remove_file(job).unwrap();
-            }
-        }
-        mount(Some("tmpfs"), "/var/spool/cron", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).unwrap();
-        fs::create_dir("/var/spool/cron/crontabs").unwrap();
         if Path::new("/dev/log").exists() {
             fs::write("/run/nobody-logs", "").unwrap();
             mount(Some("/run/nobody-logs"), "/dev/log", None::<&str>, MsFlags::MS_BIND, None::<&str>)
@@ -123,5 +110,4 @@ pub fn cron_itself_starts_it() -> Completion {
         sleep(Duration::from_millis(200));
     }
     site.assert_lan_is_served_over(2);
-    Completion::Completed
 }

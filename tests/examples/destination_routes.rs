@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::site::{Site, strip};
 use crate::lab::{SERVICE, SERVICE6};
-
-pub const NEEDS: &[&str] = &["nft"];
+use crate::site::{Site, strip};
 
 /// The interface by which the router sends to an address.
 fn way_to(site: &Site, address: &str) -> String {

@@ -4,10 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::site::{Running, Site, shipped, strip, talk, wait_until};
-use crate::lab::SERVICE;
-
-pub const NEEDS: &[&str] = &["dnsmasq", "dhclient", "nft"];
+use crate::lab::{self, SERVICE};
+use crate::site::{Running, Site, shipped, strip, talk, wait_until};
 
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1)), 80);
 
@@ -35,6 +33,7 @@ fn modem_gives_leases(site: &Site) -> Running {
 
 /// As ifupdown starts it where `metric 50` is set.
 fn dhcp_client(site: &Site) -> Running {
+    lab::need(&["dhclient"]);
     site.router.write("/var/lib/dhcp/dhclient.eth0.leases", "");
     let files = ["-pf", "/run/dhclient.eth0.pid", "-lf", "/var/lib/dhcp/dhclient.eth0.leases"];
     let mut client = site.router.command("dhclient");

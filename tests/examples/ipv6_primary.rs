@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use super::site::{Running, Site, strip, wait_until};
 use crate::lab::{SERVICE, SERVICE6, gateway, router_address};
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &["dnsmasq", "nft"];
+use crate::site::{Running, Site, strip, wait_until};
 
 /// The lab's LAN, which a provider would delegate.
 const LAN6: &str = "2001:db8:f::/64";

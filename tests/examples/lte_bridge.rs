@@ -4,11 +4,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-use super::site::{Running, Site, strip, talk, wait_until};
-use crate::lab::SERVICE;
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &["dnsmasq", "dhclient", "nft"];
+use crate::lab::{self, SERVICE};
+use crate::site::{Running, Site, strip, talk, wait_until};
 
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 8, 1)), 80);
 
@@ -37,6 +34,7 @@ fn dhcp_server(site: &Site, gateway: u8, addresses: [u8; 2]) -> Running {
 
 /// As ifupdown starts it where `metric 200` is set.
 fn dhcp_client(site: &Site) -> Running {
+    lab::need(&["dhclient"]);
     site.router.write("/var/lib/dhcp/dhclient.wwan0.leases", "");
     let (pid, leases) = ("/run/dhclient.wwan0.pid", "/var/lib/dhcp/dhclient.wwan0.leases");
     let mut dhclient = site.router.command("dhclient");

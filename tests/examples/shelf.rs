@@ -5,11 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::site::EXAMPLES;
+use crate::site::EXAMPLES;
 use crate::story::WANFO;
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &[];
 
 pub fn every_example_is_a_good_config_with_a_page_beside_it() {
     let [configs, pages] = ["yaml", "md"].map(names);

@@ -116,6 +116,7 @@ pub fn shipped(name: &str) -> String {
 }
 
 pub fn load_nft(host: &Namespace, rules: &str) {
+    lab::need(&["nft"]);
     let mut nft = host.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let nft = nft.as_mut().unwrap_or_else(|error| panic!("`nft` (package nftables) did not start: {error}"));
     nft.stdin.take().expect("a pipe").write_all(rules.as_bytes()).expect("nft reads");
@@ -126,6 +127,7 @@ pub fn load_nft(host: &Namespace, rules: &str) {
 
 /// The DHCP server of a provider, which still has to be told what to hand out.
 pub fn dnsmasq(provider: &Namespace) -> Command {
+    lab::need(&["dnsmasq"]);
     let mut dnsmasq = provider.command("dnsmasq");
     dnsmasq
         .args(["-d", "--conf-file=/dev/null", "--port=0", "--interface=customer", "--bind-interfaces"])

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use super::site::{Site, end, host, masquerade};
 use crate::lab::{Namespace, SERVICE};
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &["nft"];
+use crate::site::{Site, end, host, masquerade};
 
 /// A site and a phone that is off.
 fn site() -> (Site, Namespace) {

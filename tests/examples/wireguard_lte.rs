@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
 
-use super::site::{Running, Site, end, host, load_nft, shipped, strip, talk, wait_until};
-use crate::lab::{Line, Namespace, SERVICE, SERVICE6, gateway, router_address, router_address6, transit};
-
-/// Programs that the stories need.
-pub const NEEDS: &[&str] = &["wg", "wg-quick", "wireguard-go", "/dev/net/tun", "unshare", "nft"];
+use crate::lab::{
+    self, Line, Namespace, SERVICE, SERVICE6, gateway, router_address, router_address6, transit,
+};
+use crate::site::{Running, Site, end, host, load_nft, shipped, strip, talk, wait_until};
 
 /// What leaves the router where it should not. `cable`: the tunnel's own packets; `naked`: anything over LTE but these
 /// and probes; `lan`: of the LAN over the cable.
@@ -41,6 +40,7 @@ pub struct Tunnelled {
 
 impl Tunnelled {
     pub fn begin() -> Tunnelled {
+        lab::need(&["wg", "wg-quick", "wireguard-go", "/dev/net/tun", "unshare"]);
         let static_end = host("static end");
         let site = Site::with_more_ends("wireguard-lte", &["eth0", "wwan0"], &[end(&static_end, "eth0")]);
         // Without IPv6, as many carriers have it.

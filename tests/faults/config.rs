@@ -1,18 +1,8 @@
 use std::fs;
 
-use crate::*;
+use super::*;
 
-pub const TRIALS: &[Story] = &[
-    ("every_problem_of_a_config_is_told_at_once", every_problem_of_a_config_is_told_at_once),
-    ("a_config_that_cannot_be_read", a_config_that_cannot_be_read),
-    (
-        "an_unknown_interface_leaves_the_other_link_serving",
-        an_unknown_interface_leaves_the_other_link_serving,
-    ),
-    ("a_gateway_outside_every_subnet", a_gateway_outside_every_subnet),
-];
-
-fn every_problem_of_a_config_is_told_at_once() {
+pub fn every_problem_of_a_config_is_told_at_once() {
     let lab = at_work();
     let before = (kernel(&lab), state(&lab));
     let bad: [(&str, &[&str]); 3] = [
@@ -45,7 +35,7 @@ fn every_problem_of_a_config_is_told_at_once() {
     assert_eq!((kernel(&lab), state(&lab)), before);
 }
 
-fn a_config_that_cannot_be_read() {
+pub fn a_config_that_cannot_be_read() {
     let lab = at_work();
     let before = kernel(&lab);
     let path = lab.path("wanfo.yaml");
@@ -69,7 +59,7 @@ fn a_config_that_cannot_be_read() {
     assert_eq!(kernel(&lab), before);
 }
 
-fn an_unknown_interface_leaves_the_other_link_serving() {
+pub fn an_unknown_interface_leaves_the_other_link_serving() {
     let lab = two_links();
     lab.configure(&TWO_LINKS.replace("interface: wan1", "interface: wan9"));
     let run = lab.wanfo(&["check"]);
@@ -86,7 +76,7 @@ fn an_unknown_interface_leaves_the_other_link_serving() {
     assert_eq!(lab.wanfo(&["check"]).stderr, "");
 }
 
-fn a_gateway_outside_every_subnet() {
+pub fn a_gateway_outside_every_subnet() {
     let lab = two_links();
     let named = "interface: wan1, gateway: 203.0.113.1";
     lab.configure(&TWO_LINKS.replace("interface: wan1", named));

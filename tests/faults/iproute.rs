@@ -4,22 +4,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::*;
 use crate::lab::Lab;
-use crate::*;
-
-pub const TRIALS: &[Story] = &[
-    ("no_ip_on_the_machine", no_ip_on_the_machine),
-    ("an_ip_that_fails", an_ip_that_fails),
-    ("an_ip_that_hangs_is_killed_with_all_it_started", an_ip_that_hangs_is_killed_with_all_it_started),
-    ("an_ip_that_talks_without_end_is_killed", an_ip_that_talks_without_end_is_killed),
-    ("an_ip_that_prints_rubbish", an_ip_that_prints_rubbish),
-    ("an_ip_that_lies", an_ip_that_lies),
-    (
-        "an_ip_that_fails_while_the_protocol_number_changes",
-        an_ip_that_fails_while_the_protocol_number_changes,
-    ),
-    ("an_ip_that_fails_every_other_time", an_ip_that_fails_every_other_time),
-];
 
 /// Where wanfo looks for `ip`.
 const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
@@ -61,12 +47,12 @@ pub fn put_stand_ins_in_place() {
     }
 }
 
-fn stand_in(name: &str) -> PathBuf {
+pub fn stand_in(name: &str) -> PathBuf {
     Path::new("/run/ip").join(name)
 }
 
 /// The file behind the first place that has one.
-fn the_ip() -> PathBuf {
+pub fn the_ip() -> PathBuf {
     PLACES.iter().find_map(|place| fs::canonicalize(place).ok()).expect("the lab needs `ip`, so it is there")
 }
 
@@ -89,7 +75,7 @@ fn assert_does_no_harm(lab: &Lab, run: &dyn Fn() -> Run, words: &[&str]) {
     assert_eq!(lab.wanfo(&["check"]).stderr, "");
 }
 
-fn no_ip_on_the_machine() {
+pub fn no_ip_on_the_machine() {
     let lab = two_links();
     fs::create_dir(lab.path("empty")).expect("a new directory");
     let mut directories: Vec<PathBuf> =
@@ -103,7 +89,7 @@ fn no_ip_on_the_machine() {
     assert_ends(&run(), 0, &[]);
 }
 
-fn an_ip_that_fails() {
+pub fn an_ip_that_fails() {
     let lab = two_links();
     let run = || ended(&mut with_ip(&lab, "fails", &["check"]));
     let words = ["`ip -4 route add", "failed", "exit status: 2", "Resource temporarily unavailable"];
@@ -114,7 +100,7 @@ fn an_ip_that_fails() {
     assert_does_no_harm(&lab, &run, &["exit status: 3", "it said nothing"]);
 }
 
-fn an_ip_that_fails_while_the_protocol_number_changes() {
+pub fn an_ip_that_fails_while_the_protocol_number_changes() {
     let lab = at_work();
     lab.configure(&format!("{TWO_LINKS}\nrouting: {{protocol: 120}}"));
     let run = || ended(&mut with_ip(&lab, "fails", &["check"]));
@@ -123,7 +109,7 @@ fn an_ip_that_fails_while_the_protocol_number_changes() {
     assert!(rules.contains("proto 120") && !rules.contains("proto 119"), "{rules}");
 }
 
-fn an_ip_that_hangs_is_killed_with_all_it_started() {
+pub fn an_ip_that_hangs_is_killed_with_all_it_started() {
     let lab = two_links();
     let start = Instant::now();
     let run = || ended(&mut with_ip(&lab, "hangs", &["check"]));
@@ -142,7 +128,7 @@ fn an_ip_that_hangs_is_killed_with_all_it_started() {
     }
 }
 
-fn an_ip_that_talks_without_end_is_killed() {
+pub fn an_ip_that_talks_without_end_is_killed() {
     let lab = two_links();
     let start = Instant::now();
     let run = || ended(&mut with_ip(&lab, "talks-without-end", &["check"]));
@@ -150,7 +136,7 @@ fn an_ip_that_talks_without_end_is_killed() {
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
-fn an_ip_that_prints_rubbish() {
+pub fn an_ip_that_prints_rubbish() {
     let lab = two_links();
     let run = || {
         let run = ended(&mut with_ip(&lab, "prints-rubbish", &["check"]));
@@ -165,7 +151,7 @@ fn an_ip_that_prints_rubbish() {
     assert_does_no_harm(&lab, &run, &["`ip -4 route add", "failed"]);
 }
 
-fn an_ip_that_lies() {
+pub fn an_ip_that_lies() {
     let lab = two_links();
     let run = || ended(&mut with_ip(&lab, "does-nothing", &["check"]));
     assert_does_no_harm(&lab, &run, &["is said to be done, and the kernel does not show it"]);
@@ -181,7 +167,7 @@ fn an_ip_that_lies() {
     assert_carried_by(&lab, 2);
 }
 
-fn an_ip_that_fails_every_other_time() {
+pub fn an_ip_that_fails_every_other_time() {
     let lab = two_links();
     let mut runs = 0;
     loop {

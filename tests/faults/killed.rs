@@ -5,17 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::iproute::with_ip;
-use crate::*;
-
-pub const TRIALS: &[Story] = &[
-    ("killed_before_any_of_its_commands", killed_before_any_of_its_commands),
-    ("killed_at_any_moment", killed_at_any_moment),
-    ("terminated_while_it_waits_for_answers", terminated_while_it_waits_for_answers),
-    ("stopped_and_continued_while_it_waits", stopped_and_continued_while_it_waits),
-    ("an_interface_that_vanishes_between_runs", an_interface_that_vanishes_between_runs),
-    ("an_interface_that_vanishes_during_a_run", an_interface_that_vanishes_during_a_run),
-];
+use super::iproute::with_ip;
+use super::*;
 
 /// What the kernel looks like on either link when nothing disturbs.
 fn undisturbed(lab: &Lab) -> [Vec<String>; 2] {
@@ -43,7 +34,7 @@ fn steady() -> Lab {
     lab
 }
 
-fn killed_before_any_of_its_commands() {
+pub fn killed_before_any_of_its_commands() {
     let lab = steady();
     let whole = undisturbed(&lab);
     let mut moments = 0;
@@ -82,7 +73,7 @@ fn killed_before_any_of_its_commands() {
     }
 }
 
-fn killed_at_any_moment() {
+pub fn killed_at_any_moment() {
     let lab = steady();
     let whole = undisturbed(&lab);
     let mut outcomes = [0, 0];
@@ -113,7 +104,7 @@ fn waiting_check(lab: &Lab) -> std::process::Child {
     child
 }
 
-fn terminated_while_it_waits_for_answers() {
+pub fn terminated_while_it_waits_for_answers() {
     let lab = at_work();
     let before = (kernel(&lab), state(&lab));
     let child = waiting_check(&lab);
@@ -131,7 +122,7 @@ fn terminated_while_it_waits_for_answers() {
 }
 
 /// A laptop lid, a debugger, a frozen cgroup: waiting system calls end with EINTR (signal(7)).
-fn stopped_and_continued_while_it_waits() {
+pub fn stopped_and_continued_while_it_waits() {
     let lab = at_work();
     let child = waiting_check(&lab);
     let pid = Pid::from_raw(child.id() as i32);
@@ -144,7 +135,7 @@ fn stopped_and_continued_while_it_waits() {
     assert_carried_by(&lab, 1);
 }
 
-fn an_interface_that_vanishes_between_runs() {
+pub fn an_interface_that_vanishes_between_runs() {
     let lab = at_work();
     lab.router.ip("link delete wan1");
     assert_ends(&lab.wanfo(&["check"]), 0, &["interface wan1 does not exist", "switched from fibre to lte"]);
@@ -158,7 +149,7 @@ fn an_interface_that_vanishes_between_runs() {
     assert_eq!(lab.wanfo(&["status", "--exit-code"]).code, 2);
 }
 
-fn an_interface_that_vanishes_during_a_run() {
+pub fn an_interface_that_vanishes_during_a_run() {
     // While it waits for answers.
     let lab = at_work();
     let child = waiting_check(&lab);

@@ -5,38 +5,19 @@ use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Uid, setuid};
 
-use crate::*;
-
-pub const TRIALS: &[Story] = &[
-    ("a_user_is_told_to_run_it_as_root", a_user_is_told_to_run_it_as_root),
-    ("root_without_the_capability_is_told_once", root_without_the_capability_is_told_once),
-    ("no_ping_group_no_verdict", no_ping_group_no_verdict),
-    ("too_few_file_descriptors_are_no_verdict", too_few_file_descriptors_are_no_verdict),
-    ("too_few_threads_are_no_verdict", too_few_threads_are_no_verdict),
-    ("sixty_four_silent_targets_cost_one_timeout", sixty_four_silent_targets_cost_one_timeout),
-];
+use super::*;
 
 /// Any user that has no process on this machine.
 const SOMEBODY: Uid = Uid::from_raw(54321);
-
-/// Whether this process may become another user; not inside a user namespace that maps only one.
-fn can_be_somebody() -> bool {
-    let maps = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
-    let can = maps.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1");
-    if !can {
-        eprintln!("!!! SKIPPED in part: this needs real root !!!");
-    }
-    can
-}
 
 fn before_exec(command: &mut Command, act: fn() -> nix::Result<()>) -> &mut Command {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; all that are given are bare system calls.
     unsafe { command.pre_exec(move || Ok(act()?)) }
 }
 
-fn a_user_is_told_to_run_it_as_root() {
-    if !can_be_somebody() {
-        return;
+pub fn a_user_is_told_to_run_it_as_root() {
+    if !lab::has_other_users() {
+        lab::skip_for_good("this needs real root");
     }
     let as_somebody = |lab: &Lab, command: &str| {
         ended(before_exec(&mut lab.wanfo_command(&[command]), || setuid(SOMEBODY)))
@@ -57,7 +38,7 @@ fn a_user_is_told_to_run_it_as_root() {
     assert!(run.stdout.contains("fibre is active"), "{}", run.stdout);
 }
 
-fn root_without_the_capability_is_told_once() {
+pub fn root_without_the_capability_is_told_once() {
     const CAP_NET_ADMIN: libc::c_ulong = 12; // linux/capability.h
     let lab = two_links();
     let before = kernel(&lab);
@@ -77,10 +58,10 @@ fn root_without_the_capability_is_told_once() {
     assert_ends(&lab.wanfo(&["check"]), 0, &["brought the kernel's routes in line"]);
 }
 
-fn no_ping_group_no_verdict() {
+pub fn no_ping_group_no_verdict() {
     // In a user namespace only mapped groups may be written, and so not the empty range.
-    if !can_be_somebody() {
-        return;
+    if !lab::has_other_users() {
+        lab::skip_for_good("this needs real root");
     }
     let lab = at_work();
     lab.cut_silently(1);
@@ -111,7 +92,7 @@ fn twenty_targets() -> Lab {
     lab
 }
 
-fn too_few_file_descriptors_are_no_verdict() {
+pub fn too_few_file_descriptors_are_no_verdict() {
     let lab = twenty_targets();
     lab.cut_silently(1);
     for _ in 0..3 {
@@ -128,9 +109,9 @@ fn too_few_file_descriptors_are_no_verdict() {
     assert_carried_by(&lab, 2);
 }
 
-fn too_few_threads_are_no_verdict() {
-    if !can_be_somebody() {
-        return;
+pub fn too_few_threads_are_no_verdict() {
+    if !lab::has_other_users() {
+        lab::skip_for_good("this needs real root");
     }
     let lab = twenty_targets();
     lab.cut_silently(1);
@@ -150,7 +131,7 @@ fn too_few_threads_are_no_verdict() {
     assert_carried_by(&lab, 1);
 }
 
-fn sixty_four_silent_targets_cost_one_timeout() {
+pub fn sixty_four_silent_targets_cost_one_timeout() {
     let lab = Lab::new(8, WANFO);
     let links = (1..=8).map(|line| {
         // Addresses that nobody has: silence.

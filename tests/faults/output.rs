@@ -2,13 +2,7 @@ use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use crate::*;
-
-pub const TRIALS: &[Story] = &[
-    ("a_reader_that_has_seen_enough_is_no_error", a_reader_that_has_seen_enough_is_no_error),
-    ("output_that_cannot_be_written_is_told", output_that_cannot_be_written_is_told),
-    ("closed_descriptors_do_no_harm", closed_descriptors_do_no_harm),
-];
+use super::*;
 
 /// Commands that print something.
 const TALKATIVE: [&[&str]; 6] = [
@@ -20,7 +14,7 @@ const TALKATIVE: [&[&str]; 6] = [
     &["--help"],
 ];
 
-fn a_reader_that_has_seen_enough_is_no_error() {
+pub fn a_reader_that_has_seen_enough_is_no_error() {
     let lab = at_work();
     // Something that a dry run has to tell.
     lab.router.ip("route flush table 5301");
@@ -39,7 +33,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     assert_carried_by(&lab, 2);
 }
 
-fn output_that_cannot_be_written_is_told() {
+pub fn output_that_cannot_be_written_is_told() {
     let lab = at_work();
     let full = || OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there");
     for arguments in &TALKATIVE[..5] {
@@ -57,7 +51,7 @@ fn output_that_cannot_be_written_is_told() {
     assert!(!kernel(&lab).join("\n").contains("proto 119"));
 }
 
-fn closed_descriptors_do_no_harm() {
+pub fn closed_descriptors_do_no_harm() {
     let lab = at_work();
     lab.pull_cable(1);
     for arguments in [&["check"][..], TALKATIVE[0], TALKATIVE[3]] {

@@ -4,8 +4,8 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::*;
 use crate::story::{PROBE, Story, config, link, two_links};
-use crate::*;
 
 /// Notes when it is asked, in seconds since boot, and with what; answers as the file says.
 const ASKED: &str = r#"
@@ -92,7 +92,7 @@ pub fn an_exit_script_that_cannot_be_asked_is_a_no() {
     with_exit_script(&story, &two_links(["", ""]));
     ready_to_fail_back(&story);
     let run = story.check();
-    for words in ["No such file or directory", "wanfo stays"] {
+    for words in ["No such file or directory", "staying on secondary"] {
         assert!(run.stderr.contains(words), "{words:?} is not in {run:?}");
     }
     assert_eq!(story.active(), "secondary");
@@ -102,9 +102,9 @@ pub fn an_exit_script_that_cannot_be_asked_is_a_no() {
     let exit = story.path("exit");
     let cases: [(&dyn Fn(), &[&str]); 4] = [
         (&|| drop(script(&story, "exit", "exit 9")), &["says not now (exit code 9)"]),
-        (&|| drop(script(&story, "exit", "sleep 1000")), &["killed after 1s", "wanfo stays"]),
-        (&|| chmod(&exit, 0o644), &["it is not executable", "wanfo stays"]),
-        (&|| chmod(&exit, 0o777), &["run `chmod go-w", "wanfo stays"]),
+        (&|| drop(script(&story, "exit", "sleep 1000")), &["killed after 1s", "staying on secondary"]),
+        (&|| chmod(&exit, 0o644), &["it is not executable", "staying on secondary"]),
+        (&|| chmod(&exit, 0o777), &["run `chmod go-w", "staying on secondary"]),
     ];
     for (prepare, said) in cases {
         prepare();

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::*;
 use crate::lab::{Line, Meter, Namespace, Run, SERVICE, SERVICE6};
 use crate::story::{PROBE, Story, config, two_links};
-use crate::*;
 
 /// A router with static `snat` on both lines; the second provider, as any, drops what has a source address of the
 /// first.
 fn with_snat(more: &str) -> Story {
+    lab::need(&["nft", "conntrack"]);
     let story = Story::begin(2, &config(&two_links(["", ""]), &[PROBE, more]));
     let mut nat = "table inet lab { chain out { type nat hook postrouting priority srcnat;\n".to_owned();
     for line in [1, 2] {
@@ -42,7 +43,7 @@ fn assert_answers_over(line: Line, meter: &Meter) {
     let deadline = Instant::now() + Duration::from_secs(5);
     let fresh = Duration::from_millis(150);
     while meter.last_answer().is_none_or(|answer| answer.line != line || answer.at.elapsed() > fresh) {
-        assert!(Instant::now() < deadline, "no answer over line {line}, last was {:?}", meter.last_answer());
+        assert!(Instant::now() < deadline, "no reply over line {line}, last was {:?}", meter.last_answer());
         sleep(Duration::from_millis(20));
     }
 }

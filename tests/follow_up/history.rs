@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
+use super::*;
 use crate::lab::Run;
 use crate::story::{PROBE, Story, config, link, two_links};
-use crate::*;
 
 /// The kinds of records, in their order.
 fn kinds(story: &Story) -> Vec<String> {
@@ -69,7 +69,7 @@ pub fn the_history_tells_what_happened_and_nothing_else() {
         ["started", "link_down", "switched", "script", "link_up", "switched", "script", "link_down"];
     assert_eq!(kinds(&story), expected);
     let records = history_of(&story);
-    let why = "no answer from 198.51.100.11";
+    let why = "no reply from 198.51.100.11";
     assert_eq!((&records[1]["link"], &records[1]["reason"]), (&json!("primary"), &json!(why)));
     assert_eq!(records[2]["reason"], format!("primary is down: {why}"));
     assert_eq!((&records[3]["state"], &records[3]["outcome"]), (&json!("SECONDARY"), &json!("exit code 5")));
@@ -235,7 +235,7 @@ fn told_later(spoil: fn(&Disk, bool), error: &str) {
     assert!(subjects[0].starts_with("Primary WAN link failed on '"), "{subjects:?}");
     assert!(subjects[1].starts_with("Primary WAN link OK on '"), "{subjects:?}");
     assert_eq!(story.status()["notifications_pending"], 2);
-    assert!(state(&story)["to_tell"]["mails"].as_array().is_some_and(Vec::is_empty));
+    assert!(state(&story)["pending"]["mails"].as_array().is_some_and(Vec::is_empty));
 }
 
 pub fn what_is_to_be_told_outlives_a_change_of_the_config() {

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,25 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::*;
+use crate::faults::iproute::{stand_in, the_ip};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
-use crate::*;
-
-/// What takes the place of `ip`, and the true one.
-const SLOW_IP: &str = "/run/ip/slow";
-const TRUE_IP: &str = "/run/ip/true";
-
-fn the_ip() -> PathBuf {
-    let places = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
-    places.iter().find_map(|place| fs::canonicalize(place).ok()).expect("the lab needs `ip`, so it is there")
-}
-
-/// While there is no second thread: a file that is open for writing in a process just forked cannot be run.
-pub fn put_the_slow_ip_in_place() {
-    fs::create_dir("/run/ip").expect("the lab's own /run takes a directory");
-    fs::copy(the_ip(), TRUE_IP).expect("`ip` can be copied");
-    fs::write(SLOW_IP, format!("#!/bin/sh\nsleep 0.03; exec {TRUE_IP} \"$@\"\n")).expect("room for a script");
-    chmod(Path::new(SLOW_IP), 0o755);
-}
 
 /// A router on which only the test switches, and what it looks like on either link when nothing disturbs.
 struct Subject {
@@ -259,7 +242,7 @@ pub fn killed_at_any_moment_of_a_switch() {
     for moment in 0..14 {
         for (command, from, to) in WAYS {
             subject.be_on(from);
-            let covers = [(Path::new(SLOW_IP), &*the_ip())];
+            let covers = [(&*stand_in("is-slow"), &*the_ip())];
             let mut command = subject.story.wanfo_seeing(&[command], &covers);
             let mut child =
                 command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("wanfo starts");

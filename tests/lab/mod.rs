@@ -25,6 +25,7 @@
 // Each test program and the demo compile the lab for themselves, and none uses all of it.
 #![allow(dead_code, unused_imports)]
 
+mod files;
 mod namespace;
 mod service;
 
@@ -35,13 +36,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libtest_mimic::Completion;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
@@ -94,40 +95,63 @@ pub fn enter() -> Result<()> {
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
         .map_err(|error| refused("making the mounts private", error.into()))?;
-    // Hides what the machine's DHCP clients know, and takes the lab's files along when the process is gone.
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
-        .map_err(|error| refused("mounting a tmpfs on /run", error.into()))?;
+    // Takes the lab's files along when the process is gone. It and the others hide what the machine's DHCP clients know.
+    files::empty(Path::new("/run")).map_err(|error| refused("mounting a tmpfs on /run", error))?;
+    for leases in ["/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/dhcpcd", "/var/lib/dhcpcd5"].map(Path::new)
+    {
+        if leases.exists() {
+            files::empty(leases).map_err(|error| refused("hiding the machine's DHCP leases", error))?;
+        }
+    }
     // With that of most distributions' users, 002, wanfo would refuse configs and scripts: their group may write.
     umask(Mode::from_bits_truncate(0o022));
     Ok(())
 }
 
-/// `enter` for the main of a test: where the lab is refused, ends the program with one loud line and exit
-/// code 0, or 1 where the environment has `WANFO_REQUIRE_LAB=1`.
-pub fn enter_or_skip() {
-    let Err(error) = enter() else { return };
-    if std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1") {
+/// `enter` for the main of tests: whether it succeeded. If not, one loud line says why, and ends the program where the
+/// environment has `WANFO_REQUIRE_LAB=1`.
+pub fn entered() -> bool {
+    let Err(error) = enter() else { return true };
+    if is_required() {
         eprintln!("FAILED: WANFO_REQUIRE_LAB=1 asks for the lab tests, but {error}");
         exit(1);
     }
-    eprintln!("!!! SKIPPED, ALL TESTS OF THIS FILE: {error} !!!");
-    exit(0);
+    eprintln!("!!! SKIPPED, ALL THAT NEEDS THE LAB: {error} !!!");
+    false
 }
 
-/// Says loudly that a story cannot run here; where the environment has `WANFO_REQUIRE_LAB=1` that is an error.
-pub fn skipped(reason: &str) -> Completion {
-    let required = std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1");
-    assert!(!required, "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+pub fn is_required() -> bool {
+    std::env::var_os("WANFO_REQUIRE_LAB").is_some_and(|value| value == "1")
+}
+
+/// With this a story ends that cannot be told here: the reason.
+pub struct Skipped(pub String);
+
+/// Ends the story, and says so loudly; where the environment has `WANFO_REQUIRE_LAB=1` that is an error.
+pub fn skip(reason: &str) -> ! {
+    assert!(!is_required(), "WANFO_REQUIRE_LAB=1 asks for every story, but {reason}");
+    skip_for_good(reason)
+}
+
+/// The same for what no package cures, and so never an error.
+pub fn skip_for_good(reason: &str) -> ! {
     eprintln!("!!! SKIPPED: {reason} !!!");
-    Completion::ignored_with(reason)
+    resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
-/// The first of these programs, or files by their whole path, that is not on this machine.
-pub fn missing<P: AsRef<Path>>(programs: &[P]) -> Option<&P> {
+/// Ends the story where one of these programs, or files by their whole path, is not on this machine.
+pub fn need<P: AsRef<Path>>(programs: &[P]) {
     let places = namespace::search_path();
     let is_there = |program: &Path| std::env::split_paths(&places).any(|place| place.join(program).exists());
-    programs.iter().find(|program| !is_there(program.as_ref()))
+    if let Some(missing) = programs.iter().map(AsRef::as_ref).find(|program| !is_there(program)) {
+        skip(&format!("there is no {} on this machine", missing.display()));
+    }
+}
+
+/// A lab without root has one user and no other.
+pub fn has_other_users() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    map.split_whitespace().nth(2).is_some_and(|mapped| mapped != "1")
 }
 
 fn refused(what: &str, error: std::io::Error) -> anyhow::Error {
@@ -226,23 +250,24 @@ impl Lab {
         router.sysctl("net.ipv4.ip_forward", "1");
         router.sysctl("net.ipv6.conf.all.forwarding", "1");
 
+        let near = |device: &str, host: u8| {
+            [
+                format!("link set {device} up"),
+                format!("address add 192.0.2.{}/28 dev {device}", 240 + host),
+                format!("address add 2001:db8:f::{host}/64 dev {device}"),
+            ]
+        };
         router.ip(&format!("link add lan type veth peer name eth0 netns {}", client.path()));
-        for (namespace, device, host) in [(&router, "lan", 1), (&client, "eth0", 2)] {
-            namespace.ip(&format!("link set {device} up"));
-            namespace.ip(&format!("address add 192.0.2.{}/28 dev {device}", 240 + host));
-            namespace.ip(&format!("address add 2001:db8:f::{host}/64 dev {device}"));
-        }
-        client.ip("route add default via 192.0.2.241");
-        client.ip("route add default via 2001:db8:f::1");
+        router.ip_all(near("lan", 1));
+        let routes = ["route add default via 192.0.2.241", "route add default via 2001:db8:f::1"];
+        client.ip_all(near("eth0", 2).into_iter().chain(routes.map(str::to_owned)));
 
-        for line in 1..=lines {
-            for number in 1..=TARGETS {
-                internet.ip(&format!("address add {}/32 dev lo", target(line, number)));
-                internet.ip(&format!("address add {}/128 dev lo", target6(line, number)));
-            }
-        }
-        internet.ip(&format!("address add {SERVICE}/32 dev lo"));
-        internet.ip(&format!("address add {SERVICE6}/128 dev lo"));
+        let targets = (1..=lines).flat_map(|line| (1..=TARGETS).map(move |number| (line, number)));
+        let mut addresses = vec![format!("{SERVICE}/32"), format!("{SERVICE6}/128")];
+        addresses.extend(targets.flat_map(|(line, number)| {
+            [format!("{}/32", target(line, number)), format!("{}/128", target6(line, number))]
+        }));
+        internet.ip_all(addresses.iter().map(|address| format!("address add {address} dev lo")));
 
         let providers = (1..=lines).map(|line| provider(line, &ends[line - 1], &internet)).collect();
         let services: [IpAddr; 2] = [SERVICE.into(), SERVICE6.into()];
@@ -282,7 +307,6 @@ impl Lab {
 
     /// Undoes `cut_silently`.
     pub fn repair(&self, line: Line) {
-        self.provider(line).ip("link set internet up");
         far_side(self.provider(line), line);
     }
 
@@ -293,7 +317,6 @@ impl Lab {
 
     /// Undoes `pull_cable`.
     pub fn plug_in(&self, line: Line) {
-        self.provider(line).ip("link set customer up");
         near_side(self.provider(line), line);
     }
 
@@ -477,53 +500,63 @@ fn provider(line: Line, end: &End, internet: &Namespace) -> Namespace {
     provider.sysctl("net.ipv4.ip_forward", "1");
     provider.sysctl("net.ipv6.conf.all.forwarding", "1");
     // All customers, then the world: without these a cut line would send ICMP errors, or packets in circles.
-    for prefix in ["192.0.2.0/24", "0.0.0.0/0", "2001:db8::/44", "::/0"] {
-        provider.ip(&format!("route add blackhole {prefix} metric {BACKSTOP}"));
-    }
-
+    let all = ["192.0.2.0/24", "0.0.0.0/0", "2001:db8::/44", "::/0"];
+    provider.ip_all(all.map(|prefix| format!("route add blackhole {prefix} metric {BACKSTOP}")));
     join(line, end, &provider);
 
-    internet.ip(&format!("link add line{line} type veth peer name internet netns {}", provider.path()));
-    internet.ip(&format!("link set line{line} up"));
-    provider.ip("link set internet up");
-    internet.ip(&format!("address add {}/30 dev line{line}", transit(line, 2)));
-    internet.ip(&format!("address add {}/64 dev line{line}", transit6(line, 2)));
+    internet.ip_all([
+        format!("link add line{line} type veth peer name internet netns {}", provider.path()),
+        format!("link set line{line} up"),
+    ]);
     far_side(&provider, line);
     let (via, via6, metric) = (transit(line, 1), transit6(line, 1), 100 * line);
-    internet.ip(&format!("route add {}/28 via {via} dev line{line}", wan(line, 0)));
-    internet.ip(&format!("route add {}/64 via {via6} dev line{line}", wan6(line, 0)));
-    // One way back to the LAN per line, for the service's sockets, each of which sees only its own device's.
-    internet.ip(&format!("route add {LAN} via {via} dev line{line} metric {metric}"));
-    internet.ip(&format!("route add {LAN6} via {via6} dev line{line} metric {metric}"));
+    internet.ip_all([
+        format!("address add {}/30 dev line{line}", transit(line, 2)),
+        format!("address add {}/64 dev line{line}", transit6(line, 2)),
+        format!("route add {}/28 via {via} dev line{line}", wan(line, 0)),
+        format!("route add {}/64 via {via6} dev line{line}", wan6(line, 0)),
+        // One way back to the LAN per line, for the service's sockets, each of which sees only its own device's.
+        format!("route add {LAN} via {via} dev line{line} metric {metric}"),
+        format!("route add {LAN6} via {via6} dev line{line} metric {metric}"),
+    ]);
     provider
 }
 
 /// The cable between customer and provider, and what the two have on it.
 fn join(line: Line, end: &End, provider: &Namespace) {
     let End { host, interface } = end;
-    host.ip(&format!("link add {interface} type veth peer name customer netns {}", provider.path()));
-    host.ip(&format!("link set {interface} up"));
-    provider.ip("link set customer up");
-    host.ip(&format!("address add {}/28 dev {interface}", router_address(line)));
-    host.ip(&format!("address add {}/64 dev {interface}", router_address6(line)));
+    host.ip_all([
+        format!("link add {interface} type veth peer name customer netns {}", provider.path()),
+        format!("link set {interface} up"),
+    ]);
     near_side(provider, line);
     let metric = 100 * line;
-    host.ip(&format!("route add default via {} dev {interface} metric {metric}", gateway(line)));
-    host.ip(&format!("route add default via {} dev {interface} metric {metric}", gateway6(line)));
+    host.ip_all([
+        format!("address add {}/28 dev {interface}", router_address(line)),
+        format!("address add {}/64 dev {interface}", router_address6(line)),
+        format!("route add default via {} dev {interface} metric {metric}", gateway(line)),
+        format!("route add default via {} dev {interface} metric {metric}", gateway6(line)),
+    ]);
 }
 
-/// What `link set down` on the provider's end takes away: its routes, and its IPv6 addresses.
+/// The provider's end of it up, with what `link set down` takes away: its routes, and its IPv6 addresses.
 fn near_side(provider: &Namespace, line: Line) {
-    provider.ip(&format!("address replace {}/28 dev customer", gateway(line)));
-    provider.ip(&format!("address replace {}/64 dev customer", gateway6(line)));
-    provider.ip(&format!("route replace {LAN} via {}", router_address(line)));
-    provider.ip(&format!("route replace {LAN6} via {}", router_address6(line)));
+    provider.ip_all([
+        "link set customer up".to_owned(),
+        format!("address replace {}/28 dev customer", gateway(line)),
+        format!("address replace {}/64 dev customer", gateway6(line)),
+        format!("route replace {LAN} via {}", router_address(line)),
+        format!("route replace {LAN6} via {}", router_address6(line)),
+    ]);
 }
 
 /// The same on the side of the Internet.
 fn far_side(provider: &Namespace, line: Line) {
-    provider.ip(&format!("address replace {}/30 dev internet", transit(line, 1)));
-    provider.ip(&format!("address replace {}/64 dev internet", transit6(line, 1)));
-    provider.ip(&format!("route replace default via {}", transit(line, 2)));
-    provider.ip(&format!("route replace default via {}", transit6(line, 2)));
+    provider.ip_all([
+        "link set internet up".to_owned(),
+        format!("address replace {}/30 dev internet", transit(line, 1)),
+        format!("address replace {}/64 dev internet", transit6(line, 1)),
+        format!("route replace default via {}", transit(line, 2)),
+        format!("route replace default via {}", transit6(line, 2)),
+    ]);
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
@@ -19,6 +19,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid, gettid};
+
+use super::files;
 
 /// One host of the lab. Every failure panics with the namespace's name and what was tried in it.
 #[derive(Clone)]
@@ -62,13 +64,15 @@ impl Namespace {
         let namespace = Namespace::new(name);
         let files = namespace.run(|| -> io::Result<File> {
             unshare(CloneFlags::CLONE_NEWNS)?;
-            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
             for place in ["/run", "/var/lib"] {
-                mount(Some("tmpfs"), place, Some("tmpfs"), flags, Some("mode=755"))?;
+                files::empty(Path::new(place))?;
             }
             // No overlay: in a user namespace the machine's own files stay read-only in one. What cannot be read there
             // (shadow) is left out.
             Command::new("cp").args(["-r", "/etc", "/run/.etc"]).stderr(Stdio::null()).status()?;
+            // On many machines a link into the /run that is hidden now, through which no DHCP client can write.
+            let _ = fs::remove_file("/run/.etc/resolv.conf");
+            fs::write("/run/.etc/resolv.conf", "")?;
             mount(Some("/run/.etc"), "/etc", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
             // Where it is refused, the machine's stays, and shows no interface of the lab.
             let _ = mount_own_sys();
@@ -80,6 +84,14 @@ impl Namespace {
 
     pub fn has_files(&self) -> bool {
         self.files.is_some()
+    }
+
+    /// Has an empty directory at this path, whether the machine has one there or not; where there are files of its own.
+    pub fn empty(&self, path: impl AsRef<Path>) {
+        assert!(self.has_files(), "{} shares the files of others", self.name);
+        let path = path.as_ref();
+        let emptied = self.run(|| files::empty(path));
+        emptied.unwrap_or_else(|error| panic!("{}: cannot empty {}: {error}", self.name, path.display()));
     }
 
     /// Writes a file in here, and the directories above it.
@@ -127,6 +139,23 @@ impl Namespace {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: `ip {words}` failed: {}", self.name, stderr.trim());
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `ip` once for all these lines of words; the first that fails is the last.
+    pub fn ip_all(&self, lines: impl IntoIterator<Item = String>) {
+        let lines: String = lines
+            .into_iter()
+            .filter(|words| has_ipv6() || !words.contains("::"))
+            .map(|words| words + "\n")
+            .collect();
+        let mut command = self.command("ip");
+        let spawned = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut ip = spawned.unwrap_or_else(|error| panic!("{}: `ip` did not start: {error}", self.name));
+        let given = ip.stdin.take().expect("a pipe").write_all(lines.as_bytes());
+        let output = ip.wait_with_output().expect("`ip` ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: `ip` failed: {}, in:\n{lines}", self.name, stderr.trim());
+        given.unwrap_or_else(|error| panic!("{}: `ip` reads nothing: {error}", self.name));
     }
 
     /// Sets one sysctl of this namespace, for example `net.ipv4.ip_forward`. Those of IPv6 are left out as in `ip`.

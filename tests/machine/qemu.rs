@@ -115,7 +115,7 @@ impl Running {
         let lines: Vec<&str> = console.lines().collect();
         let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n");
         let complaints = String::from_utf8_lossy(&file("qemu")).into_owned();
-        format!("the machine gave no answer: {why}\n{complaints}The end of its console:\n{quoted}\n")
+        format!("the machine gave no reply: {why}\n{complaints}The end of its console:\n{quoted}\n")
     }
 }
 

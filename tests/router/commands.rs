@@ -11,9 +11,9 @@ use fs2::FileExt;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use super::census;
-use super::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
-use crate::lab::{Lab, target};
+use crate::census;
+use crate::lab::{self, Lab, target};
+use crate::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
 
 pub fn without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is() {
     let links = two_links(["", "targets: []"]);
@@ -58,7 +58,7 @@ pub fn a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it() {
 
     let second = story.wanfo(&["check"]);
     assert_eq!((second.code, second.stdout.as_str(), second.stderr.as_str()), (75, "", ""));
-    assert_eq!(story.status()["version"], 1, "the status waits for nobody");
+    assert_eq!(story.status()["version"], 2, "the status waits for nobody");
     story.succeeds(&["force-failover"]);
     assert_eq!(story.active(), "secondary");
     assert!(first.wait().unwrap().success());
@@ -122,7 +122,7 @@ pub fn failback_does_not_wait_for_the_delay() {
     story.fail_over("primary", "secondary");
     let run = story.wanfo(&["failback"]);
     assert_eq!(run.code, 1, "the primary is dead: {run:?}");
-    assert!(run.stderr.contains(&format!("no answer from {}", target(1, 1))), "{run:?}");
+    assert!(run.stderr.contains(&format!("no reply from {}", target(1, 1))), "{run:?}");
     story.repair(1);
     story.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
     story.check();
@@ -139,7 +139,7 @@ pub fn a_failover_to_a_dead_backup_is_refused_with_the_reason() {
     story.cut_silently(2);
     let run = story.wanfo(&["force-failover"]);
     assert_eq!(run.code, 1, "{run:?}");
-    assert!(run.stderr.contains(&format!("no answer from {}", target(2, 1))), "{run:?}");
+    assert!(run.stderr.contains(&format!("no reply from {}", target(2, 1))), "{run:?}");
     story.pull_cable(2);
     let run = story.wanfo(&["force-failover", "--to", "secondary"]);
     assert_eq!(run.code, 1, "{run:?}");
@@ -222,9 +222,9 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     assert_eq!(exit_code(), 1);
     let status = assert_whole();
     assert!(status["since"].is_string() && status["next_switch_after"].is_string(), "{status:#}");
-    let silent = format!("no answer from {}", target(1, 1));
+    let silent = format!("no reply from {}", target(1, 1));
     assert!(status["reason"].as_str().unwrap().contains(&silent), "{status:#}");
-    assert_eq!(status["links"][0]["targets"][0]["error"], "no answer");
+    assert_eq!(status["links"][0]["targets"][0]["error"], "no reply");
     let page = story.succeeds(&["status"]).stdout;
     for words in ["secondary is active since", &silent, "DOWN", "3 of 3 failed rounds", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
@@ -251,7 +251,7 @@ pub fn status_needs_no_root() {
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new(&binary);
         command.args(arguments).env("WANFO_CONFIG", story.path("wanfo.yaml"));
-        if other_users_are_mapped() {
+        if lab::has_other_users() {
             command.uid(65534).gid(65534);
         } else {
             // In a user namespace without any mapping the user is nobody, and exec leaves it no capability.
@@ -265,15 +265,6 @@ pub fn status_needs_no_root() {
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["active"], "primary");
     assert!(as_nobody(&["status"]).stdout.starts_with(b"primary is active"));
-}
-
-/// A lab without root has one user and no other.
-fn other_users_are_mapped() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap();
-    map.split_whitespace()
-        .last()
-        .and_then(|count| count.parse::<u32>().ok())
-        .is_some_and(|count| count > 65534)
 }
 
 pub fn a_dry_run_prints_what_it_would_do_and_does_not_do_it() {

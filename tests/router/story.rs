@@ -168,7 +168,11 @@ impl Story {
     pub fn problems(&self) -> String {
         let status = self.status();
         let problems = status["problems"].as_array().expect("problems").iter();
-        problems.map(|problem| problem.as_str().expect("text")).collect::<Vec<_>>().join("\n")
+        let told = problems.map(|problem| match problem["link"].as_str() {
+            Some(link) => format!("{link}: {}", problem["text"].as_str().expect("text")),
+            None => problem["text"].as_str().expect("text").to_owned(),
+        });
+        told.collect::<Vec<_>>().join("\n")
     }
 
     /// Every route and rule of the router, sorted: the order of equals is the kernel's own. That a cable is

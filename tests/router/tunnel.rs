@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Completion;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::story::{PROBE, Story, assert_same, config, two_links};
-use crate::lab::{LAN, Namespace, SERVICE, gateway, router_address, skipped};
+use crate::lab::{self, LAN, Namespace, SERVICE, gateway, router_address};
+use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 /// Both devices are gone when it is dropped.
 struct Wire {
@@ -89,13 +88,13 @@ fn dial_in(story: &Story) -> Result<Wire> {
     Ok(wire)
 }
 
-pub fn a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index() -> Completion {
+pub fn a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index() {
     let links = two_links(["", "interface: tun0"]);
     let story = Story::begin(2, &config(&links, &[PROBE]));
     story.router.ip("link delete wan2");
     let wire = match dial_in(&story) {
         Ok(wire) => wire,
-        Err(error) => return skipped(&format!("no tun device to be had, /dev/net/tun: {error}")),
+        Err(error) => lab::skip(&format!("no tun device to be had, /dev/net/tun: {error}")),
     };
     story.check();
     let calm = story.ours();
@@ -127,5 +126,4 @@ pub fn a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_inde
     story.check_until_active("primary");
     story.assert_served_over(1, SERVICE);
     assert_same(&calm, &story.ours());
-    Completion::Completed
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::read::{Faults, Place, Placed, Reported};
+use super::fields::{Faults, Place, Placed, Reported};
 use super::{Gateway, Link, Pin, Target};
 use crate::core::facts::is_link_local;
 
@@ -22,6 +22,7 @@ pub struct Draft {
     pub targets: Vec<Placed<Target>>,
     pub quorum: u32,
     pub delay: Duration,
+    pub stable: Duration,
     pub standby_interval: Duration,
     pub routes: Vec<Placed<IpNetwork>>,
     pub routes_only: bool,
@@ -39,6 +40,7 @@ impl Draft {
             targets: self.targets.into_iter().map(|target| target.value).collect(),
             quorum: self.quorum,
             delay: self.delay,
+            stable: self.stable,
             standby_interval: self.standby_interval,
             routes: self.routes.into_iter().map(|route| route.value).collect(),
             routes_only: self.routes_only,

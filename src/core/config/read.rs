@@ -4,26 +4,33 @@
 use std::time::Duration;
 
 use super::check::{self, Draft};
+use super::fields::{Faults, Fields, Gone, Place, Placed};
 use super::tree::{self, Node, Value};
 use super::{
-    Config, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin, Probe, Problem,
-    Relay, Routing, Smtp, Tls, value,
+    Config, ConfigError, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin,
+    Probe, Relay, Routing, Smtp, Tls, value,
 };
 use crate::core::facts::Family;
 
 /// Nobody waits longer than this for a failback or for a first look at a backup; more is a slip of the unit.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
 
-pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
+/// Reads the text of a configuration file and fills in every default.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the file.
+pub fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     let root = tree::parse(text).map_err(|problem| vec![problem])?;
     if let Value::Null = root.value {
         let text =
             "the file is empty; write at least \"links:\" and two links, each with a name and an interface";
-        return Err(vec![Problem { path: String::new(), line: None, text: text.into() }]);
+        return Err(vec![ConfigError { path: String::new(), line: None, text: text.into() }]);
     }
     let mut faults = Faults::default();
     match whole_file(&root, &mut faults) {
-        Some(config) if faults.0.is_empty() => Ok(config),
+        Some(config) if faults.is_empty() => Ok(config),
         _ => Err(faults.into_problems(text)),
     }
 }
@@ -42,7 +49,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
         "log_level",
     ];
     let place = Place { node: root.number, path: String::new() };
-    let file = Fields::of(root, place, KEYS, faults)?;
+    let file = Fields::of(root, place, KEYS, &[], faults)?;
     let links = links(&file, faults);
     let probe = probe(&file, faults);
     let routing = routing(&file, faults);
@@ -95,11 +102,12 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "targets",
         "quorum",
         "delay",
+        "stable",
         "standby_interval",
         "routes",
         "routes_only",
     ];
-    let link = Fields::of(node, place, KEYS, faults)?;
+    let link = Fields::of(node, place, KEYS, &[], faults)?;
     let name = link.read("name", value::name, faults);
     if let Ok(None) = name {
         faults.add(&link.place.child("name"), "this key is missing; write for example name: primary".into());
@@ -120,11 +128,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         Some(Value::List(nodes)) => Some(nodes.len()),
         Some(_) => None,
     };
-    // The metered lines are the backups, so they are probed seldom and kept for long.
-    let (delay, standby) = match first {
-        true => (Duration::from_secs(60), Duration::ZERO),
-        false => (Duration::from_secs(600), Duration::from_secs(60)),
-    };
+    // The metered lines are the backups, so they are probed seldom.
+    let standby = if first { Duration::ZERO } else { MINUTE };
     let up_to_a_week = value::duration(Duration::ZERO..=WEEK);
     Some(Draft {
         name: name.ok().flatten(),
@@ -134,7 +139,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         address,
         targets,
         quorum: link.read_or("quorum", 1, |node| quorum(node, target_count), faults),
-        delay: link.read_or("delay", delay, &up_to_a_week, faults),
+        delay: link.read_or("delay", MINUTE, &up_to_a_week, faults),
+        stable: link.read_or("stable", MINUTE, value::duration(Duration::ZERO..=HOUR), faults),
         standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
         routes: link.read_list("routes", value::route, faults),
         routes_only: routes_only(&link, first, faults),
@@ -183,30 +189,63 @@ fn quorum(node: &Node, targets: Option<usize>) -> Result<u32, String> {
 }
 
 fn probe(file: &Fields, faults: &mut Faults) -> Probe {
+    const GONE: &[(&str, Gone)] = &[
+        ("threshold", in_place_of_threshold),
+        ("timeout", in_place_of_timeout),
+        ("recheck", in_place_of_recheck),
+    ];
     let default = Probe::default();
-    let Some(probe) = file.section("probe", &["timeout", "threshold", "pin", "recheck"], faults) else {
+    let Some(probe) = file.section_with_gone("probe", &["silence", "max_latency", "pin"], GONE, faults)
+    else {
         return default;
     };
-    let timeouts = value::duration(Duration::from_millis(10)..=Duration::from_secs(60));
+    let silences = value::duration(Duration::from_secs(1)..=Duration::from_secs(45));
     let pins = value::word(&[("rule", Pin::Rule), ("route", Pin::Route)]);
+    let silence = probe.read_or("silence", default.silence, silences, faults);
     Probe {
-        timeout: probe.read_or("timeout", default.timeout, timeouts, faults),
-        threshold: probe.read_or("threshold", default.threshold, value::number(1..=100), faults),
+        silence,
+        max_latency: probe.read_or("max_latency", None, |node| max_latency(node, silence), faults),
         pin: probe.read_or("pin", default.pin, pins, faults),
-        recheck: probe.read_or("recheck", default.recheck, recheck, faults),
     }
 }
 
-/// Nothing, or a pause that leaves the line some air and makes sense within a minute.
-fn recheck(node: &Node) -> Result<Duration, String> {
-    let pauses = Duration::from_millis(100)..=Duration::from_secs(30);
-    match value::duration(Duration::ZERO..=Duration::MAX)(node)? {
-        pause if pause.is_zero() || pauses.contains(&pause) => Ok(pause),
-        pause => Err(format!(
-            "{} is out of range; write 100ms to 30s, or 0s for one round a run",
-            humantime::format_duration(pause)
+/// `none`, or a time within the silence: a later answer could never count.
+fn max_latency(node: &Node, silence: Duration) -> Result<Option<Duration>, String> {
+    if matches!(&node.value, Value::Text(word) if word == "none") {
+        return Ok(None);
+    }
+    let latency = value::duration(Duration::from_millis(10)..=Duration::from_secs(45))(node)
+        .map_err(|fault| format!("{fault}, or none"))?;
+    match latency < silence {
+        true => Ok(Some(latency)),
+        false => Err(format!(
+            "{} is not below \"silence\" ({}); write less, or none",
+            humantime::format_duration(latency),
+            humantime::format_duration(silence)
         )),
     }
+}
+
+/// What a failed round took: the shipped beat.
+const OLD_ROUND: Duration = Duration::from_secs(2);
+
+fn in_place_of_threshold(node: &Node) -> String {
+    let rounds = value::number(1..=100)(node).unwrap_or(3);
+    let silence = (OLD_ROUND * rounds).clamp(Duration::from_secs(1), Duration::from_secs(45));
+    format!(
+        "a link is down by its silence now, not by failed rounds; write silence: {} in place of it",
+        humantime::format_duration(silence)
+    )
+}
+
+fn in_place_of_timeout(_: &Node) -> String {
+    "a late answer is a sign of life now; remove this key, or write max_latency where an answer later than that shall not \
+     count"
+        .to_owned()
+}
+
+fn in_place_of_recheck(_: &Node) -> String {
+    "a run stays by itself now until a silent link is decided; remove this key".to_owned()
 }
 
 fn routing(file: &Fields, faults: &mut Faults) -> Routing {
@@ -376,196 +415,5 @@ fn paths(file: &Fields, faults: &mut Faults) -> Paths {
     Paths {
         run: paths.read_or("run", default.run, value::directory, faults),
         state: paths.read_or("state", default.state, value::directory, faults),
-    }
-}
-
-/// What is wrong so far, each with the number of the node it is about.
-#[derive(Default)]
-pub struct Faults(Vec<(usize, String, String)>);
-
-impl Faults {
-    pub fn add(&mut self, place: &Place, text: String) {
-        self.0.push((place.node, place.path.clone(), text));
-    }
-
-    /// In the order of the text, with lines.
-    fn into_problems(mut self, text: &str) -> Vec<Problem> {
-        // Each line costs a walk through the text. Nobody reads past the first hundred problems before
-        // mending some.
-        const MOST_LINES: usize = 100;
-        self.0.sort_by_key(|(node, ..)| *node);
-        let line = |i, node| if i < MOST_LINES { tree::line_of(text, node) } else { None };
-        let faults = self.0.into_iter().enumerate();
-        faults.map(|(i, (node, path, text))| Problem { line: line(i, node), path, text }).collect()
-    }
-}
-
-/// Where a value stands: its node, and the way to it in words.
-#[derive(Debug, Clone)]
-pub struct Place {
-    node: usize,
-    pub path: String,
-}
-
-impl Place {
-    /// The place of a key that is not there: the mapping that lacks it gives the line.
-    pub fn child(&self, key: &str) -> Place {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        let key = if plain { key.to_owned() } else { tree::quoted(key) };
-        Place { node: self.node, path: format!("{}{dot}{key}", self.path) }
-    }
-
-    fn item(&self, index: usize, node: &Node) -> Place {
-        Place { node: node.number, path: format!("{}[{index}]", self.path) }
-    }
-}
-
-/// A value and where it was written, for whoever compares it with others.
-#[derive(Debug, Clone)]
-pub struct Placed<T> {
-    pub place: Place,
-    pub value: T,
-}
-
-/// The value was no good, and the faults say so.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reported;
-
-/// A mapping with known keys.
-struct Fields<'a> {
-    place: Place,
-    pairs: Vec<(&'a str, &'a Node)>,
-}
-
-impl<'a> Fields<'a> {
-    /// Reports whatever is not a known key standing there once.
-    fn of(node: &'a Node, place: Place, known: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
-        let Value::Map(entries) = &node.value else {
-            let removed = if let Value::Null = node.value { ", or remove it" } else { "" };
-            faults.add(&place, format!("{}; write keys like \"{}:\" here{removed}", node.what(), known[0]));
-            return None;
-        };
-        let mut pairs: Vec<(&str, &Node)> = Vec::new();
-        for (key, value) in entries {
-            let Value::Text(name) = &key.value else {
-                let place = Place { node: key.number, path: place.path.clone() };
-                faults.add(&place, format!("{}, not a key; known here: {}", key.what(), known.join(", ")));
-                continue;
-            };
-            let key_place = Place { node: key.number, ..place.child(name) };
-            if !known.contains(&name.as_str()) {
-                faults.add(&key_place, unknown_key(name, known));
-            } else if pairs.iter().any(|(earlier, _)| earlier == name) {
-                faults.add(&key_place, "this key is written twice; keep one of the two".into());
-            } else {
-                pairs.push((name, value));
-            }
-        }
-        Some(Fields { place, pairs })
-    }
-
-    fn node(&self, key: &str) -> Option<&'a Node> {
-        self.pairs.iter().find(|(name, _)| *name == key).map(|(_, node)| *node)
-    }
-
-    fn place_of(&self, key: &str) -> Place {
-        let place = self.place.child(key);
-        Place { node: self.node(key).map_or(place.node, |node| node.number), ..place }
-    }
-
-    /// A mapping inside this one; none where it is missing or no mapping.
-    fn section(&self, key: &str, known: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
-        Fields::of(self.node(key)?, self.place_of(key), known, faults)
-    }
-
-    /// The value of a key, if it is there.
-    fn read<T>(
-        &self,
-        key: &str,
-        meaning: impl Fn(&Node) -> Result<T, String>,
-        faults: &mut Faults,
-    ) -> Result<Option<Placed<T>>, Reported> {
-        let Some(node) = self.node(key) else {
-            return Ok(None);
-        };
-        let place = self.place_of(key);
-        match meaning(node) {
-            Ok(value) => Ok(Some(Placed { place, value })),
-            Err(fault) => {
-                faults.add(&place, fault);
-                Err(Reported)
-            }
-        }
-    }
-
-    /// The value of a key that need not be there; none too where it is faulty, which is reported.
-    fn read_optional<T>(
-        &self,
-        key: &str,
-        meaning: impl Fn(&Node) -> Result<T, String>,
-        faults: &mut Faults,
-    ) -> Option<T> {
-        self.read_or(key, None, |node| meaning(node).map(Some), faults)
-    }
-
-    /// The value of a key, or its default where it is missing (or faulty, which is reported).
-    fn read_or<T>(
-        &self,
-        key: &str,
-        default: T,
-        meaning: impl Fn(&Node) -> Result<T, String>,
-        faults: &mut Faults,
-    ) -> T {
-        let meaning = |node: &Node| {
-            meaning(node).map_err(|fault| match &node.value {
-                Value::Null => format!("{fault}, or leave this key out"),
-                _ => fault,
-            })
-        };
-        self.read(key, meaning, faults).ok().flatten().map_or(default, |placed| placed.value)
-    }
-
-    /// The nodes of a list; none where it is missing or no list, which is reported.
-    fn list(&self, key: &str, faults: &mut Faults) -> Option<&'a [Node]> {
-        let node = self.node(key)?;
-        if let Value::List(nodes) = &node.value {
-            return Some(nodes);
-        }
-        let right = match &node.value {
-            Value::Text(text) => format!("write a list: [{text}]"),
-            _ => "write a list, each item on a line that begins with \"- \"".into(),
-        };
-        faults.add(&self.place_of(key), format!("{}; {right}", node.what()));
-        None
-    }
-
-    /// The good values of a list; the others are reported.
-    fn read_list<T>(
-        &self,
-        key: &str,
-        meaning: impl Fn(&Node) -> Result<T, String>,
-        faults: &mut Faults,
-    ) -> Vec<Placed<T>> {
-        let place = self.place_of(key);
-        let mut values = Vec::new();
-        for (i, node) in self.list(key, faults).unwrap_or_default().iter().enumerate() {
-            let place = place.item(i, node);
-            match meaning(node) {
-                Ok(value) => values.push(Placed { place, value }),
-                Err(fault) => faults.add(&place, fault),
-            }
-        }
-        values
-    }
-}
-
-fn unknown_key(name: &str, known: &[&str]) -> String {
-    // `Log-Level` and `gatway` are slips; anything further away is another word.
-    const MOST_SLIPS: usize = 2;
-    let slips = |key: &&&str| strsim::osa_distance(&name.to_lowercase(), key);
-    match known.iter().min_by_key(slips).filter(|key| slips(key) <= MOST_SLIPS) {
-        Some(key) => format!("this key is not known here; did you mean {key}?"),
-        None => format!("this key is not known here; known are {}", known.join(", ")),
     }
 }

@@ -8,7 +8,7 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::Problem;
+use super::ConfigError;
 
 /// A short text full of aliases can stand for billions of nodes; no honest configuration comes near this
 /// many.
@@ -65,10 +65,10 @@ pub fn quoted(text: &str) -> String {
 ///
 /// # Errors
 /// The one problem with which YAML itself gave up.
-pub fn parse(text: &str) -> Result<Node, Problem> {
+pub fn parse(text: &str) -> Result<Node, ConfigError> {
     walk(text, None).map_err(|error| {
         let line = error.location().map(|location| location.line());
-        Problem { path: String::new(), line, text: explain(text, line, &error.to_string()) }
+        ConfigError { path: String::new(), line, text: explain(text, line, &error.to_string()) }
     })
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::TOO_OLD;
-use super::bytes;
-use crate::core::history::{Account, Entry, Happening, LinkSummary, Span, Standing};
+use super::overall::TOO_OLD;
+use crate::core::account::{Account, Entry, LinkSummary, Outset, Span};
+use crate::core::record::Event;
+use crate::core::switch::Cause;
+use crate::core::units::bytes;
 
 /// Every terminal has these columns.
 const WIDTH: usize = 80;
@@ -39,8 +41,8 @@ pub fn text(account: Option<&Account>, zone: &TimeZone) -> String {
 
 fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     let mut page = String::new();
-    if let Some(standing) = told_standing(&account.standing) {
-        write_wrapped(&mut page, 0, &format!("At {}: {standing}.", minute(account.from, zone)))?;
+    if let Some(outset) = told_standing(&account.outset) {
+        write_wrapped(&mut page, 0, &format!("At {}: {outset}.", minute(account.from, zone)))?;
         writeln!(page)?;
     }
     if account.entries.is_empty() {
@@ -66,9 +68,9 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     Ok(page)
 }
 
-fn told_standing(standing: &Standing) -> Option<String> {
-    let active = standing.active.map(|link| format!("{link} was active"));
-    let down = (!standing.down.is_empty()).then(|| format!("{} was down", standing.down.join(", ")));
+fn told_standing(outset: &Outset) -> Option<String> {
+    let active = outset.active.map(|link| format!("{link} was active"));
+    let down = (!outset.down.is_empty()).then(|| format!("{} was down", outset.down.join(", ")));
     let all: Vec<String> = active.into_iter().chain(down).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
@@ -93,35 +95,39 @@ fn write_entry(page: &mut String, entry: &Entry, before: Option<&Entry>, time: &
 }
 
 fn what(entry: &Entry) -> String {
-    match &entry.record.happening {
-        Happening::Started { active, .. } => format!(
+    match &entry.record.event {
+        Event::Started { active, .. } => format!(
             "started {} after boot, {active} active",
             time(Duration::from_millis(entry.record.boot_ms.0))
         ),
-        Happening::Switched { from, to, .. } => format!("switch {from} -> {to}"),
-        Happening::LinkDown { link, .. } => format!("{link} DOWN"),
-        Happening::LinkUp { link } => match entry.after {
+        Event::Switched { from, to, .. } => format!("switch {from} -> {to}"),
+        Event::LinkDown { link, .. } => format!("{link} DOWN"),
+        Event::LinkUp { link, .. } => match entry.after {
             Some(outage) => format!("{link} up after {}", time(outage)),
             None => format!("{link} up"),
         },
-        Happening::Script { path, state, outcome } => format!("script {path} {state}: {outcome}"),
-        Happening::Repaired { changes } if changes.len() == 1 => "repaired a route or rule".to_owned(),
-        Happening::Repaired { changes } => format!("repaired {} routes and rules", changes.len()),
+        Event::Script { path, state, outcome } => format!("script {path} {state}: {outcome}"),
+        Event::LinksChanged { links, .. } => format!("config: the links are now {}", links.join(", ")),
+        Event::NotWatched { .. } => "watched again".to_owned(),
+        Event::Released { link, what } => format!("{what} of {link} ended by the config"),
+        Event::Repaired { changes } if changes.len() == 1 => "repaired a route or rule".to_owned(),
+        Event::Repaired { changes } => format!("repaired {} routes and rules", changes.len()),
+        // Never written into a history.
+        other => other.to_string(),
     }
 }
 
 /// What stands below it, line by line.
 fn details(entry: &Entry, before: Option<&Entry>) -> Vec<String> {
-    match &entry.record.happening {
-        Happening::Started { .. } => {
+    match &entry.record.event {
+        Event::Started { .. } | Event::NotWatched { .. } => {
             let unknown = entry.unknown_before.filter(|unknown| *unknown > Duration::ZERO);
-            let line = |unknown| format!("nothing is known of the {} before", time(unknown));
+            let line = |unknown| format!("nobody watched for the {} before", time(unknown));
             unknown.map(line).into_iter().collect()
         }
-        Happening::Switched { reason, .. } if is_told(reason, before) => Vec::new(),
-        Happening::Switched { reason, .. } | Happening::LinkDown { reason, .. } => vec![reason.clone()],
-        Happening::LinkUp { .. } | Happening::Script { .. } => Vec::new(),
-        Happening::Repaired { changes } => {
+        Event::Switched { from, cause: Cause::LinkDown, .. } if is_told(from, before) => Vec::new(),
+        Event::Switched { reason, .. } | Event::LinkDown { reason, .. } => vec![reason.clone()],
+        Event::Repaired { changes } => {
             let mut lines: Vec<String> = changes.iter().take(REPAIRS_SHOWN).cloned().collect();
             if changes.len() > REPAIRS_SHOWN {
                 lines.push(format!(
@@ -131,15 +137,13 @@ fn details(entry: &Entry, before: Option<&Entry>) -> Vec<String> {
             }
             lines
         }
+        _ => Vec::new(),
     }
 }
 
 /// Most switches follow at once from a link that went down, whose line has said why.
-fn is_told(reason: &str, before: Option<&Entry>) -> bool {
-    match before.map(|entry| &entry.record.happening) {
-        Some(Happening::LinkDown { link, reason: outage }) => *reason == format!("{link} is down: {outage}"),
-        _ => false,
-    }
+fn is_told(from: &str, before: Option<&Entry>) -> bool {
+    matches!(before.map(|entry| &entry.record.event), Some(Event::LinkDown { link, .. }) if link == from)
 }
 
 fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::fmt::Result {
@@ -147,7 +151,7 @@ fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::
     let unknown = length.saturating_sub(account.known);
     write!(page, "{} to {}: {}", minute(account.from, zone), minute(account.to, zone), time(length))?;
     match unknown > TOO_OLD {
-        true => writeln!(page, ", {} of it not known", time(unknown))?,
+        true => writeln!(page, ", {} of it not watched", time(unknown))?,
         false => writeln!(page)?,
     }
     let names: Vec<String> = account.links.iter().map(|summary| cut(summary.link)).collect();

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Moment, is_held, is_up};
+use super::overall::{is_held, is_up};
 use crate::core::gateway::Source;
+use crate::core::problem::Problem;
 use crate::core::state::State;
+use crate::core::time::Moment;
 
 #[derive(Serialize)]
 struct Status<'a> {
@@ -19,7 +21,7 @@ struct Status<'a> {
     hold: bool,
     next_switch_after: Option<Timestamp>,
     last_check: Option<Timestamp>,
-    problems: &'a [String],
+    problems: &'a [Problem],
     /// The exit script's answer, when it was no.
     veto: Option<&'a str>,
     notifications_pending: usize,
@@ -36,13 +38,17 @@ struct Link<'a> {
     gateway6_source: Option<Source>,
     up: bool,
     active: bool,
-    failed_rounds: u32,
-    threshold: u32,
+    /// How long nothing had been heard of it in the last run.
+    silent_for_ms: u64,
+    /// How long it has to go on answering until it is up again; `null`: it is up, or does not answer.
+    stable_in_ms: Option<u64>,
+    /// How often in a row it went down soon after it came up.
+    relapses: u32,
     /// It never carries the default traffic.
     routes_only: bool,
     last_probe: Option<Timestamp>,
-    /// Why the latest round was not good.
-    trouble: Option<&'a str>,
+    /// Why it did not answer when it was asked last.
+    last_error: Option<&'a str>,
     targets: Vec<Target<'a>>,
 }
 
@@ -59,7 +65,7 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
     let status = match state {
         Some(state) => known(state, now),
         None => Status {
-            version: 1,
+            version: 2,
             active: None,
             since: None,
             reason: "no run of `wanfo check` since boot",
@@ -87,11 +93,12 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         gateway6_source: link.gateway6_source,
         up: is_up(link),
         active: link.name == state.active,
-        failed_rounds: link.health.failed_rounds,
-        threshold: link.threshold,
+        silent_for_ms: link.health.silent_for(link.law, state.checked_at).as_millis() as u64,
+        stable_in_ms: link.health.stable_in(link.law, state.checked_at).map(|left| left.as_millis() as u64),
+        relapses: link.health.relapses,
         routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
-        trouble: link.trouble.as_deref(),
+        last_error: link.last_error.as_deref(),
         targets: link
             .targets
             .iter()
@@ -104,7 +111,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
             .collect(),
     });
     Status {
-        version: 1,
+        version: 2,
         active: Some(&state.active),
         since: state.switched_at.map(wall),
         reason: &state.reason,

@@ -1,0 +1,236 @@
+//! One change to the kernel, and how `ip` is told to make it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+use super::facts::{Assignment, Family, MAIN_TABLE, Route, RouteTarget, Rule};
+
+/// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
+pub const IPV6_METRIC: u32 = 1024;
+
+/// What of ours should be in the kernel.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    pub routes: Vec<Route>,
+    pub rules: Vec<Rule>,
+    pub addresses: Vec<Assignment>,
+    /// Addresses that were put there by wanfo and are to go.
+    pub leaving: Vec<Assignment>,
+}
+
+/// One change, made by one `ip` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    SetUp(String),
+    AddAddress(Assignment),
+    /// It may have gone with a `DeleteAddress`; where it has not, `ip` refuses, and nothing changes. A replacement would
+    /// make a DHCP client's address last for ever.
+    RestoreAddress(Assignment),
+    DeleteAddress(Assignment),
+    AddRoute(Route),
+    /// Same family, table, destination and metric: switches without a single lost packet.
+    ReplaceRoute(Route),
+    DeleteRoute(Route),
+    AddRule(Rule),
+    DeleteRule(Rule),
+}
+
+impl Route {
+    pub fn family(&self) -> Family {
+        Family::from(&self.destination)
+    }
+
+    pub fn is_default(&self, family: Family) -> bool {
+        self.family() == family && self.destination.prefix() == 0
+    }
+
+    /// What the kernel tells routes apart by: within one table, one destination and metric is one route.
+    pub fn place(&self) -> (u32, IpNetwork, u32) {
+        (self.table, self.destination, self.metric)
+    }
+
+    pub fn leaves_by(&self, name: &str) -> bool {
+        matches!(&self.target, RouteTarget::Out { interface, .. } if interface == name)
+    }
+}
+
+impl Wanted {
+    pub fn leave_out_ipv6(&mut self) {
+        self.routes.retain(|route| route.family() == Family::V4);
+        self.rules.retain(|rule| rule.family == Family::V4);
+        self.addresses.retain(|assignment| assignment.address.is_ipv4());
+    }
+}
+
+impl Change {
+    /// What to do where a foreign one stands in the place of ours.
+    pub fn cure_of_conflict(&self) -> &'static str {
+        match self {
+            Change::AddRule(_) | Change::DeleteRule(_) => {
+                "another program's rule stands in that place: move it, or set `routing.rule_priority` in the config"
+            }
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                if route.table != MAIN_TABLE {
+                    "another program's route stands in that place: move it, or set `routing.table` in the config"
+                } else if self.moves_default_traffic(route.family()) {
+                    "another program's route stands in that place and holds the default traffic: take it out, or set \
+                     `routing.override` in the config to the other of halves and default"
+                } else {
+                    "another program's route stands in that place: take it out, or the destination out of the config"
+                }
+            }
+            Change::SetUp(_)
+            | Change::AddAddress(_)
+            | Change::RestoreAddress(_)
+            | Change::DeleteAddress(_) => "another program's address stands in that place: take it out",
+        }
+    }
+
+    /// Whether the pin of this target of a link hangs on the change.
+    pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
+        let to = IpNetwork::from(target);
+        match self {
+            Change::AddRule(rule) | Change::DeleteRule(rule) => rule.to == Some(to),
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                route.table == table && route.family() == Family::from(target)
+                    || route.table == MAIN_TABLE && route.destination == to
+            }
+            // An address that is missing is an fault of the link.
+            Change::SetUp(_)
+            | Change::AddAddress(_)
+            | Change::RestoreAddress(_)
+            | Change::DeleteAddress(_) => false,
+        }
+    }
+
+    /// Whether it decides over the default traffic of the family: an override route is made, changed or taken away.
+    pub fn moves_default_traffic(&self, family: Family) -> bool {
+        match self {
+            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
+                let overrides = [everything(family), half(0), half(128), global_ipv6()];
+                route.table == MAIN_TABLE
+                    && route.family() == family
+                    && overrides.contains(&route.destination)
+            }
+            _ => false,
+        }
+    }
+
+    /// The arguments of `ip` that make this change.
+    pub fn ip_arguments(&self) -> Vec<String> {
+        let address = |verb, Assignment { interface, address }: &Assignment| {
+            format!("{} address {verb} {address} dev {interface}", family_flag(Family::from(address)))
+        };
+        let words = match self {
+            Change::SetUp(interface) => format!("link set dev {interface} up"),
+            Change::AddAddress(new) => address("add", new),
+            Change::RestoreAddress(other) => address("add", other),
+            Change::DeleteAddress(old) => address("del", old),
+            Change::AddRoute(route) => format!("{} route add {}", family_flag(route.family()), route),
+            Change::ReplaceRoute(route) => format!("{} route replace {}", family_flag(route.family()), route),
+            Change::DeleteRoute(route) => format!("{} route del {}", family_flag(route.family()), route),
+            Change::AddRule(rule) => format!("{} rule add {}", family_flag(rule.family), rule),
+            Change::DeleteRule(rule) => format!("{} rule del {}", family_flag(rule.family), rule),
+        };
+        words.split(' ').map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "ip {}", self.ip_arguments().join(" "))
+    }
+}
+
+/// As `ip route` takes it; every part is named, so that a removal cannot hit a route of somebody else.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if matches!(self.target, RouteTarget::Unreachable) {
+            f.write_str("unreachable ")?;
+        }
+        match self.destination.prefix() {
+            0 => f.write_str("default")?,
+            _ => write!(f, "{}", self.destination)?,
+        }
+        if let RouteTarget::Out { interface, via, onlink } = &self.target {
+            match via {
+                Some(via) if Family::from(*via) != self.family() => write!(f, " via inet6 {via}")?,
+                Some(via) => write!(f, " via {via}")?,
+                None => {}
+            }
+            write!(f, " dev {interface}")?;
+            if *onlink {
+                f.write_str(" onlink")?;
+            }
+        }
+        if self.table != MAIN_TABLE {
+            write!(f, " table {}", self.table)?;
+        }
+        if self.metric != 0 {
+            write!(f, " metric {}", self.metric)?;
+        }
+        write!(f, " proto {}", self.protocol)
+    }
+}
+
+/// As `ip rule` takes it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "priority {}", self.priority)?;
+        match self.from {
+            Some(from) => write!(f, " from {from}")?,
+            None => f.write_str(" from all")?,
+        }
+        if let Some(to) = self.to {
+            write!(f, " to {to}")?;
+        }
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
+        }
+        if let Some(ipproto) = self.ipproto {
+            write!(f, " ipproto {ipproto}")?;
+        }
+        write!(f, " lookup {} protocol {}", self.table, self.protocol)
+    }
+}
+
+fn family_flag(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    }
+}
+
+pub fn plain_metric(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => IPV6_METRIC,
+    }
+}
+
+pub fn everything(family: Family) -> IpNetwork {
+    match family {
+        Family::V4 => prefix_v4(Ipv4Addr::UNSPECIFIED, 0),
+        Family::V6 => prefix_v6(Ipv6Addr::UNSPECIFIED, 0),
+    }
+}
+
+/// 0.0.0.0/1 or 128.0.0.0/1: both together cover everything and beat a default route of any metric.
+pub fn half(first_octet: u8) -> IpNetwork {
+    prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 1)
+}
+
+/// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
+pub fn global_ipv6() -> IpNetwork {
+    prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
+}
+
+fn prefix_v4(address: Ipv4Addr, length: u8) -> IpNetwork {
+    IpNetwork::V4(Ipv4Network::new_checked(address, length).expect("a length of at most 32"))
+}
+
+fn prefix_v6(address: Ipv6Addr, length: u8) -> IpNetwork {
+    IpNetwork::V6(Ipv6Network::new_checked(address, length).expect("a length of at most 128"))
+}

@@ -1,0 +1,111 @@
+//! Everything outside that one run of wanfo touches.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
+
+use super::change::Change;
+use super::config::Config;
+use super::facts::Facts;
+use super::health::Reply;
+use super::record::Record;
+use super::script::{Call, Ending};
+use super::spool::Message;
+use super::state::{Loaded, State};
+use super::switch::Request;
+use super::time::Moment;
+
+/// What a run is given at its start and never changes under way.
+pub struct Order<'a> {
+    pub config: &'a Config,
+    pub machine: &'a Machine,
+    pub request: Request,
+    /// For how long the run may stay while a link is undecided.
+    pub stay: Duration,
+}
+
+/// What tells this machine from others.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The kernel's random name for this boot (random(4)).
+    pub boot_id: String,
+    /// What it calls itself.
+    pub host: String,
+    pub zone: TimeZone,
+}
+
+impl Machine {
+    /// A moment as people on this machine are told it.
+    pub fn local(&self, moment: Moment) -> Zoned {
+        moment.wall.to_zoned(self.zone.clone())
+    }
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// The router that a run works on. There are three: the real one, the dry run, and the tests' model.
+///
+/// An error of `now`, `load` and `look` ends the run before anything was decided; one of `save` ends it before its effect.
+/// All else that fails is said, kept as a problem, and holds nothing up.
+pub trait World {
+    fn now(&mut self) -> Result<Moment>;
+
+    /// What the last run left under `paths.run`.
+    fn load(&mut self) -> Result<Loaded>;
+
+    /// Replaces it whole. Killed before this returns, the next run finds the old one or the new one.
+    fn save(&mut self, state: &State) -> Result<()>;
+
+    /// The kernel, and the DHCP clients' leases.
+    fn look(&mut self, config: &Config) -> Result<Facts>;
+
+    /// Makes the changes in their order. Returns what went wrong, as sentences; whether it worked the next look tells.
+    fn apply(&mut self, changes: &[Change]) -> Vec<String>;
+
+    /// Sends an echo request to each target. Each stays open until the run ends; what comes of it `listen` tells. The
+    /// last one may be waited for here, for up to `patience`.
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration);
+
+    /// Waits until something comes back, for up to `limit`, and returns all that has.
+    fn listen(&mut self, limit: Duration) -> Vec<Reply>;
+
+    /// Runs the exit script, which may object.
+    fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending;
+
+    /// Runs the action script.
+    fn run(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending;
+
+    /// Deletes the tracked flows that use one of these addresses; how many there were, or why it failed.
+    fn flush(&mut self, addresses: &[IpAddr]) -> Result<u32, String>;
+
+    /// Bytes, both ways, by the interface's own counter.
+    fn bytes(&mut self, interface: &str) -> Option<u64>;
+
+    /// Hands a mail on; one that was handed on before is not doubled.
+    fn spool(&mut self, mail: &Message) -> Result<()>;
+
+    /// How many mails wait; has one that is due sent.
+    fn wake(&mut self) -> Result<usize>;
+
+    /// Adds to the history. One that stands there already is told apart when it is read.
+    fn record(&mut self, records: &[Record]) -> Result<()>;
+
+    /// The link of a `force-failover --hold`, which outlives a reboot.
+    fn load_hold(&mut self) -> Result<Option<String>>;
+
+    fn save_hold(&mut self, link: Option<&str>) -> Result<()>;
+
+    /// A log line.
+    fn say(&mut self, level: Level, line: &str);
+}

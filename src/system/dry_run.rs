@@ -1,0 +1,175 @@
+//! The router that `check --dry-run` runs on.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::kernel::Kernel;
+use super::ping::Pinger;
+use super::{clock, counters, router, store};
+use crate::core::change::Change;
+use crate::core::config::Config;
+use crate::core::facts::{Address, Facts, Interface, Route};
+use crate::core::health::{ProbeError, Reply};
+use crate::core::record::Record;
+use crate::core::script::{Call, Ending};
+use crate::core::spool::Message;
+use crate::core::state::{Loaded, State};
+use crate::core::time::{BootTime, Moment};
+use crate::core::world::{Level, World};
+
+/// A dry run: it looks and probes like a run, tells what a run would do, and changes nothing, no file and no route.
+/// What it pretends to have changed it sees from then on, so that it tells the whole of a switch.
+pub struct DryRun<'a> {
+    config: &'a Config,
+    boot_id: &'a str,
+    kernel: Kernel,
+    pretended: Vec<Change>,
+    tell: fn(&str) -> Result<()>,
+    pinger: Pinger,
+    /// Targets whose pins only a real run would have set, so that they are not probed.
+    not_probed: Vec<IpAddr>,
+}
+
+impl<'a> DryRun<'a> {
+    /// `tell` prints one line to the user.
+    pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
+        let kernel = Kernel::open()?;
+        Ok(DryRun {
+            config,
+            boot_id,
+            kernel,
+            pretended: Vec::new(),
+            tell,
+            pinger: Pinger::new(),
+            not_probed: Vec::new(),
+        })
+    }
+
+    fn would(&self, what: &str) {
+        // Nobody reads it any more: the run comes to its end all the same.
+        let _ = (self.tell)(&format!("would {what}\n"));
+    }
+}
+
+impl World for DryRun<'_> {
+    fn now(&mut self) -> Result<Moment> {
+        clock::now()
+    }
+
+    fn load(&mut self) -> Result<Loaded> {
+        store::peek(&self.config.paths.run, self.boot_id)
+    }
+
+    fn save(&mut self, _: &State) -> Result<()> {
+        Ok(())
+    }
+
+    fn look(&mut self, config: &Config) -> Result<Facts> {
+        let mut facts = router::look(&mut self.kernel, config)?;
+        self.pretended.iter().for_each(|change| pretend(change, &mut facts));
+        Ok(facts)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<String> {
+        changes.iter().for_each(|change| self.would(&format!("run: {change}")));
+        self.pretended.extend_from_slice(changes);
+        Vec::new()
+    }
+
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
+        // Without its pin a request could leave by another link.
+        let tables = self.config.tables();
+        let is_pinned = |target: &&IpAddr| {
+            let concerns = |change: &Change| tables.clone().any(|table| change.concerns_pin(**target, table));
+            !self.pretended.iter().any(concerns)
+        };
+        let (pinned, unpinned): (Vec<&IpAddr>, Vec<&IpAddr>) = targets.iter().partition(is_pinned);
+        self.not_probed.extend(unpinned);
+        self.pinger.ping(&pinned.into_iter().copied().collect::<Vec<_>>(), patience);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+        let at = clock::now().map_or(BootTime(0), |now| now.boot);
+        let unpinned = |address| Reply { address, at, result: Err(ProbeError::Unpinned) };
+        match self.not_probed.is_empty() {
+            true => self.pinger.listen(limit),
+            false => self.not_probed.drain(..).map(unpinned).collect(),
+        }
+    }
+
+    fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
+        self.run(script, call, limit)
+    }
+
+    fn run(&mut self, script: &Path, call: &Call, _: Duration) -> Ending {
+        self.would(&format!("run: {} {}", script.display(), call.arguments.join(" ")));
+        Ending::Exit(0)
+    }
+
+    fn flush(&mut self, addresses: &[IpAddr]) -> Result<u32, String> {
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        self.would(&format!("delete the flows of {}", addresses.join(", ")));
+        Ok(0)
+    }
+
+    fn bytes(&mut self, interface: &str) -> Option<u64> {
+        counters::bytes(interface)
+    }
+
+    fn spool(&mut self, mail: &Message) -> Result<()> {
+        self.would(&format!("mail: {}", mail.subject));
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn record(&mut self, _: &[Record]) -> Result<()> {
+        Ok(())
+    }
+
+    fn load_hold(&mut self) -> Result<Option<String>> {
+        store::load_hold(&self.config.paths.state)
+    }
+
+    fn save_hold(&mut self, _: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn say(&mut self, level: Level, line: &str) {
+        log::log!(router::log_level(level), "would say: {line}");
+    }
+}
+
+/// What the kernel would show after the change.
+fn pretend(change: &Change, facts: &mut Facts) {
+    let in_place =
+        |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
+    let Facts { routes, rules, interfaces, .. } = facts;
+    let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
+        interfaces.iter_mut().filter(|interface| interface.name == name).for_each(act);
+    };
+    match change {
+        Change::AddRoute(route) => routes.push(route.clone()),
+        Change::ReplaceRoute(route) => {
+            routes.retain(|other| !in_place(route, other));
+            routes.push(route.clone());
+        }
+        Change::DeleteRoute(route) => routes.retain(|other| other != route),
+        Change::AddRule(rule) => rules.push(rule.clone()),
+        Change::DeleteRule(rule) => rules.retain(|other| other != rule),
+        Change::SetUp(name) => on_interface(name, &|interface| interface.up = true),
+        Change::AddAddress(new) => on_interface(&new.interface, &|interface| {
+            let address = Address { network: new.address, peer: None, global: true, tentative: false };
+            interface.addresses.push(address);
+        }),
+        Change::DeleteAddress(old) => on_interface(&old.interface, &|interface| {
+            interface.addresses.retain(|own| own.network != old.address);
+        }),
+        Change::RestoreAddress(_) => {}
+    }
+}

@@ -1,0 +1,159 @@
+//! The router that wanfo runs on, as the core's `World`.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+
+use super::kernel::{Kernel, Selection};
+use super::ping::Pinger;
+use super::spool::Spool;
+use super::store::{self, Store};
+use super::{clock, conntrack, counters, iproute, leases, records, script, trust};
+use crate::core::change::Change;
+use crate::core::config::Config;
+use crate::core::facts::Facts;
+use crate::core::gateway;
+use crate::core::health::Reply;
+use crate::core::record::Record;
+use crate::core::routing;
+use crate::core::script::{Call, Ending};
+use crate::core::spool::Message;
+use crate::core::state::{Loaded, State};
+use crate::core::time::Moment;
+use crate::core::world::{Level, World};
+
+/// The real one. It holds the lock for as long as it lives.
+pub struct Router<'a> {
+    config: &'a Config,
+    boot_id: &'a str,
+    kernel: Kernel,
+    store: Store,
+    pinger: Pinger,
+}
+
+impl<'a> Router<'a> {
+    pub fn new(config: &'a Config, boot_id: &'a str, store: Store) -> Result<Router<'a>> {
+        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::new() })
+    }
+
+    /// Forgets everything that the runs have left.
+    pub fn forget(&self) -> Result<()> {
+        self.store.forget()
+    }
+
+    /// What stands there is the admin's, and is written by root.
+    fn trust_state_folder(&self) -> Result<()> {
+        let folder = &self.config.paths.state;
+        match folder.exists() {
+            true => trust::refuse_if_others_can_write(folder, "directory").map_err(Error::msg),
+            false => Ok(()),
+        }
+    }
+}
+
+impl World for Router<'_> {
+    fn now(&mut self) -> Result<Moment> {
+        clock::now()
+    }
+
+    fn load(&mut self) -> Result<Loaded> {
+        self.store.load(self.boot_id)
+    }
+
+    fn save(&mut self, state: &State) -> Result<()> {
+        self.store.save(state)
+    }
+
+    fn look(&mut self, config: &Config) -> Result<Facts> {
+        look(&mut self.kernel, config)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Vec<String> {
+        iproute::apply(changes)
+    }
+
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
+        self.pinger.ping(targets, patience);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+        self.pinger.listen(limit)
+    }
+
+    fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
+        script::run(script, &call.arguments, &call.environment, limit)
+    }
+
+    fn run(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
+        script::run(script, &call.arguments, &call.environment, limit)
+    }
+
+    fn flush(&mut self, addresses: &[IpAddr]) -> Result<u32, String> {
+        conntrack::flush(addresses)
+    }
+
+    fn bytes(&mut self, interface: &str) -> Option<u64> {
+        counters::bytes(interface)
+    }
+
+    fn spool(&mut self, mail: &Message) -> Result<()> {
+        self.trust_state_folder()?;
+        Spool::new(&self.config.paths.state).put(mail)
+    }
+
+    fn wake(&mut self) -> Result<usize> {
+        let spool = Spool::new(&self.config.paths.state);
+        spool.wake(&self.config.paths.run, clock::now()?.wall)?;
+        spool.pending()
+    }
+
+    fn record(&mut self, records: &[Record]) -> Result<()> {
+        self.trust_state_folder()?;
+        records::append(&self.config.paths.state, records)
+    }
+
+    fn load_hold(&mut self) -> Result<Option<String>> {
+        self.trust_state_folder()?;
+        store::load_hold(&self.config.paths.state)
+    }
+
+    fn save_hold(&mut self, link: Option<&str>) -> Result<()> {
+        self.trust_state_folder()?;
+        store::save_hold(&self.config.paths.state, link)
+    }
+
+    fn say(&mut self, level: Level, line: &str) {
+        log::log!(log_level(level), "{line}");
+    }
+}
+
+/// The levels of the log facade.
+pub fn log_level(level: Level) -> log::Level {
+    match level {
+        Level::Error => log::Level::Error,
+        Level::Warn => log::Level::Warn,
+        Level::Info => log::Level::Info,
+        Level::Debug => log::Level::Debug,
+    }
+}
+
+/// Asks the kernel for everything that matters, and the DHCP clients' files for what the kernel does not know.
+pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
+    let interfaces = kernel.interfaces()?;
+    let of_links = config.links.iter().filter_map(|link| gateway::interface_of(link, &interfaces));
+    let wan: Vec<String> = of_links.map(|interface| interface.name.clone()).collect();
+    let selection = Selection {
+        protocol: config.routing.protocol,
+        wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
+        every_default: routing::needs_every_default(config),
+        tables: config.tables(),
+        rule_priority: config.routing.rule_priority,
+    };
+    let mut facts = kernel.facts(interfaces, &selection)?;
+    facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
+    facts.without_conntrack = config.flush_conntrack && !conntrack::is_installed();
+    facts.sandboxed = script::sandboxed();
+    Ok(facts)
+}

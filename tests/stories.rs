@@ -1,0 +1,98 @@
+//! Everything that needs the lab: routers with real lines, the real program on them, and what becomes of the packets.
+//!
+//! One program, so that no part waits for another's last story. A story is found by its path:
+//! `cargo test --test stories router::pins::`.
+
+/// A trial for each story.
+macro_rules! trials {
+    ($($module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
+        vec![$($(crate::trial($module::$story)),*),*]
+    };
+}
+
+mod dhcp;
+mod examples;
+mod faults;
+mod follow_up;
+mod lab;
+#[path = "lab/itself.rs"]
+mod lab_itself;
+mod mail;
+mod router;
+mod scripts;
+
+#[path = "router/census.rs"]
+mod census;
+#[path = "examples/site.rs"]
+mod site;
+#[path = "router/story.rs"]
+mod story;
+#[path = "router/wiretap.rs"]
+mod wiretap;
+
+use std::any::type_name;
+use std::panic::{catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use lab::Skipped;
+use libtest_mimic::{Arguments, Completion, Trial};
+
+/// They begin first, so that nobody waits for one of them alone in the end.
+const LONGEST: [&str; 1] = ["examples::cron::cron_itself_starts_it"];
+
+/// Stories mostly wait, so more of them than processors may run at a time.
+const AT_A_TIME: usize = 6;
+
+/// How long each story took.
+static TIMES: Mutex<Vec<(Duration, &str)>> = Mutex::new(Vec::new());
+/// How many of them are told at the end.
+const TOLD: usize = 12;
+
+fn main() {
+    scripts::prepare();
+    let mut trials = scripts::trials_anywhere();
+    if lab::entered() {
+        // The lab's own, which goes with this process.
+        tempfile::env::override_temp_dir(Path::new("/run")).expect("nobody has done so before");
+        faults::prepare();
+        let more = [
+            dhcp::trials(),
+            examples::trials(),
+            follow_up::trials(),
+            faults::trials(),
+            mail::trials(),
+            router::trials(),
+            scripts::trials(),
+            lab_itself::trials(),
+        ];
+        trials.extend(more.into_iter().flatten());
+    }
+    let rank = |trial: &Trial| LONGEST.iter().position(|name| trial.name() == *name);
+    trials.sort_by_key(|trial| rank(trial).unwrap_or(LONGEST.len()));
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_A_TIME);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let mut times = TIMES.lock().unwrap();
+    times.sort();
+    for (time, name) in times.iter().rev().take(TOLD) {
+        println!("{:5.1} s {name}", time.as_secs_f64());
+    }
+    conclusion.exit();
+}
+
+/// Its name is its path in here.
+fn trial<S: Fn() + Send + 'static>(story: S) -> Trial {
+    let (_, name) = type_name::<S>().split_once("::").expect("a path");
+    Trial::ignorable_test(name, move || {
+        let start = Instant::now();
+        let ending = catch_unwind(std::panic::AssertUnwindSafe(story));
+        TIMES.lock().unwrap().push((start.elapsed(), name));
+        match ending.map_err(|payload| payload.downcast::<Skipped>()) {
+            Ok(()) => Ok(Completion::Completed),
+            Err(Ok(skipped)) => Ok(Completion::ignored_with(skipped.0)),
+            Err(Err(panic)) => resume_unwind(panic),
+        }
+    })
+}
