@@ -39,11 +39,7 @@ fn started(active: &str) -> Event {
 }
 
 fn down(link: &str) -> Event {
-    Event::LinkDown {
-        link: link.to_owned(),
-        reason: "no reply from 198.51.100.53".to_owned(),
-        heard_ms: None,
-    }
+    Event::LinkDown { link: link.to_owned(), reason: "no reply from 198.51.100.53".to_owned(), heard_ms: None }
 }
 
 fn up(link: &str) -> Event {

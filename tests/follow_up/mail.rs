@@ -9,8 +9,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use serde_json::json;
 
-use super::*;
 use crate::story::{PROBE, Story, config, link, two_links};
+use super::*;
 
 pub fn every_switch_is_one_mail_with_the_evidence() {
     let story = Story::begin(2, &config(&two_links(["", ""]), &[PROBE, NOTIFY]));

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-use super::*;
 use crate::story::{PROBE, Story, config, two_links};
+use super::*;
 
 pub fn a_relay_that_hangs_costs_no_beat_and_no_switch() {
     let relay = format!("smtp: {{host: {}, port: 2525, tls: none}}", lab::SERVICE);

@@ -12,8 +12,8 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::census;
-use crate::lab::{self, Lab, target};
 use crate::story::{PROBE, Story, WANFO, assert_same, config, link, two_links};
+use crate::lab::{self, Lab, target};
 
 pub fn without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is() {
     let links = two_links(["", "targets: []"]);

@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
 use crate::story::{PROBE, Story, assert_same, config, link, two_links};
+use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
 
 /// Failover and failback of the IPv4 traffic, and the kernel as before.
 #[track_caller]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab;
 use crate::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
+use crate::lab;
 
 pub fn a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay() {
     silent_outage(PROBE);

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::lab::{LAN, gateway, target, target6};
 use crate::story::{PIN_BY_ROUTE, PROBE, Story, config, two_links};
 use crate::wiretap::Wiretap;
+use crate::lab::{LAN, gateway, target, target6};
 
 /// Targets 1 and 2 of the line, IPv4 and IPv6.
 fn four_targets(line: usize) -> String {

@@ -4,8 +4,8 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Run};
 use crate::story::{PROBE, Story, WANFO, config, two_links};
+use crate::lab::{Lab, Run};
 
 const RECHECK: &str = "probe: {timeout: 250ms, threshold: 3, recheck: 100ms}";
 

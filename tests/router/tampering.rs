@@ -1,7 +1,7 @@
 //! Others who change routes under way.
 
-use crate::lab::{SERVICE, gateway, target};
 use crate::story::{PROBE, Story, assert_same, config, link, two_links};
+use crate::lab::{SERVICE, gateway, target};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
     let story = Story::of_two_links();
