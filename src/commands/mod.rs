@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use log::LevelFilter;
+use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
@@ -57,6 +58,8 @@ impl From<Exit> for ExitCode {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
+    // A folder that only we could read would keep `status` from everybody, one that all may write would be refused.
+    umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
         Command::Status(_) | Command::History(_) | Command::Config(_) => {}

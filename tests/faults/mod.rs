@@ -81,6 +81,8 @@ pub fn trials() -> Vec<Trial> {
             a_disk_that_fills_up_before_a_switch,
             nobody_but_root_can_take_the_lock,
             a_directory_that_cannot_be_written,
+            whatever_the_umask_the_modes_are_the_same,
+            folders_that_are_there_keep_their_modes,
             what_is_no_file_holds_nothing_up,
             a_file_that_fills_the_memory,
             no_file_writes_to_the_terminal,
