@@ -3,22 +3,24 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::overall::{Detail, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::span;
 
-/// The state as a page of text, times as they are told: "3m 20s ago".
-pub fn render(state: Option<&State>, now: Moment, detail: Detail) -> String {
+/// The state as a page of text, times as they are told: "3m 20s ago", and by the clock of this time zone.
+pub fn render(state: Option<&State>, now: Moment, zone: &TimeZone, detail: Detail) -> String {
     match state {
-        Some(state) => page(state, now, detail).expect("writing to a string does not fail"),
+        Some(state) => page(state, now, zone, detail).expect("writing to a string does not fail"),
         None => "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?\n"
             .to_owned(),
     }
 }
 
-fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::Error> {
+fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<String, std::fmt::Error> {
     let mut page = String::new();
     if is_too_old(state, now) {
         writeln!(
@@ -33,7 +35,7 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
             page,
             "{} is active since {} ({}){forced}",
             state.active,
-            now.wall_time(at),
+            now.wall_time(at).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z"),
             ago(at, now)
         )?,
         None => writeln!(page, "{} is active{forced}", state.active)?,
