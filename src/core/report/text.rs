@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::overall::{Detail, elsewhere, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
+use crate::core::problem::Code;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::span;
@@ -21,7 +22,7 @@ pub fn render(state: Option<&State>, now: Moment, zone: &TimeZone, detail: Detai
 }
 
 fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<String, std::fmt::Error> {
-    let mut page = String::new();
+    let mut page = config_broken(state, now, zone).unwrap_or_default();
     if is_too_old(state, now) {
         writeln!(
             page,
@@ -84,9 +85,26 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     Ok(page)
 }
 
+/// The headline of a config that is no good.
+pub fn config_broken(state: &State, now: Moment, zone: &TimeZone) -> Option<String> {
+    state.problems.iter().find(|problem| problem.code == Code::ConfigBroken)?;
+    Some(match state.config_broken {
+        Some(broken) => format!(
+            "CONFIG BROKEN since {} ({}): the runs go on by the last good one\n\n",
+            now.wall_time(broken.since).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"),
+            ago(broken.since, now)
+        ),
+        None => "CONFIG BROKEN since the last run\n\n".to_owned(),
+    })
+}
+
 fn write_link(page: &mut String, link: &LinkState, state: &State, detail: Detail) -> std::fmt::Result {
     let marker = if link.name == state.active { '*' } else { ' ' };
-    let verdict = if is_up(link) { "up" } else { "DOWN" };
+    let verdict = match (is_up(link), link.has_targets) {
+        (true, true) => "up",
+        (true, false) => "not probed",
+        (false, _) => "DOWN",
+    };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
     match (link.gateway, link.gateway6) {
