@@ -126,7 +126,9 @@ impl Client {
                 router.write(original, ADMINS_SCRIPT);
                 let mode = fs::Permissions::from_mode(0o755);
                 router.run(|| fs::set_permissions(original, mode)).expect("the file is ours");
-                let arguments = |line| format!("-f -i {line} -p /run/{line}.pid -s {EXAMPLES}/hooks/udhcpc");
+                let arguments = |line| {
+                    format!("-f -i {line} -O staticroutes -p /run/{line}.pid -s {EXAMPLES}/hooks/udhcpc")
+                };
                 ["eth0", "eth1"].map(|line| start(self.program(), &arguments(line))).into()
             }
         }
