@@ -487,6 +487,9 @@ fn a_primary_without_a_default_route_or_beaten_by_the_backup_s_is_helped() {
     let mut level = two_lines();
     level.routes[1].metric = 100;
     assert_eq!(in_main(&config, &level, 0), help, "on a par, nobody knows which one the kernel takes");
+    let mut stale = two_lines();
+    stale.routes.push(route("0.0.0.0/0", Some("192.168.100.1"), "eth0", 100, 3));
+    assert_eq!(in_main(&config, &stale, 0), help, "nor where one of the two leads nowhere");
 }
 
 #[test]
@@ -660,17 +663,11 @@ fn of_several_default_routes_the_first_that_the_kernel_would_take_today_counts()
         *onlink = true;
     }
     marked.routes.push(stale);
-    assert_eq!(
-        way_of_primary(&marked),
-        by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink")
-    );
+    assert_eq!(way_of_primary(&marked), by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink"));
     // With nothing better the kernel goes on that way, and so does the probe, which then tells the truth.
     let mut alone = two_lines();
     alone.routes[0] = route("0.0.0.0/0", Some("192.168.100.1"), "eth0", 100, 3);
-    assert_eq!(
-        way_of_primary(&alone),
-        by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink")
-    );
+    assert_eq!(way_of_primary(&alone), by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink"));
     let names = |facts: &Facts| -> Vec<String> {
         let needy = gateway::in_need_of_a_lease(&config(NO_TARGETS), facts);
         needy.iter().map(|interface| interface.name.clone()).collect()

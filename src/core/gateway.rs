@@ -395,8 +395,7 @@ fn own_defaults<'a>(
     let mut defaults: Vec<_> = foreign
         .filter_map(|route| match &route.target {
             RouteTarget::Out { interface: out, via, onlink, traits } if *out == interface.name => {
-                let neighbour = |gateway| *onlink || is_neighbour(gateway, interface, protocol, facts);
-                let fits = via.is_none_or(neighbour);
+                let fits = fits(route, interface, protocol, facts);
                 let is_silent = |gateway| {
                     facts.silent_gateways.iter().any(|(on, silent)| on == out && *silent == gateway)
                 };
@@ -413,6 +412,16 @@ fn own_defaults<'a>(
         .collect();
     defaults.sort_by_key(|(rank, _)| *rank);
     defaults.into_iter().map(|(_, default)| default).collect()
+}
+
+/// Whether the kernel would take a route out of the interface today.
+pub fn fits(route: &Route, interface: &Interface, protocol: u8, facts: &Facts) -> bool {
+    match &route.target {
+        RouteTarget::Out { via: Some(gateway), onlink: false, .. } => {
+            is_neighbour(*gateway, interface, protocol, facts)
+        }
+        _ => true,
+    }
 }
 
 /// Whether the kernel takes a route by way of this gateway without being told that it is a neighbour (fib_check_nh,

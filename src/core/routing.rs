@@ -12,7 +12,7 @@ use super::addresses;
 use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, nat64, plain_metric};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
-use super::gateway::{NextHop, ResolvedLink};
+use super::gateway::{self, NextHop, ResolvedLink};
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -131,10 +131,16 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own.
+    /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own. Of two on a
+    /// par the kernel may long take the one whose gateway is gone.
     fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
         let best_ones = self.best_foreign_defaults(family);
+        let fits = |route: &&Route| {
+            let interface = self.facts.interface(&next_hop.interface);
+            interface.is_none_or(|own| gateway::fits(route, own, self.config.routing.protocol, self.facts))
+        };
         best_ones.iter().all(|route| route.leaves_by(&next_hop.interface))
+            && (best_ones.len() == 1 || best_ones.iter().all(fits))
             && (best_ones.iter())
                 .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
     }
