@@ -64,6 +64,16 @@ impl Problem {
         Problem { code, link: link.map(str::to_owned), text: text.into() }
     }
 
+    /// What it is called, without its details and its cure.
+    pub fn name(&self) -> String {
+        let code = serde_json::to_value(self.code).ok();
+        let words = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default().replace('-', " ");
+        match &self.link {
+            Some(link) => format!("{link}: {words}"),
+            None => words,
+        }
+    }
+
     /// Whether it is the same one, told in other words perhaps. Of files there may be several, which their sentences tell
     /// apart.
     pub fn is(&self, other: &Problem) -> bool {

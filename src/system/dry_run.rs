@@ -16,7 +16,7 @@ use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
-use crate::core::spool::Message;
+use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
 use crate::core::world::{Level, World};
@@ -108,8 +108,8 @@ impl World for DryRun<'_> {
         Ok(())
     }
 
-    fn wake(&mut self) -> Result<usize> {
-        Ok(0)
+    fn wake(&mut self, _: &mut Outlook) -> Result<()> {
+        Ok(())
     }
 
     fn record(&mut self, _: &[Record]) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::routing;
 use crate::core::script::{Call, Ending};
-use crate::core::spool::Message;
+use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
 use crate::core::world::{Level, World};
@@ -109,10 +109,9 @@ impl World for Router<'_> {
         Spool::new(&self.config.paths.state).put(mail)
     }
 
-    fn wake(&mut self) -> Result<usize> {
+    fn wake(&mut self, outlook: &mut Outlook) -> Result<()> {
         let spool = Spool::new(&self.config.paths.state);
-        spool.wake(&self.config.paths.run, clock::now()?.wall)?;
-        spool.pending()
+        spool.wake_if_due(&self.config.paths.run, outlook, clock::now()?.wall)
     }
 
     fn record(&mut self, records: &[Record]) -> Result<()> {

@@ -22,8 +22,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use wanfo::core::spool::MOST_ATTEMPTS;
 use wanfo::core::spool::Message;
+use wanfo::core::spool::{MOST_ATTEMPTS, Outlook};
 use wanfo::system::spool::Spool;
 
 use crate::lab::{self, Lab, Run};
@@ -389,12 +389,12 @@ fn a_relay_that_was_down_gets_every_message_once() {
     assert_eq!(pending(&lab), 2);
     let run_directory = lab.path("run");
     fs::create_dir_all(&run_directory).unwrap();
-    spool(&lab).wake(&run_directory, Timestamp::now()).unwrap();
+    spool(&lab).wake_if_due(&run_directory, &mut Outlook::default(), Timestamp::now()).unwrap();
     assert!(!run_directory.join("deliver").exists(), "nothing is due");
 
     let relay = Relay::start(&lab, json!({}));
     make_due(&lab);
-    spool(&lab).wake(&run_directory, Timestamp::now()).unwrap();
+    spool(&lab).wake_if_due(&run_directory, &mut Outlook::default(), Timestamp::now()).unwrap();
     assert!(run_directory.join("deliver").exists());
     assert_done(&deliver(&lab));
     assert_eq!(pending(&lab), 0);

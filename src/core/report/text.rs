@@ -66,7 +66,7 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     if let Some(veto) = &state.veto {
         writeln!(page, "  veto        {} ({})", veto.why, ago(veto.at, now))?;
     }
-    match state.notifications_pending {
+    match state.outlook.pending {
         0 => {}
         1 => writeln!(page, "  mail        1 message waits to be sent")?,
         waiting => writeln!(page, "  mail        {waiting} messages wait to be sent")?,
