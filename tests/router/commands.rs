@@ -234,6 +234,7 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     for words in [local.as_str(), &silent, "DOWN", "down since", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
     }
+    assert_eq!(page.matches(" since ").count(), page.matches(" TST (").count(), "{page}");
 
     story.cut_silently(2);
     for _ in 0..3 {
