@@ -1,5 +1,4 @@
 use std::fs::OpenOptions;
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use super::*;
@@ -57,9 +56,7 @@ pub fn closed_descriptors_do_no_harm() {
     for arguments in [&["check"][..], TALKATIVE[0], TALKATIVE[3]] {
         let mut command = lab.wanfo_command(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let close_all = || (0..=2).try_for_each(|fd| Ok(nix::unistd::close(fd)?));
-        // SAFETY: only close(2), a bare system call.
-        unsafe { command.pre_exec(close_all) };
+        lab::before_exec(&mut command, || (0..=2).try_for_each(nix::unistd::close));
         let status = command.status().expect("wanfo starts");
         assert_eq!(status.code(), Some(0));
     }
