@@ -45,6 +45,7 @@ const FIELDS: &[&str] = &[
     "links[].stable_in_ms",
     "links[].relapses",
     "links[].routes_only",
+    "links[].probed",
     "links[].last_probe",
     "links[].last_error",
     "links[].targets",

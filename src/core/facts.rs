@@ -25,8 +25,26 @@ pub struct Facts {
     pub pretended: bool,
     /// The program that deletes flows is not installed. Looked for only where it is wanted.
     pub without_conntrack: bool,
+    /// The files that the config names and that are of no use as they are.
+    pub files: Vec<BadFile>,
     /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.
     pub sandboxed: Option<bool>,
+}
+
+/// A file that cannot do what the config has it for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BadFile {
+    pub purpose: Purpose,
+    /// The sentence that says what to do.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    ActionScript,
+    ExitScript,
+    /// Getting mail to its relay.
+    Mail,
 }
 
 /// What was found in a file of a DHCP client's.

@@ -138,6 +138,18 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Op
     Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic) }
 }
 
+/// The mail about a config that is broken since a while.
+pub fn config_broken(host: &str, at: &Zoned, state: &State, why: &str) -> Message {
+    let subject = one_line(&format!("The WAN failover config is broken on '{host}'."));
+    let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
+    let text = format!(
+        "{subject}\n\nWhy:  {why}\nWhen: {when}\nThe traffic goes over {} as before. After a reboot there is no last \
+         good one to go by.\n",
+        state.active
+    );
+    Message { id: state.id_of_now("config"), at: at.timestamp(), subject, text, topic: None }
+}
+
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
     if let (true, Some(last_error)) = (link.targets.is_empty(), &link.last_error) {
         writeln!(text, "  {}: {last_error}", link.name)?;

@@ -10,20 +10,22 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Gateway, Link, Pin, Target};
-use super::facts::{Family, MAIN_TABLE};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View, shared_targets};
 use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
-use super::state::State;
+use super::state::{LinkState, State, TargetState};
 
 /// How many foreign routes or rules are named in one sentence.
 const NAMED: usize = 3;
 
 /// What DHCP clients mark their routes with (RTPROT_DHCP, rtnetlink(7)).
 const DHCP: u8 = 16;
+/// So often a target is asked in vain before that is told.
+const ASKED_IN_VAIN: u32 = 5;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
@@ -32,7 +34,82 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     problems.extend(host_routes(input, view));
     problems.extend(no_link_up(input, results));
     problems.extend(surroundings(input, view));
+    problems.extend(of_config(input.config, view));
     problems
+}
+
+/// What is wrong with the config on this machine, whatever the lines are like just now: all that breaks on the night of the
+/// switch and not before.
+pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in &view.facts.files {
+        let (code, what) = match file.purpose {
+            Purpose::ActionScript => (Code::ScriptUnusable, "no switch is told to the action script"),
+            Purpose::ExitScript => (Code::ScriptUnusable, "no failback can be asked of the exit script"),
+            Purpose::Mail => (Code::MailFileUnusable, "no mail can be sent"),
+        };
+        problems.push(Problem::new(code, None, format!("{what}: {}", file.why)));
+    }
+    for (link, resolved) in config.links.iter().zip(&view.links) {
+        let mut add = |code, text: String| problems.push(Problem::new(code, Some(&link.name), text));
+        for address in link.targets.iter().filter_map(|target| resolved.resolve(*target)) {
+            if let Some(whose) = owner_of(address, config, &view.facts) {
+                let text = format!(
+                    "target {address} is this router's own address ({whose}), which answers for ever, however dead the \
+                     line is; take one beyond it"
+                );
+                add(Code::TargetIsOwnAddress, text);
+            }
+        }
+        for next_hop in [&resolved.v4, &resolved.v6].into_iter().flatten() {
+            if let Some(gateway) = next_hop.via
+                && let Some(whose) = owner_of(gateway, config, &view.facts)
+            {
+                let text = format!(
+                    "gateway {gateway} is this router's own address ({whose}), so nothing leaves by it; set `gateway` to \
+                     the provider's router"
+                );
+                add(Code::GatewayIsOwnAddress, text);
+            }
+        }
+        if link.targets.is_empty() && !link.routes_only {
+            let text = "it has no targets, so it is not probed, and counts as good for as long as its interface has \
+                        carrier; give it `targets`";
+            add(Code::NotProbed, text.to_owned());
+        }
+    }
+    problems.extend(routing::equal_defaults(config, view).into_iter().map(|(link, other)| {
+        let text = format!(
+            "its default route has the same metric as that of {other}, so without wanfo it is left to chance which one \
+             is taken; give each its own in their DHCP or network settings"
+        );
+        Problem::new(Code::EqualDefaults, Some(link), text)
+    }));
+    problems
+}
+
+/// The interface of this machine that has the address, or is given it by the config.
+fn owner_of<'a>(address: IpAddr, config: &'a Config, facts: &'a Facts) -> Option<&'a str> {
+    let found =
+        facts.interfaces.iter().flat_map(|it| it.addresses.iter().map(|own| (it.name.as_str(), own.network)));
+    let given = config.links.iter().filter_map(|link| Some((link.interface.as_deref()?, &link.address)));
+    let given = given.flat_map(|(name, networks)| networks.iter().map(move |network| (name, *network)));
+    found.chain(given).find(|(_, network)| network.ip() == address).map(|(name, _)| name)
+}
+
+/// Targets that have not answered once since they are in the config, or since boot.
+pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
+    let of_link = |link: &LinkState| {
+        let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
+        let never = link.targets.iter().filter(never).map(|target| target.address);
+        let text = format!(
+            "{} has never answered since it is a target here, or since boot; is it a typo, or an address that answers no \
+             ping?",
+            list(never)?
+        );
+        Some(Problem::new(Code::TargetNeverAnswered, Some(&link.name), text))
+    };
+    links.iter().filter_map(of_link).collect()
 }
 
 /// What config, interfaces, addresses and gateways of the links say by themselves.

@@ -12,7 +12,7 @@ use super::addresses;
 use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, plain_metric};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
-use super::gateway::{NextHop, ResolvedLink};
+use super::gateway::{NextHop, ResolvedLink, View};
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -304,6 +304,29 @@ fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<
 fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> {
     let foreign = |route: &&Route| route.protocol != protocol && route.table == MAIN_TABLE;
     facts.routes.iter().filter(foreign).filter(|route| route.is_default(family)).collect()
+}
+
+/// Links whose default routes, made by others, have the same metric: each with the other before it in the config.
+pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a str)> {
+    let carriers = || config.links.iter().zip(&view.links).filter(|(link, _)| !link.routes_only);
+    let mut equal: Vec<(&str, &str)> = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let defaults = foreign_defaults(&view.facts, config.routing.protocol, family);
+        let metric = |resolved_link: &ResolvedLink| {
+            let interface = resolved_link.interface.as_deref()?;
+            let own = defaults.iter().filter(|route| route.leaves_by(interface));
+            own.map(|route| route.metric).min().map(|metric| (interface.to_owned(), metric))
+        };
+        let metrics: Vec<_> =
+            carriers().filter_map(|(link, it)| Some((&link.name[..], metric(it)?))).collect();
+        for (index, (name, (interface, metric))) in metrics.iter().enumerate() {
+            let is_equal =
+                |(_, (other, of_other)): &&(&str, (String, u32))| other != interface && of_other == metric;
+            let pair = metrics[..index].iter().find(is_equal).map(|(other, _)| (*name, *other));
+            equal.extend(pair.filter(|pair| !equal.contains(pair)));
+        }
+    }
+    equal
 }
 
 /// Whether default routes over interfaces that are no link's matter too.

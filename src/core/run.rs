@@ -67,12 +67,16 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         // Whoever says so by hand does not wait until it is stable.
         results[switch.to].health.rise(now.boot);
     }
-    let (outcome, veto, objection) = follow_up::ask_exit_script(world, order, &input, decided)?;
+    let asked = follow_up::ask_exit_script(world, order, &input, decided)?;
+    let follow_up::Asked { outcome, veto, missed_since, event: objection } = asked;
     let mut problems = problems::find(&input, &kept.view, &results);
     faults.extend(problems::own_faults(config, &results));
     let watched_at = if input.is_blind(&results) { state.watched_at } else { now.boot };
     let links_now = input.link_states(&results);
-    state = State { links: links_now, veto, checked_at: world.now()?.boot, watched_at, ..state };
+    let (checked_at, exit_script_missed_since) = (world.now()?.boot, missed_since);
+    state = State { links: links_now, veto, exit_script_missed_since, checked_at, watched_at, ..state };
+    problems.extend(problems::never_answered(&state.links));
+    problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);
     if let Request::Failback { .. } = order.request {
@@ -302,7 +306,7 @@ fn remember_and_tell(
     if *state != saved {
         world.save(state)?;
     }
-    let is_new = |problem: &&Problem| !before.iter().any(|known| known.is(problem));
+    let is_new = |problem: &&Problem| !before.iter().any(|known| problem.is_said_by(known));
     let is_gone = |known: &&Problem| !state.problems.iter().any(|problem| problem.is(known));
     let new = problems.iter().filter(is_new).cloned().map(|problem| Event::Problem { problem });
     let gone = before.iter().filter(is_gone).cloned().map(|problem| Event::Solved { problem });

@@ -53,6 +53,10 @@ pub struct State {
     pub next_switch_after: Option<BootTime>,
     /// The exit script's answer, when it was no.
     pub veto: Option<Veto>,
+    /// Since when the exit script is not there to be asked, while a failback waits for it.
+    pub exit_script_missed_since: Option<BootTime>,
+    /// The config file is no good, and the runs go on by the last one that was.
+    pub config_broken: Option<ConfigBroken>,
     /// The bytes over the backup that is active.
     pub usage: Option<Usage>,
     /// What is to be told and written down, and was not seen to be done yet.
@@ -73,6 +77,12 @@ pub struct State {
 pub struct Veto {
     pub at: BootTime,
     pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigBroken {
+    pub since: BootTime,
+    pub is_mailed: bool,
 }
 
 /// Told only after it is on disk here, and struck out only after it is where it belongs: killed in between, the next run
@@ -106,6 +116,9 @@ pub struct LinkState {
     /// How patient the config is with it.
     pub law: Law,
     pub routes_only: bool,
+    /// The config names targets for it.
+    #[serde(default)]
+    pub has_targets: bool,
     pub probed_at: Option<BootTime>,
     /// Why it did not answer when it was asked last.
     pub last_error: Option<String>,
@@ -117,6 +130,9 @@ pub struct TargetState {
     pub address: IpAddr,
     /// Its last answer.
     pub heard_at: Option<BootTime>,
+    /// In how many runs it was asked and did not answer, since it is a target here.
+    #[serde(default)]
+    pub asked_in_vain: u32,
     pub rtt_ms: Option<f64>,
     pub error: Option<String>,
 }
@@ -172,6 +188,8 @@ impl State {
             switching: None,
             next_switch_after: None,
             veto: None,
+            exit_script_missed_since: None,
+            config_broken: None,
             usage: None,
             pending: Pending::default(),
             notifications_pending: 0,
@@ -213,7 +231,7 @@ impl State {
         if !self.forced && left.is_some_and(|link| !link.ever_good) {
             self.hold = Hold::Until(now);
         }
-        self.veto = None;
+        (self.veto, self.exit_script_missed_since) = (None, None);
         if matches!(switch.cause, Cause::Forced | Cause::Failback | Cause::Hold) {
             self.held_before = None;
         }

@@ -23,6 +23,8 @@ use super::time::Moment;
 /// What a run is given at its start and never changes under way.
 pub struct Order<'a> {
     pub config: &'a Config,
+    /// Why the config file is no good, in one line; `config` is the last one that was.
+    pub config_broken: Option<&'a str>,
     pub machine: &'a Machine,
     pub request: Request,
     /// For how long the run may stay while a link is undecided.

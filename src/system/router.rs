@@ -10,7 +10,7 @@ use super::kernel::{Kernel, Selection};
 use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
-use super::{clock, conntrack, counters, iproute, leases, records, script, trust};
+use super::{clock, conntrack, counters, files, iproute, leases, records, script, settings, trust};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::Facts;
@@ -41,14 +41,15 @@ impl<'a> Router<'a> {
 
     /// Forgets everything that the runs have left.
     pub fn forget(&self) -> Result<()> {
-        self.store.forget()
+        self.store.forget()?;
+        settings::forget(&self.config.paths.run)
     }
 
     /// What stands there is the admin's, and is written by root.
     fn trust_state_folder(&self) -> Result<()> {
         let folder = &self.config.paths.state;
         match folder.exists() {
-            true => trust::refuse_if_others_can_write(folder, "directory").map_err(Error::msg),
+            true => trust::refuse_if_others_can_write(folder, "directory").map_err(Error::new),
             false => Ok(()),
         }
     }
@@ -159,6 +160,7 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     let mut facts = kernel.facts(interfaces, &selection)?;
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
     facts.without_conntrack = config.flush_conntrack && !conntrack::is_installed();
+    facts.files = files::look(config);
     facts.sandboxed = script::sandboxed();
     Ok(facts)
 }

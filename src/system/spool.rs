@@ -208,7 +208,7 @@ impl Spool {
 
     /// What stands here is told to people in the router's name, and written by root.
     fn refuse_if_others_can_write(&self) -> Result<()> {
-        trust::refuse_if_others_can_write(&self.directory, "directory").map_err(Error::msg)
+        trust::refuse_if_others_can_write(&self.directory, "directory").map_err(Error::new)
     }
 
     fn waiting(&self, id: &str) -> PathBuf {

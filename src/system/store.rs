@@ -106,7 +106,7 @@ impl Store {
                 .context(format!("creating the directory {}{advice}", directory.display()))
         })?;
         // What stands here decides over routes, and is written by root.
-        trust::refuse_if_others_can_write(directory, "directory").map_err(anyhow::Error::msg)?;
+        trust::refuse_if_others_can_write(directory, "directory")?;
         let lock = Lock::take(&directory.join(LOCK), patience)?;
         Ok(lock.map(|lock| Store { directory: directory.to_owned(), _lock: lock }))
     }

@@ -485,7 +485,7 @@ fn what_others_can_write_is_refused() {
         let root = well_kept();
         prepare(root.path());
         let path = root.path().join(path);
-        let sentence = trust::refuse_if_others_can_write(&path, "script").expect_err(what);
+        let sentence = trust::refuse_if_others_can_write(&path, "script").expect_err(what).to_string();
         assert!(
             sentence.starts_with(&format!("the script {} is not used: ", path.display())),
             "{what}: {sentence}"
@@ -527,7 +527,8 @@ fn what_belongs_to_others_is_refused() {
     for (what, path, prepare, why) in cases {
         let root = well_kept();
         prepare(root.path());
-        let sentence = trust::refuse_if_others_can_write(&root.path().join(path), "script").expect_err(what);
+        let sentence =
+            trust::refuse_if_others_can_write(&root.path().join(path), "script").expect_err(what).to_string();
         let why = format!("`{}`", why.replace("ROOT", &root.path().display().to_string()));
         assert!(sentence.contains(&why), "{what}: {sentence}");
     }
