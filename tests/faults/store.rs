@@ -390,7 +390,7 @@ fn modes_under(lab: &Lab, mask: u32) -> Vec<String> {
         let mut command = lab.wanfo_command(arguments);
         lab::before_exec(&mut command, move || {
             umask(Mode::from_bits_truncate(mask));
-            io::Result::Ok(())
+            nix::Result::Ok(())
         });
         assert_ends(&ended(&mut command), 0, &[]);
     };
