@@ -26,6 +26,7 @@ pub enum Code {
     NoIpv6,
     LeaseNotUsed,
     GatewayOutsideSubnet,
+    SameAddress,
     SharedTarget,
     RouteIsTarget,
     ForeignRoute,
@@ -42,6 +43,8 @@ pub enum Code {
     ScriptUnusable,
     /// A file that mail needs.
     MailFileUnusable,
+    RouteStays,
+    FamilyRefused,
     NoLinkUp,
     CannotProbe,
     ProbeDiverted,

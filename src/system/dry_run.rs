@@ -135,7 +135,7 @@ fn pretend(change: &Change, facts: &mut Facts) {
         |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
     let Facts { routes, rules, interfaces, .. } = facts;
     let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
-        interfaces.iter_mut().filter(|interface| interface.name == name).for_each(act);
+        interfaces.iter_mut().filter(|interface| interface.is_called(name)).for_each(act);
     };
     match change {
         Change::AddRoute(route) => routes.push(route.clone()),

@@ -153,11 +153,17 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     let selection = Selection {
         protocol: config.routing.protocol,
         wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
-        every_default: routing::needs_every_default(config),
         tables: config.tables(),
         rule_priority: config.routing.rule_priority,
     };
     let mut facts = kernel.facts(interfaces, &selection)?;
+    for interface in gateway::with_a_choice(config, &facts).into_iter().cloned().collect::<Vec<_>>() {
+        facts.silent_gateways.extend(kernel.silent_neighbours(&interface)?);
+    }
+    for family in routing::needs_every_default(config, &gateway::survey(config, &facts)) {
+        let elsewhere = kernel.defaults_elsewhere(&facts, &selection, family)?;
+        facts.routes.extend(elsewhere);
+    }
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
     facts.without_conntrack = config.flush_conntrack && !conntrack::is_installed();
     facts.files = files::look(config);
