@@ -145,7 +145,7 @@ pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
         }
         faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
             let text = format!(
-                "echo request to {}: {how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
+                "echo request to {}: {how}; if a rule or route of somebody else's does that, move it, or set \
                  `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
                 list(targets)?
             );
