@@ -355,7 +355,7 @@ pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a 
             own.map(|route| route.metric).min().map(|metric| (interface.to_owned(), metric))
         };
         let metrics: Vec<_> =
-            carriers().filter_map(|(link, it)| Some((&link.name[..], metric(it)?))).collect();
+            carriers().filter_map(|(link, it)| Some((link.name.as_str(), metric(it)?))).collect();
         for (index, (name, (interface, metric))) in metrics.iter().enumerate() {
             let is_equal =
                 |(_, (other, of_other)): &&(&str, (String, u32))| other != interface && of_other == metric;

@@ -9,7 +9,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -608,13 +607,10 @@ fn no_text_adds_a_header_or_a_command() {
     }
 
     let mut command = lab.wanfo_command(&["deliver", "--test"]);
-    // SAFETY: between fork and exec only bare system calls are allowed, and these are such.
-    unsafe {
-        command.pre_exec(|| {
-            unshare(CloneFlags::CLONE_NEWUTS)?;
-            Ok(sethostname("gw\r\nBcc: all@example.com\r\nRCPT TO:<all@example.com>")?)
-        });
-    }
+    lab::before_exec(&mut command, || {
+        unshare(CloneFlags::CLONE_NEWUTS)?;
+        sethostname("gw\r\nBcc: all@example.com\r\nRCPT TO:<all@example.com>")
+    });
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 

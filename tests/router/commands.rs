@@ -261,8 +261,7 @@ pub fn status_needs_no_root() {
             command.uid(65534).gid(65534);
         } else {
             // In a user namespace without any mapping the user is nobody, and exec leaves it no capability.
-            // SAFETY: between fork and exec calls must be async-signal-safe; unshare is a bare system call.
-            unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUSER)?)) };
+            lab::before_exec(&mut command, || unshare(CloneFlags::CLONE_NEWUSER));
         }
         command.output().unwrap()
     };
