@@ -36,7 +36,7 @@ impl<'a> DryRun<'a> {
     /// `tell` prints one line to the user.
     pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
         let kernel = Kernel::open()?;
-        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, pinger: Pinger::new() })
+        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, pinger: Pinger::default() })
     }
 
     fn would(&self, what: &str) {

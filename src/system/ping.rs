@@ -41,13 +41,15 @@ pub struct Pinger {
     asked: HashSet<IpAddr>,
 }
 
-impl Pinger {
-    pub fn new() -> Pinger {
+impl Default for Pinger {
+    fn default() -> Pinger {
         let (sender, receiver) = channel();
         let open = Arc::new(AtomicUsize::new(0));
         Pinger { sender, receiver, ready: Vec::new(), open, asked: HashSet::new() }
     }
+}
 
+impl Pinger {
     /// Sends one request to each target. The last is waited for in this thread, if `patience` is not zero: most runs have
     /// one or two targets, and their answers come at once.
     ///

@@ -36,7 +36,7 @@ pub struct Router<'a> {
 
 impl<'a> Router<'a> {
     pub fn new(config: &'a Config, boot_id: &'a str, store: Store) -> Result<Router<'a>> {
-        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::new() })
+        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::default() })
     }
 
     /// Forgets everything that the runs have left.
