@@ -60,10 +60,13 @@ pub enum Command {
 
     /// Take every route, rule and address of wanfo's out of the kernel
     ///
-    /// Stop wanfo.timer first, or the next check puts them back.
+    /// Stop wanfo.timer first, or the next check puts them back. It needs no good configuration.
     Down,
 
     /// Check the configuration, or print it with every default filled in
+    ///
+    /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as
+    /// targets. It ends with 2 where the file is wrong and with 1 where something that it names will not work.
     Config(Config),
 }
 

@@ -66,8 +66,10 @@ pub fn read(path: &Path) -> Result<Settings, Box<Broken>> {
     trust(&file, path, "configuration").map_err(&unread)?;
     let mode = file.metadata().map_err(no_use)?.mode();
     let bytes = file::whole(file, LIMIT).map_err(no_use)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| unread(format!("the configuration {shown} is not UTF-8 text")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let paths = read::paths_of(&String::from_utf8_lossy(error.as_bytes()));
+        Box::new(Broken { paths, ..*unread(format!("the configuration {shown} is not UTF-8 text")) })
+    })?;
     match read::parse(&text) {
         Ok(config) => {
             let text = first_line + text.trim_start_matches('\u{feff}');

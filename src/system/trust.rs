@@ -49,7 +49,7 @@ impl Refusal {
     }
 
     /// By what the kernel says of a path (path_resolution(7)).
-    fn of(error: &io::Error, why: String) -> Refusal {
+    pub fn of(error: &io::Error, why: String) -> Refusal {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(
                 Errno::ENOENT

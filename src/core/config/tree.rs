@@ -15,7 +15,7 @@ use super::ConfigError;
 const MOST_NODES: usize = 100_000;
 
 /// The reader of serde_yaml takes a time that grows with the square of how many brackets are open, before it gives up. So
-/// many are nobody's honest file, wherever they stand: in a comment, in quotes.
+/// many are nobody's honest file, though some may stand in quotes.
 const MOST_OPEN_BRACKETS: usize = 200;
 
 #[derive(Debug)]
@@ -121,8 +121,11 @@ const TOO_DEEP: &str =
 fn line_nested_too_deep(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     text.lines().zip(1..).find_map(|(line, number)| {
+        let mut before = ' ';
         for character in line.chars() {
             match character {
+                // The rest is a comment, or as good as one for an honest file.
+                '#' if before.is_whitespace() => break,
                 '[' | '{' => open += 1,
                 ']' | '}' => open = open.saturating_sub(1),
                 _ => {}
@@ -130,6 +133,7 @@ fn line_nested_too_deep(text: &str) -> Option<usize> {
             if open > MOST_OPEN_BRACKETS {
                 return Some(number);
             }
+            before = character;
         }
         None
     })
