@@ -12,6 +12,9 @@ use super::state::{LinkState, State};
 use super::switch::{Cause, Switching};
 use super::units::{bytes, span};
 
+/// How many routes a mail lists; with a full BGP table there are hundreds of thousands.
+const MOST_ROUTES: usize = 50;
+
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
     pub host: &'a str,
@@ -79,8 +82,12 @@ impl Switched<'_> {
         }
         writeln!(text, "\nRoutes by the two links, as the kernel has them now:")?;
         let names: Vec<&str> = [from, to].into_iter().filter_map(|name| self.interface(name)).collect();
-        for route in self.view.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
+        let mut routes = self.view.facts.routes.iter().filter(|route| leaves_by(route, &names));
+        for route in routes.by_ref().take(MOST_ROUTES) {
             writeln!(text, "  {route}")?;
+        }
+        if routes.next().is_some() {
+            writeln!(text, "  and more")?;
         }
         Ok(())
     }
