@@ -828,6 +828,14 @@ fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_an
     facts.interfaces[0].addresses.remove(0);
     facts.routes.remove(0);
     assert_eq!(of_family(&facts, 0, "-4"), IPV4_REFUSED);
+    let tied = |parts: &str| {
+        crate::config(&format!(
+            "links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1, routes: [{parts}]}}]"
+        ))
+    };
+    let refuses = |parts: &str| in_main(&tied(parts), &facts, 0).contains(&IPV4_REFUSED[0].to_owned());
+    assert!(!refuses("0.0.0.0/2, 64.0.0.0/2, 128.0.0.0/2, 192.0.0.0/2"), "all of it has its link");
+    assert!(refuses("0.0.0.0/2, 64.0.0.0/2, 192.0.0.0/2, '::/1'"));
     // One that has nothing left is down, and the next switch decides.
     facts.interfaces[0].up = false;
     assert_eq!((of_family(&facts, 0, "-4"), of_family(&facts, 0, "-6")), (vec![], vec![]));

@@ -3,7 +3,7 @@
 //! `wanted` computes the routes and rules from config, gateways and active link; `plan` compares them with what the
 //! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use ipnetwork::IpNetwork;
@@ -169,8 +169,11 @@ impl Builder<'_> {
     /// On the primary a foreign default route is none of our business as long as it leads over no link. But that of a link
     /// that is for its routes only must never carry the traffic.
     fn must_refuse(&self, family: Family, resolved: &[ResolvedLink], active: usize) -> bool {
-        let leave_ipv6 = self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
-        if family == Family::V6 && leave_ipv6 || !self.kept_override(family, &resolved[active]).is_empty() {
+        let is_left_alone = match family {
+            Family::V4 => self.all_ipv4_is_tied(0, 0),
+            Family::V6 => self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave,
+        };
+        if is_left_alone || !self.kept_override(family, &resolved[active]).is_empty() {
             return false;
         }
         let has = |family| resolved[active].next_hop(family).is_ok();
@@ -183,6 +186,16 @@ impl Builder<'_> {
             Ok(_) => family == Family::V6 || has(Family::V6),
             Err(_) => false,
         })
+    }
+
+    /// Whether `routes` of the links cover this network, whole or in parts: then nothing of it can go astray.
+    fn all_ipv4_is_tied(&self, start: u32, length: u8) -> bool {
+        let address = IpAddr::from(Ipv4Addr::from(start));
+        let mut routes = self.config.links.iter().flat_map(|link| &link.routes);
+        routes.any(|route| route.prefix() <= length && route.contains(address))
+            || length < 4
+                && self.all_ipv4_is_tied(start, length + 1)
+                && self.all_ipv4_is_tied(start | 1 << (31 - length), length + 1)
     }
 
     /// Whether a default route of somebody else's takes traffic out of this interface.
