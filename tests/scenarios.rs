@@ -1,11 +1,12 @@
 //! Stories of failovers, one in each `tests/scenarios/NAME.yaml`: a configuration, what the lines are like from when
 //! on, what somebody does, and which switches must come of it. A new story needs no Rust.
 //!
-//! A story runs `wanfo check` at 0s and every `beat` from then on, up to and including `until`. Its keys:
+//! A story runs `wanfo check` at 0s and every `beat` from then on, up to and including `until`; a run that stays is followed
+//! by the next at once. Times are compared in tenths of a second. Its keys:
 //!
 //! - `timeline`: what happens, in force from the run at that time on. `{at: 10s, primary: silent}` with the name of a
-//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `unusable` (no carrier), `gone` (no interface), `no-gateway` or
-//!   `void` (a fault of our own); `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
+//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `unusable` (no carrier), `gone`
+//!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
 //!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
 //!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`).
@@ -15,9 +16,8 @@
 //! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects) and records (as the log
 //!   says them), each with `at` and `says`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
-//! - `runs`: a closer look at single runs: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
-//!   `failed_rounds` (by link), `down` (links), `next_switch_in`.
-//! - `on_the_move`: all runs after which another round would soon tell more (`probe.recheck`). Without the key, any may.
+//! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
+//!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -31,7 +31,7 @@ use wanfo::core::config::Config;
 use wanfo::core::decide;
 use wanfo::core::health::Verdict;
 use wanfo::core::hold::Hold;
-use wanfo::core::record::Event;
+use wanfo::core::record::{Event, Record};
 use wanfo::core::script::Ending;
 use wanfo::core::switch::Request;
 
@@ -60,7 +60,6 @@ struct Scenario {
     failed: Option<Vec<Time>>,
     #[serde(default)]
     runs: Vec<Look>,
-    on_the_move: Option<Vec<Time>>,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +137,8 @@ enum Word {
 enum Line {
     Word(Word),
     Partly { silent: Vec<IpAddr> },
+    Late { late: Time },
+    Loss { loss: u32 },
 }
 
 #[derive(Deserialize)]
@@ -172,7 +173,9 @@ struct Look {
     why: Option<String>,
     pinged: Option<Vec<String>>,
     #[serde(default)]
-    failed_rounds: BTreeMap<String, u32>,
+    silent_for: BTreeMap<String, Time>,
+    #[serde(default)]
+    relapses: BTreeMap<String, u32>,
     down: Option<Vec<String>>,
     next_switch_in: Option<Time>,
 }
@@ -188,8 +191,9 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+/// In tenths of a second: what a reply and a tick take is left out.
 fn told_time(time: Duration) -> String {
-    humantime::format_duration(time).to_string()
+    humantime::format_duration(Duration::from_millis(time.as_millis() as u64 / 100 * 100)).to_string()
 }
 
 impl From<&Line> for Condition {
@@ -202,6 +206,8 @@ impl From<&Line> for Condition {
             Line::Word(Word::NoGateway) => Condition::NoGateway,
             Line::Word(Word::Void) => Condition::Void,
             Line::Partly { silent } => Condition::SilentTargets(silent.clone()),
+            Line::Late { late } => Condition::Late(late.0),
+            Line::Loss { loss } => Condition::Loss(*loss),
         }
     }
 }
@@ -257,51 +263,75 @@ impl Happening {
         if let Some(disk) = self.disk {
             router.disk.read_only = matches!(disk, Disk::ReadOnly);
         }
-        for (name, line) in &self.links {
-            let link = router.config.links.iter().find(|link| link.name == *name);
-            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
-            let interface = link.interface.clone().expect("in a story, every link names its interface");
-            router.set(&interface, line.into());
-        }
     }
 }
 
-/// Plays the story; every run with its time in it.
+/// Plays the story; every run with the time of its start.
 fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
     let mut router = Router::new(parse(&scenario.config));
+    router.schedule = weather(scenario);
     let (Time(beat), Time(until)) = (scenario.beat, scenario.until);
-    let mut times: Vec<Duration> = (0..).map(|n| beat * n).take_while(|at| *at <= until).collect();
-    times.extend(scenario.timeline.iter().filter(|happening| happening.run.is_some()).map(|h| h.at.0));
-    times.sort();
-    times.dedup();
     let mut left = scenario.timeline.iter().peekable();
     let mut runs = Vec::new();
-    let mut last = Duration::ZERO;
-    for at in times {
-        router.wait(at - last);
-        last = at;
+    let mut next_beat = Duration::ZERO;
+    loop {
+        // A command that comes while a run is under way waits for it, and so does the next beat.
+        let command = left.clone().find(|happening| happening.run.is_some()).map(|happening| happening.at.0);
+        let at = next_beat.min(command.unwrap_or(Duration::MAX));
+        let start = at.max(router.elapsed);
+        if start > until {
+            break;
+        }
+        router.wait(start - router.elapsed);
+        if at == next_beat {
+            next_beat = start + beat;
+        }
         let mut request = Request::Nothing;
-        while let Some(happening) = left.next_if(|happening| happening.at.0 <= at) {
+        while let Some(happening) = left.next_if(|happening| happening.at.0 <= start) {
             happening.befall(&mut router);
             request = happening.request(&router).unwrap_or(request);
         }
-        let run = router.run(request);
-        if let Some(before) = &run.before {
-            let moved = before.active != run.after.active;
-            assert!(!moved || switches(&run).count() > 0, "a silent switch in the run at {at:?}");
+        let made = match request {
+            Request::Nothing => router.check(),
+            request => vec![router.run(request)],
+        };
+        for run in made {
+            if let Some(before) = &run.before {
+                let moved = before.active != run.after.active;
+                assert!(!moved || switches(&run).count() > 0, "a silent switch in the run at {at:?}");
+            }
+            runs.push((run.elapsed, run));
         }
-        carries_its_traffic(&router, &run);
-        runs.push((at, run));
+        carries_its_traffic(&router, &runs.last().expect("a run was made").1);
     }
     assert!(left.next().is_none(), "the timeline must be in order, and end by `until`");
     runs
 }
 
+/// What the lines are like from when on, by the config that is in force at the time.
+fn weather(scenario: &Scenario) -> Vec<(Duration, String, Condition)> {
+    let mut config = parse(&scenario.config);
+    let mut weather = Vec::new();
+    for happening in &scenario.timeline {
+        if let Some(text) = &happening.config {
+            config = parse(text);
+        }
+        for (name, line) in &happening.links {
+            let link = config.links.iter().find(|link| link.name == *name);
+            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
+            let interface = link.interface.clone().expect("in a story, every link names its interface");
+            weather.push((happening.at.0, interface, line.into()));
+        }
+    }
+    weather
+}
+
 /// The switches that a run made, or found made.
-fn switches(run: &Run) -> impl Iterator<Item = &Event> {
+fn switches(run: &Run) -> impl Iterator<Item = (&Record, &Event)> {
     let records = run.records.iter().chain(&run.after.pending.records);
-    let events = records.filter(|record| record.boot_ms >= run.at).map(|record| &record.event);
-    events.filter(|event| matches!(event, Event::Switched { .. }))
+    let known = run.before.as_ref().map(|before| &before.pending.records[..]).unwrap_or_default();
+    let events = records.filter(|record| !known.contains(record)).map(|record| (record, &record.event));
+    events.filter(|(_, event)| matches!(event, Event::Switched { .. }))
 }
 
 /// The rest of the world is reached by the active link.
@@ -337,8 +367,8 @@ fn log(runs: &[(Duration, Run)]) -> String {
 fn tell(run: &Run) -> String {
     let links = run.after.links.iter().zip(&run.results).map(|(link, result)| {
         let star = if link.name == run.after.active { "*" } else { "" };
-        let (verdict, failed) = (link.health.verdict, link.health.failed_rounds);
-        format!("{star}{} {verdict} {failed}/{} {:?}", link.name, link.threshold, result.round)
+        let silent = told_time(link.health.silent_for(link.law, run.after.checked_at));
+        format!("{star}{} {} silent {silent} {:?}", link.name, link.health.verdict, result.probed)
     });
     let mut lines = vec![links.collect::<Vec<_>>().join(" | ")];
     if run.request != Request::Nothing {
@@ -378,9 +408,10 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
     let expected = scenario.switches.iter();
     let expected = expected.map(|s| line(s.at.0, &format!("{}: {}{}", s.to, s.reason, by_hand(s.forced))));
     let found = runs.iter().flat_map(|(at, run)| {
-        switches(run).filter_map(|event| match event {
+        switches(run).filter_map(|(record, event)| match event {
             Event::Switched { to, reason, forced, .. } => {
-                Some(line(*at, &format!("{to}: {reason}{}", by_hand(*forced))))
+                let at = *at + record.boot_ms.since(run.at).unwrap_or_default();
+                Some(line(at, &format!("{to}: {reason}{}", by_hand(*forced))))
             }
             _ => None,
         })
@@ -416,19 +447,13 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
             runs.iter().flat_map(|(at, run)| found(run).into_iter().map(|text| line(*at, &text))).collect();
         compare(what, &expected, &found, &mut complaints);
     }
-    type IsSo = fn(&Run) -> bool;
-    let times: [(&str, &Option<Vec<Time>>, IsSo); 2] = [
-        ("on the move", &scenario.on_the_move, |run| run.on_the_move),
-        ("failed", &scenario.failed, |run| run.failed),
-    ];
-    for (what, expected, is_so) in times {
-        let Some(expected) = expected else { continue };
+    if let Some(expected) = &scenario.failed {
         let expected: Vec<String> = expected.iter().map(|at| told_time(at.0)).collect();
-        let found = runs.iter().filter(|(_, run)| is_so(run)).map(|(at, _)| told_time(*at));
-        compare(what, &expected, &found.collect::<Vec<_>>(), &mut complaints);
+        let found = runs.iter().filter(|(_, run)| run.failed).map(|(at, _)| told_time(*at));
+        compare("failed", &expected, &found.collect::<Vec<_>>(), &mut complaints);
     }
     for look in &scenario.runs {
-        match runs.iter().find(|(at, _)| *at == look.at.0) {
+        match runs.iter().rfind(|(at, _)| *at <= look.at.0) {
             Some((at, run)) => {
                 look.compare(&format!("in the run at {}", told_time(*at)), run, &mut complaints)
             }
@@ -456,9 +481,18 @@ impl Look {
         if let Some(pinged) = &self.pinged {
             same("pinged", pinged, &run.pinged);
         }
-        for (name, failed) in &self.failed_rounds {
-            let found = run.after.link(name).map(|link| link.health.failed_rounds.to_string());
-            same(&format!("failed rounds of {name}"), &[failed.to_string()], &[found.unwrap_or_default()]);
+        for (name, Time(silent)) in &self.silent_for {
+            let found =
+                run.after.link(name).map(|link| link.health.silent_for(link.law, run.after.checked_at));
+            same(
+                &format!("silence of {name}"),
+                &[told_time(*silent)],
+                &[found.map(told_time).unwrap_or_default()],
+            );
+        }
+        for (name, relapses) in &self.relapses {
+            let found = run.after.link(name).map(|link| link.health.relapses.to_string());
+            same(&format!("relapses of {name}"), &[relapses.to_string()], &[found.unwrap_or_default()]);
         }
         if let Some(down) = &self.down {
             let is_down = run.after.links.iter().filter(|link| link.health.verdict == Verdict::Down);

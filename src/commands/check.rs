@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use super::{Exit, say};
 use crate::core::config::Config;
 use crate::core::decide::Outcome;
-use crate::core::round;
+use crate::core::health::Probed;
+use crate::core::probing::STAY;
 use crate::core::run::{self, Ended};
 use crate::core::state::Loaded;
 use crate::core::switch::Request;
@@ -22,27 +23,30 @@ use crate::system::store::{self, Store};
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
 
-/// `wanfo check`, as the timer starts it. With `probe.recheck` it goes on, run after run, until every counter has
-/// settled. In the pauses it holds no lock, so that a command gets its turn.
+/// The pause before the next run of one start. It holds no lock, so that a command gets its turn.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// `wanfo check`, as the timer starts it. Where a link is silent because it has no address or no gateway, or the lines
+/// change under way, it goes on, run after run, until every link is decided.
 pub fn run(config: &Config) -> Result<Exit> {
     let start = clock::now()?.boot;
     let machine = clock::machine()?;
-    let order = Order { config, machine: &machine, request: Request::Nothing };
-    let one_run = || -> Result<Option<(Ended, Exit)>> {
+    let one_run = |stay: Duration| -> Result<Option<(Ended, Exit)>> {
+        let order = Order { config, machine: &machine, request: Request::Nothing, stay };
         let store = Store::lock(&config.paths.run, Duration::ZERO)?;
         store.map(|store| with_lock(&order, store)).transpose()
     };
-    let Some((mut ended, mut exit)) = one_run()? else {
+    let Some((mut ended, mut exit)) = one_run(STAY)? else {
         warn_if_locked_out(config, &machine)?;
         return Ok(Exit::Busy);
     };
-    let time_left = || -> Result<bool> {
-        let since_start = clock::now()?.boot.since(start);
-        Ok(since_start.is_some_and(|time| round::another_fits(config.probe.recheck, time)))
-    };
-    while ended.on_the_move && time_left()? {
-        sleep(config.probe.recheck);
-        match one_run()? {
+    while ended.undecided {
+        sleep(PAUSE);
+        let left = STAY.saturating_sub(clock::now()?.boot.since(start).unwrap_or(STAY));
+        if left.is_zero() {
+            break;
+        }
+        match one_run(left)? {
             Some(next) => (ended, exit) = next,
             // Whoever has the lock goes on from here.
             None => break,
@@ -68,11 +72,11 @@ pub fn with_lock(order: &Order, store: Store) -> Result<(Ended, Exit)> {
 /// `wanfo check --dry-run`.
 pub fn dry_run(config: &Config) -> Result<Exit> {
     let machine = clock::machine()?;
-    let order = Order { config, machine: &machine, request: Request::Nothing };
+    let order = Order { config, machine: &machine, request: Request::Nothing, stay: STAY };
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
     say(format_args!("{}\n", last_word(&ended)?))?;
-    if router.not_probed > 0 {
+    if ended.results.iter().any(|result| result.probed == Probed::Void) {
         say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
     }
     Ok(Exit::Done)

@@ -38,8 +38,10 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
         return Ok(Exit::Busy);
     };
     let now = clock::now()?.wall;
+    let (due, troubles) = delivery.due(now)?;
+    troubles.iter().for_each(|trouble| log::error!("{trouble}"));
     let (settled, mut messages): (Vec<_>, Vec<_>) =
-        delivery.due(now)?.into_iter().partition(|waiting| waiting.is_settled(&notify.to));
+        due.into_iter().partition(|waiting| waiting.is_settled(&notify.to));
     // Whoever had not got these is no longer in the config.
     settled.iter().try_for_each(|waiting| settle(&delivery, waiting, notify))?;
     for waiting in &mut messages {
@@ -54,7 +56,9 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
     for to in &notify.to {
         let owed = |waiting: &&mut Waiting| waiting.is_owed_to(to);
         let mut owed: Vec<&mut Waiting> = messages.iter_mut().filter(owed).collect();
-        let Some(mail) = spool::join(owed.iter().map(|waiting| &waiting.message).collect()) else { continue };
+        let Some(mail) = spool::join(owed.iter().flat_map(|waiting| waiting.messages()).collect()) else {
+            continue;
+        };
         let outcome = outbox.send(to, &mail);
         match &outcome {
             Ok(said) => log::info!("mail to {to}: {:?}: {said}", mail.subject),
@@ -77,7 +81,7 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
     give_up(&delivery, &messages, notify, last_failure.as_ref())?;
     delivery.prune()?;
     outbox.close();
-    Ok(if last_failure.is_some() { Exit::Failed } else { Exit::Done })
+    Ok(if last_failure.is_some() || !troubles.is_empty() { Exit::Failed } else { Exit::Done })
 }
 
 /// Writes down who has a message; one that nobody waits for any more leaves the spool.
@@ -118,6 +122,7 @@ fn test(notify: &Notify) -> Result<Exit> {
         text: format!(
             "This is what `wanfo deliver --test` sends. Mails about the WAN links of '{host}' will reach you.\n"
         ),
+        topic: None,
     };
     let Some(mail): Option<Mail> = spool::join(vec![&message]) else { return Ok(Exit::Failed) };
     let mut outbox = Outbox::new(notify);

@@ -9,6 +9,7 @@ use super::check;
 use crate::cli::{Failback, ForceFailover};
 use crate::core::config::Config;
 use crate::core::hold::Hold;
+use crate::core::probing::STAY;
 use crate::core::switch::Request;
 use crate::core::world::Order;
 use crate::system::clock;
@@ -50,7 +51,9 @@ pub fn failback(config: &Config, arguments: &Failback) -> Result<Exit> {
 fn run(config: &Config, request: Request) -> Result<Exit> {
     let machine = clock::machine()?;
     match Store::lock(&config.paths.run, PATIENCE)? {
-        Some(store) => Ok(check::with_lock(&Order { config, machine: &machine, request }, store)?.1),
+        Some(store) => {
+            Ok(check::with_lock(&Order { config, machine: &machine, request, stay: STAY }, store)?.1)
+        }
         None => Ok(locked_out()),
     }
 }

@@ -89,8 +89,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
 }
 
 /// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
-/// gone (`| head`) is no error, a full disk is one.
+/// gone (`| head`) is no error, a full disk is one. No escape of a damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
+    let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
     let mut stdout = stdout().lock();
     match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -128,11 +128,14 @@ pub struct Link {
     /// Static addresses, each with its prefix length, that wanfo puts on `interface`, which is then there.
     pub address: Vec<IpNetwork>,
     pub targets: Vec<Target>,
-    /// How many targets must answer for a good round.
+    /// How many targets have to show signs of life.
     pub quorum: u32,
     /// The time after a switch to this link in which no automatic switch leaves it.
     #[serde(serialize_with = "as_written")]
     pub delay: Duration,
+    /// How long it has to answer, after it was down, before it is up again; doubles with relapses.
+    #[serde(serialize_with = "as_written")]
+    pub stable: Duration,
     /// How often this link is probed while it waits, healthy, as a backup; zero is every run.
     #[serde(serialize_with = "as_written")]
     pub standby_interval: Duration,
@@ -166,15 +169,13 @@ pub enum Target {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// An answer later than this is no reply.
+    /// A link of which nothing is heard for so long is down.
     #[serde(serialize_with = "as_written")]
-    pub timeout: Duration,
-    /// How many failed rounds bring a link down.
-    pub threshold: u32,
+    pub silence: Duration,
+    /// An answer later than this is no sign of life; `None`: however late.
+    #[serde(serialize_with = "as_written_or_none")]
+    pub max_latency: Option<Duration>,
     pub pin: Pin,
-    /// While a counter is on the move, the pause before the next round within the same run; zero: one run, one round.
-    #[serde(serialize_with = "as_written")]
-    pub recheck: Duration,
 }
 
 /// How a target is tied to its link.
@@ -233,7 +234,7 @@ pub enum LogLevel {
 
 impl Default for Probe {
     fn default() -> Self {
-        Probe { timeout: Duration::from_secs(1), threshold: 3, pin: Pin::Rule, recheck: Duration::ZERO }
+        Probe { silence: Duration::from_secs(6), max_latency: None, pin: Pin::Rule }
     }
 }
 
@@ -291,4 +292,11 @@ impl Config {
 
 fn as_written<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+fn as_written_or_none<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_written(duration, serializer),
+        None => serializer.serialize_str("none"),
+    }
 }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::health::{Round, Verdict};
+use super::health::{LinkResult, Probed, Verdict};
 use super::hold::{Hold, Stay};
-use super::round::{LinkResult, RunInput};
+use super::round::RunInput;
 use super::switch::{Cause, Request, Switch};
 
 /// What comes of a run.
@@ -33,15 +33,15 @@ pub enum Outcome {
 pub struct Candidate {
     /// Not `routes_only`.
     pub may_carry: bool,
-    /// The verdict.
+    /// The verdict, or the admin's trust.
     pub up: bool,
-    /// Its round in this very run was good.
-    pub good_just_now: bool,
+    /// It answered in this very run, just now.
+    pub answers: bool,
 }
 
 impl Candidate {
     fn is_eligible(self) -> bool {
-        self.may_carry && self.up && self.good_just_now
+        self.may_carry && self.up && self.answers
     }
 }
 
@@ -60,7 +60,7 @@ pub enum Decision {
     },
 }
 
-/// The best link: the first in the list that may carry the default traffic, is up, and whose latest round was good.
+/// The best link: the first in the list that may carry the default traffic, is up, and answered just now.
 pub fn best(links: &[Candidate]) -> Option<usize> {
     links.iter().position(|link| link.is_eligible())
 }
@@ -94,11 +94,13 @@ pub fn forced(links: &[Candidate], active: usize, to: Option<usize>) -> Option<u
 impl RunInput<'_> {
     /// What comes of this run, by what was learnt of every link and by what was asked for.
     pub fn decide(&self, results: &[LinkResult]) -> Outcome {
+        let by_hand = self.request != Request::Nothing;
         let links: Vec<Candidate> = (self.config.links.iter().zip(results))
             .map(|(link, result)| Candidate {
                 may_carry: !link.routes_only,
-                up: result.health.verdict == Verdict::Up,
-                good_just_now: result.round == Round::Good,
+                // By hand nobody waits until a link is stable; but it has to answer.
+                up: result.health.verdict == Verdict::Up || by_hand && result.probed == Probed::Answered,
+                answers: result.probed == Probed::Answered,
             })
             .collect();
         match self.request {

@@ -142,8 +142,8 @@ pub fn note(order: &Order, state: &mut State, events: &[Event], now: Moment) {
         }
         keep(state, now, event.clone());
         let (link, last_error) = match event {
-            Event::LinkDown { link, reason } => (link, Some(reason.as_str())),
-            Event::LinkUp { link } => (link, None),
+            Event::LinkDown { link, reason, .. } => (link, Some(reason.as_str())),
+            Event::LinkUp { link, .. } => (link, None),
             _ => continue,
         };
         let index = order.config.links.iter().position(|other| other.name == *link);

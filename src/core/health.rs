@@ -1,4 +1,8 @@
-//! Whether a link works: from the replies of one round to a verdict.
+//! Whether a link works: the law of silence.
+//!
+//! A link is down once nothing was heard of it for `probe.silence` while at least three requests of ours are unanswered.
+//! It is up again once it has answered for `stable` without a gap. Everything here is a function of what was known, what
+//! was sent and when, what came back and when, and of now.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,21 +10,38 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Link;
-use super::gateway::ResolvedLink;
+use super::config::{Link, Probe};
+use super::time::BootTime;
+
+/// As long as so few requests are unanswered a link is not down, whatever the clock says.
+const LEAST_UNANSWERED: u32 = 3;
+
+/// A link that goes down so soon after it came up has relapsed.
+const RELAPSE: Duration = Duration::from_secs(10 * 60);
+
+/// A link that was up for so long is forgiven all relapses.
+const FORGIVEN: Duration = Duration::from_secs(3600);
+
+/// However often it has relapsed, a link that answers for so long is up.
+const LONGEST_STABLE: Duration = Duration::from_secs(3600);
 
 /// What became of one echo request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
+    /// The target that was asked.
     pub address: IpAddr,
+    /// When it came in, or when it became clear that none would.
+    pub at: BootTime,
     /// The round-trip time, or why there is none.
     pub result: Result<Duration, ProbeError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeError {
-    /// Nothing came back in time, or only from somebody else.
+    /// Nothing came back, or only from somebody else.
     NoReply,
+    /// It came back later than `probe.max_latency`.
+    TooLate(Duration),
     /// The kernel, or a router on the way, says that there is no way there.
     Unreachable,
     /// The interface, its address or its gateway is missing: the reason.
@@ -39,6 +60,9 @@ impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ProbeError::NoReply => f.write_str("no reply"),
+            ProbeError::TooLate(rtt) => {
+                write!(f, "answered after {} ms, later than `max_latency`", rtt.as_millis())
+            }
             ProbeError::Unreachable => f.write_str("unreachable"),
             ProbeError::Unusable(why) | ProbeError::Refused(why) | ProbeError::OwnFault(why) => {
                 f.write_str(why)
@@ -49,18 +73,49 @@ impl fmt::Display for ProbeError {
     }
 }
 
-/// One round of one link.
+impl ProbeError {
+    /// Whether the target could not be asked: it might have answered.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, ProbeError::Unpinned | ProbeError::Refused(_))
+    }
+
+    /// Whether it says something of this machine and nothing of any line.
+    pub fn is_own_fault(&self) -> bool {
+        matches!(self, ProbeError::OwnFault(_))
+    }
+}
+
+/// One link after it was probed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Round {
-    Good,
+pub struct LinkResult {
+    pub probed: Probed,
+    pub health: Health,
+    /// `None`: it was not asked.
+    pub targets: Option<Vec<TargetResult>>,
+}
+
+/// What came of asking one link.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probed {
+    /// It answered just now.
+    Answered,
     /// Too few replies; the reason as a clause: "no reply from 192.0.2.1".
-    Failed(String),
+    Silent(String),
     /// The interface cannot carry traffic; the reason.
     Unusable(String),
     /// A fault of our own: it says nothing of the line.
     Void,
-    /// Not probed in this run.
+    /// Not asked in this run.
     NotDue,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetResult {
+    pub address: IpAddr,
+    /// Its last answer, in this run or an earlier one.
+    pub heard_at: Option<BootTime>,
+    /// The round-trip time of its answer in this run, or why there is none.
+    pub result: Result<Duration, ProbeError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,14 +123,6 @@ pub enum Round {
 pub enum Verdict {
     Up,
     Down,
-}
-
-/// A link's verdict and the leaky counter behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    pub verdict: Verdict,
-    /// 0 to `threshold`: a failed round adds one, a good round takes one away.
-    pub failed_rounds: u32,
 }
 
 impl fmt::Display for Verdict {
@@ -87,92 +134,173 @@ impl fmt::Display for Verdict {
     }
 }
 
-impl Health {
-    /// What is assumed of a link of which nothing is known.
-    pub const UNKNOWN: Health = Health { verdict: Verdict::Up, failed_rounds: 0 };
+/// How patient the config is with a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Law {
+    pub silence: Duration,
+    pub stable: Duration,
+}
 
-    /// Up, and without a failed round on its account.
-    pub fn is_spotless(self) -> bool {
-        self == Health::UNKNOWN
+impl Law {
+    pub fn of(probe: &Probe, link: &Link) -> Law {
+        Law { silence: probe.silence, stable: link.stable }
     }
 
-    /// Whether the counter is where its verdict leaves it: at 0, or at `threshold`.
-    pub fn is_settled(self, threshold: u32) -> bool {
-        match self.verdict {
-            Verdict::Up => self.failed_rounds == 0,
-            Verdict::Down => self.failed_rounds >= threshold,
+    /// From a request that got no answer to the next sign of life: one lost packet is no gap.
+    fn gap(self) -> Duration {
+        self.silence / 3
+    }
+}
+
+/// A link's verdict and what it rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub verdict: Verdict,
+    /// The last sign of life: the `quorum`-th latest among the last answers of the targets.
+    pub heard_at: Option<BootTime>,
+    /// The last request.
+    pub asked_at: Option<BootTime>,
+    /// The first request since the last sign of life.
+    pub unanswered_since: Option<BootTime>,
+    /// How many requests got no answer since the last sign of life.
+    pub unanswered: u32,
+    /// Since when a link that is down has answered without a gap.
+    pub stable_since: Option<BootTime>,
+    /// When it last came up after it was down.
+    pub up_since: Option<BootTime>,
+    /// How often in a row it went down soon after it came up.
+    pub relapses: u32,
+}
+
+impl Health {
+    /// What is assumed of a link of which nothing is known.
+    pub const UNKNOWN: Health = Health {
+        verdict: Verdict::Up,
+        heard_at: None,
+        asked_at: None,
+        unanswered_since: None,
+        unanswered: 0,
+        stable_since: None,
+        up_since: None,
+        relapses: 0,
+    };
+
+    /// Up, and no request is unanswered.
+    pub fn is_spotless(&self) -> bool {
+        self.verdict == Verdict::Up && self.unanswered == 0
+    }
+
+    /// A request went out.
+    pub fn ask(&mut self, law: Law, now: BootTime) {
+        let nobody_asked = self.asked_at.is_none_or(|at| now.since(at).is_none_or(|time| time > law.silence));
+        if nobody_asked || self.unanswered_since.is_none() {
+            // Silence in which nobody asked is no silence.
+            (self.unanswered_since, self.unanswered) = (Some(now), 0);
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.asked_at = Some(now);
+    }
+
+    /// A sign of life.
+    pub fn hear(&mut self, law: Law, at: BootTime) {
+        if self.heard_at.is_some_and(|before| before >= at) {
+            return;
+        }
+        let is_gap =
+            self.unanswered_since.and_then(|since| at.since(since)).is_some_and(|gap| gap > law.gap());
+        if self.verdict == Verdict::Down && (is_gap || self.stable_since.is_none()) {
+            self.stable_since = Some(at);
+        }
+        self.heard_at = Some(at);
+        if self.asked_at.is_none_or(|asked| asked <= at) {
+            (self.unanswered_since, self.unanswered) = (None, 0);
+        } else {
+            // With a quorum the sign of life may lie before the last requests.
+            self.unanswered_since = self.unanswered_since.map(|since| since.max(at));
         }
     }
 
-    /// The health after one more round.
-    pub fn after(self, round: &Round, threshold: u32) -> Health {
-        let failed_rounds = match round {
-            Round::Good => self.failed_rounds.min(threshold).saturating_sub(1),
-            Round::Failed(_) => self.failed_rounds.saturating_add(1).min(threshold),
-            Round::Unusable(_) => threshold,
-            Round::Void | Round::NotDue => return self,
+    /// Nobody listened for a while, the process was stopped: what came in meanwhile may be unread still.
+    pub fn ask_anew(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// For how long nothing was heard though we asked: from the last sign of life, if the link was asked again within
+    /// `silence` of it; else from the first request that got no answer.
+    pub fn silent_for(&self, law: Law, now: BootTime) -> Duration {
+        let Some(asked) = self.unanswered_since else { return Duration::ZERO };
+        let start = match self.heard_at {
+            Some(heard) if asked.since(heard).is_some_and(|time| time <= law.silence) => heard,
+            _ => asked,
         };
-        let verdict = match failed_rounds {
-            0 => Verdict::Up,
-            rounds if rounds >= threshold => Verdict::Down,
-            _ => self.verdict,
-        };
-        Health { verdict, failed_rounds }
+        now.since(start).unwrap_or_default()
+    }
+
+    /// When the silence will have lasted long enough, if nothing is heard until then.
+    pub fn silence_ends(&self, law: Law, now: BootTime) -> BootTime {
+        now.plus(law.silence.saturating_sub(self.silent_for(law, now)))
+    }
+
+    /// Takes the verdict that is due now.
+    pub fn judge(&mut self, law: Law, now: BootTime) {
+        match self.verdict {
+            Verdict::Up
+                if self.silent_for(law, now) >= law.silence && self.unanswered >= LEAST_UNANSWERED =>
+            {
+                self.fall(now);
+            }
+            Verdict::Up => {
+                if self.up_since.and_then(|since| now.since(since)).is_some_and(|time| time >= FORGIVEN) {
+                    self.relapses = 0;
+                }
+            }
+            Verdict::Down => {
+                let gap = self.unanswered_since.and_then(|since| now.since(since)).unwrap_or_default();
+                if gap > law.gap() {
+                    self.stable_since = None;
+                }
+                // Only what was heard is stable, not the silence since.
+                if self.unanswered == 0 && self.stable_in(law, now) == Some(Duration::ZERO) {
+                    self.rise(now);
+                }
+            }
+        }
+    }
+
+    /// It is down, and there is nothing to confirm.
+    pub fn fall(&mut self, now: BootTime) {
+        if self.verdict == Verdict::Up {
+            let soon = self.up_since.and_then(|since| now.since(since)).is_some_and(|time| time < RELAPSE);
+            self.relapses = if soon { self.relapses.saturating_add(1) } else { self.relapses };
+        }
+        self.verdict = Verdict::Down;
+        self.stable_since = None;
+    }
+
+    /// It is up, stable or not.
+    pub fn rise(&mut self, now: BootTime) {
+        if self.verdict == Verdict::Down {
+            self.up_since = Some(now);
+        }
+        self.verdict = Verdict::Up;
+        self.stable_since = None;
+    }
+
+    /// For how long it has to go on answering until it is up again; `None`: it is up, or does not answer.
+    pub fn stable_in(&self, law: Law, now: BootTime) -> Option<Duration> {
+        let doubled = 1u32.checked_shl(self.relapses).and_then(|times| law.stable.checked_mul(times));
+        let needed = doubled.unwrap_or(LONGEST_STABLE).min(LONGEST_STABLE.max(law.stable));
+        let stable_for = now.since(self.stable_since?).unwrap_or_default();
+        Some(needed.saturating_sub(stable_for))
     }
 }
 
-/// Judges the replies of one link's targets; `None`: it was not asked in this run.
-pub fn judge(link: &Link, resolved_link: &ResolvedLink, replies: Option<&[Reply]>) -> Round {
-    match resolved_link.fault() {
-        Some(fault) if fault.is_final() => return Round::Unusable(fault.to_string()),
-        Some(fault) => return Round::Failed(fault.to_string()),
-        None if link.targets.is_empty() => return Round::Good,
-        None => {}
-    }
-    let Some(replies) = replies else { return Round::NotDue };
-    if replies.iter().any(Reply::is_own_fault) {
-        return Round::Void;
-    }
-    let answered = replies.iter().filter(|reply| reply.result.is_ok()).count();
-    if answered >= link.quorum as usize {
-        Round::Good
-    } else if replies.iter().any(Reply::is_missing) {
-        // What could not be asked might have answered.
-        Round::Void
-    } else {
-        Round::Failed(blame(link, replies))
-    }
-}
-
-impl Reply {
-    /// Whether it could not be asked for.
-    fn is_missing(&self) -> bool {
-        matches!(self.result, Err(ProbeError::Unpinned | ProbeError::Refused(_)))
-    }
-
-    /// Whether it says something of this machine and nothing of any line.
-    pub fn is_own_fault(&self) -> bool {
-        matches!(self.result, Err(ProbeError::OwnFault(_)))
-    }
-}
-
-fn blame(link: &Link, replies: &[Reply]) -> String {
-    let silent: Vec<_> = replies
-        .iter()
-        .filter_map(|reply| {
-            let failure = reply.result.as_ref().err()?;
-            Some(match failure {
-                ProbeError::NoReply => format!("no reply from {}", reply.address),
-                other => format!("{}: {other}", reply.address),
-            })
-        })
-        .collect();
-    if silent.is_empty() {
-        return "no target has an address to ping just now".to_owned();
-    }
-    let needed = match link.quorum {
-        1 => String::new(),
-        quorum => format!(" ({quorum} must answer)"),
-    };
-    silent.join(", ") + &needed
+/// The link's last sign of life: the `quorum`-th latest among the last answers of its targets.
+pub fn last_sign_of_life(
+    answers: impl IntoIterator<Item = Option<BootTime>>,
+    quorum: u32,
+) -> Option<BootTime> {
+    let mut answers: Vec<BootTime> = answers.into_iter().flatten().collect();
+    answers.sort_unstable_by(|one, other| other.cmp(one));
+    answers.get((quorum as usize).saturating_sub(1)).copied()
 }

@@ -12,6 +12,9 @@ use super::state::{LinkState, State};
 use super::switch::{Cause, Switching};
 use super::units::{bytes, span};
 
+/// A router that has all routes of the Internet mails only so many.
+const MOST_ROUTES: usize = 100;
+
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
     pub host: &'a str,
@@ -27,7 +30,7 @@ impl Switched<'_> {
         let subject = one_line(&self.headline());
         let mut text = format!("{subject}\n\n");
         self.write_evidence(&mut text).expect("writing to a string does not fail");
-        Message { id: self.state.id_of_switch(), at: self.at.timestamp(), subject, text }
+        Message { id: self.state.id_of_switch(), at: self.at.timestamp(), subject, text, topic: None }
     }
 
     /// AstLinux's sentences; with more than two links "primary" and "secondary" would not say which.
@@ -79,10 +82,14 @@ impl Switched<'_> {
         }
         writeln!(text, "\nRoutes by the two links, as the kernel has them now:")?;
         let names: Vec<&str> = [from, to].into_iter().filter_map(|name| self.interface(name)).collect();
-        for route in self.view.facts.routes.iter().filter(|route| leaves_by(route, &names)) {
+        let mut routes = self.view.facts.routes.iter().filter(|route| leaves_by(route, &names));
+        for route in routes.by_ref().take(MOST_ROUTES) {
             writeln!(text, "  {route}")?;
         }
-        Ok(())
+        match routes.count() {
+            0 => Ok(()),
+            more => writeln!(text, "  and {more} more"),
+        }
     }
 
     fn interface(&self, name: &str) -> Option<&str> {
@@ -127,7 +134,8 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Op
         text += "\nTargets, as the last round found them:\n";
         write_targets(&mut text, link).expect("writing to a string does not fail");
     }
-    Message { id: state.id_of_now(&format!("standby-{link}")), at: at.timestamp(), subject, text }
+    let topic = format!("standby-{link}");
+    Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic) }
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {

@@ -18,7 +18,7 @@ pub mod facts;
 pub mod follow_up;
 /// Each link's interface and gateways in what was seen.
 pub mod gateway;
-/// From one link's replies to its verdict.
+/// The law of silence: whether a link works.
 pub mod health;
 /// What keeps the traffic on the active link.
 pub mod hold;
@@ -26,6 +26,8 @@ pub mod hold;
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
+/// Asking the targets, and listening.
+pub mod probing;
 /// One thing that an admin should look at.
 pub mod problem;
 /// Every check for such a thing.
@@ -36,7 +38,7 @@ pub mod reconcile;
 pub mod record;
 /// What the last run knew, for people and programs.
 pub mod report;
-/// One round over all links: whom to ask, and what the replies say.
+/// Whom to ask, and what is known of each link.
 pub mod round;
 /// What should be in the kernel, and the difference to what is there.
 pub mod routing;

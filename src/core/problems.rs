@@ -9,9 +9,9 @@ use ipnetwork::IpNetwork;
 use super::config::{Config, Gateway, Link, Pin, Target};
 use super::facts::Family;
 use super::gateway::{LinkFault, ResolvedLink, View, shared_targets};
-use super::health::{ProbeError, Verdict};
+use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
-use super::round::{LinkResult, RunInput};
+use super::round::RunInput;
 use super::routing;
 
 /// How many foreign routes or rules are named in one sentence.
@@ -39,8 +39,8 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
 /// What keeps this machine from probing. It says nothing of any line.
 pub fn own_faults(results: &[LinkResult]) -> Vec<Problem> {
     let mut faults: Vec<Problem> = Vec::new();
-    for reply in results.iter().filter_map(|link| link.replies.as_ref()).flatten() {
-        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &reply.result {
+    for target in results.iter().filter_map(|link| link.targets.as_ref()).flatten() {
+        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &target.result {
             let fault = Problem::new(Code::CannotProbe, None, fault);
             if !faults.contains(&fault) {
                 faults.push(fault);

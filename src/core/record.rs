@@ -56,9 +56,15 @@ pub enum Event {
     LinkDown {
         link: String,
         reason: String,
+        /// The last sign of life before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard_ms: Option<BootTime>,
     },
     LinkUp {
         link: String,
+        /// The first one after the outage.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heard_ms: Option<BootTime>,
     },
     /// The action script; `outcome` as a clause: "exit code 0", "killed after 60s".
     Script {
@@ -118,8 +124,8 @@ impl fmt::Display for Event {
                 write!(f, "first run with these links in the config; {active} is active")
             }
             Event::NotWatched { .. } => f.write_str("the links are watched again"),
-            Event::LinkDown { link, reason } => write!(f, "{link} is down: {reason}"),
-            Event::LinkUp { link } => write!(f, "{link} is up again"),
+            Event::LinkDown { link, reason, .. } => write!(f, "{link} is down: {reason}"),
+            Event::LinkUp { link, .. } => write!(f, "{link} is up again"),
             Event::Switched { from, to, reason, .. } => write!(f, "switched from {from} to {to}: {reason}"),
             Event::SwitchBegun { from, to, reason } => {
                 write!(f, "switching from {from} to {to}, not done yet, the next run goes on: {reason}")

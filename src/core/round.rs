@@ -1,4 +1,4 @@
-//! One round: whom to ask, and what the replies say of each link.
+//! Whom to ask in a run, and what the run knows of each link before and after it has asked.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,15 +8,12 @@ use super::config::{Config, Link};
 use super::conflict;
 use super::facts::Facts;
 use super::gateway::{self, ResolvedLink};
-use super::health::{self, Health, ProbeError, Reply, Round, Verdict};
+use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
 use super::record::Event;
 use super::state::{LinkState, State, TargetState};
 use super::switch::Request;
 use super::time::BootTime;
-
-/// How long one start of `check` may go on with round after round. cron starts the next one after a minute; what is
-/// left is for the last round: its timeout, its `ip` commands.
-const ROUNDS_BEGIN_WITHIN: Duration = Duration::from_secs(50);
+use super::units::span;
 
 /// Everything that a run knows before it asks.
 #[derive(Clone, Copy)]
@@ -29,22 +26,12 @@ pub struct RunInput<'a> {
     pub now: BootTime,
 }
 
-/// What is to be asked of one link in this run.
+/// What is to be asked of one link in this run: its targets, each with the reason where it is not to be pinged.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProbePlan {
     /// It is a healthy backup that was probed not long ago.
-    NotDue,
-    /// In the order of its targets: an address to ping, or an answer that is known beforehand.
-    Targets(Vec<Result<IpAddr, Reply>>),
-}
-
-/// One link after its round.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LinkResult {
-    pub round: Round,
-    pub health: Health,
-    /// `None`: it was not asked.
-    pub replies: Option<Vec<Reply>>,
+    NotDue(Vec<(IpAddr, Option<ProbeError>)>),
+    Targets(Vec<(IpAddr, Option<ProbeError>)>),
 }
 
 impl RunInput<'_> {
@@ -72,29 +59,26 @@ impl RunInput<'_> {
         let links = self.config.links.iter().zip(self.resolved).enumerate();
         links
             .map(|(index, (link, resolved_link))| {
-                if !self.is_due(index) {
-                    return ProbePlan::NotDue;
-                }
                 let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
                 let targets = addresses.map(|address| {
                     let fault = resolved_link.fault().or(resolved_link.next_hop(address.into()).err());
                     let table = self.config.table_of(index);
-                    let failure = if let Some(fault) = fault {
-                        ProbeError::Unusable(fault.to_string())
+                    let error = if let Some(fault) = fault {
+                        Some(ProbeError::Unusable(fault.to_string()))
                     } else if is_shared(index, address) {
-                        ProbeError::Shared
+                        Some(ProbeError::Shared)
                     } else if left.iter().any(|change| change.concerns_pin(address, table)) {
-                        ProbeError::Unpinned
-                    } else if let Some(why) =
-                        conflict::diversion(self.config, facts, index, resolved_link, address)
-                    {
-                        ProbeError::Refused(why)
+                        Some(ProbeError::Unpinned)
                     } else {
-                        return Ok(address);
+                        conflict::diversion(self.config, facts, index, resolved_link, address)
+                            .map(ProbeError::Refused)
                     };
-                    Err(Reply { address, result: Err(failure) })
+                    (address, error)
                 });
-                ProbePlan::Targets(targets.collect())
+                match self.is_due(index) {
+                    true => ProbePlan::Targets(targets.collect()),
+                    false => ProbePlan::NotDue(targets.collect()),
+                }
             })
             .collect()
     }
@@ -120,52 +104,16 @@ impl RunInput<'_> {
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
     }
 
-    /// What the replies say of each link; they stand link by link, `None` for one that was not asked.
-    pub fn evaluate(&self, replies: Vec<Option<Vec<Reply>>>) -> Vec<LinkResult> {
-        let links = || self.config.links.iter().zip(self.resolved);
-        let rounds: Vec<Round> = (links().zip(&replies))
-            .map(|((link, resolved_link), replies)| health::judge(link, resolved_link, replies.as_deref()))
-            .collect();
-        // One fault of our own spoils the round of everything that was pinged: a broken tool switches nobody's line.
-        let spoilt = replies.iter().flatten().flatten().any(Reply::is_own_fault);
-        let links = self.config.links.iter().zip(rounds).zip(replies);
-        links
-            .map(|((link, round), replies)| {
-                let round = match round {
-                    Round::Good | Round::Failed(_) if spoilt && !link.targets.is_empty() => Round::Void,
-                    round => round,
-                };
-                let health = match round {
-                    // With nothing to ask there is nothing to wait for either.
-                    Round::Good if link.targets.is_empty() => Health::UNKNOWN,
-                    _ => self.health_before(link).after(&round, self.config.probe.threshold),
-                };
-                LinkResult { round, health, replies }
-            })
-            .collect()
-    }
-
-    /// Whether another round would soon tell more: a counter is on the move, or the active link is down and others
-    /// were not asked yet. A void round moves nothing, and so will the next one for as long as its cause lasts.
-    pub fn is_on_the_move(&self, results: &[LinkResult]) -> bool {
-        let threshold = self.config.probe.threshold;
-        let counts = |link: &&LinkResult| matches!(link.round, Round::Good | Round::Failed(_));
-        let is_down = results[self.active()].health.verdict == Verdict::Down;
-        let links = self.config.links.iter().zip(results);
-        let mut unasked = links.filter(|(_, result)| result.round == Round::NotDue);
-        results.iter().filter(counts).any(|link| !link.health.is_settled(threshold))
-            || is_down && unasked.any(|(link, _)| !link.routes_only)
-    }
-
-    /// Why a link is not good: by this round, else by the last one that said something.
+    /// Why a link is not good: by what this run learnt, else by the last one that learnt something.
     pub fn last_error(&self, index: usize, result: &LinkResult) -> String {
-        match &result.round {
-            Round::Failed(why) | Round::Unusable(why) => why.clone(),
-            Round::Void => "nothing could be learnt of it in this round".to_owned(),
-            Round::Good if result.health.verdict == Verdict::Down => {
-                format!("it answers again, but {} more good rounds are needed", result.health.failed_rounds)
+        let law = Law::of(&self.config.probe, &self.config.links[index]);
+        match (&result.probed, result.health.stable_in(law, self.now)) {
+            (Probed::Silent(why) | Probed::Unusable(why), _) => why.clone(),
+            (Probed::Void, _) => "nothing could be learnt of it in this run".to_owned(),
+            (Probed::Answered, Some(left)) => {
+                format!("it answers again, and is trusted when it has for {} more", span(left))
             }
-            Round::Good | Round::NotDue => {
+            _ => {
                 let before = self.state.link(self.name(index)).and_then(|link| link.last_error.clone());
                 before.unwrap_or_else(|| "it was not probed just now".to_owned())
             }
@@ -174,7 +122,7 @@ impl RunInput<'_> {
 
     /// Whether this run learnt nothing of the active link: its round is void, as without the permission to ping.
     pub fn is_blind(&self, results: &[LinkResult]) -> bool {
-        results[self.active()].round == Round::Void
+        results[self.active()].probed == Probed::Void
     }
 
     /// Links that went down or came back in this round.
@@ -182,13 +130,22 @@ impl RunInput<'_> {
         let links = self.config.links.iter().zip(results).enumerate();
         links
             .filter_map(|(index, (link, now))| match (self.health_before(link).verdict, now.health.verdict) {
-                (Verdict::Up, Verdict::Down) => {
-                    Some(Event::LinkDown { link: link.name.clone(), reason: self.last_error(index, now) })
+                (Verdict::Up, Verdict::Down) => Some(Event::LinkDown {
+                    link: link.name.clone(),
+                    reason: self.last_error(index, now),
+                    heard_ms: now.health.heard_at,
+                }),
+                (Verdict::Down, Verdict::Up) => {
+                    Some(Event::LinkUp { link: link.name.clone(), heard_ms: self.first_heard(link, now) })
                 }
-                (Verdict::Down, Verdict::Up) => Some(Event::LinkUp { link: link.name.clone() }),
                 _ => None,
             })
             .collect()
+    }
+
+    /// The first sign of life after an outage.
+    fn first_heard(&self, link: &Link, now: &LinkResult) -> Option<BootTime> {
+        self.health_before(link).stable_since.or(now.health.heard_at)
     }
 
     /// Each link as it goes to the state file.
@@ -203,23 +160,31 @@ impl RunInput<'_> {
                 let source = |next_hop: &Result<gateway::NextHop, _>| {
                     next_hop.as_ref().ok().and_then(|next_hop| next_hop.source)
                 };
-                let (probed_at, targets) = match &result.replies {
-                    Some(replies) if result.round != Round::Void => {
-                        (Some(self.now), replies.iter().map(TargetState::from).collect())
+                let (probed_at, targets) = match &result.targets {
+                    Some(targets) if result.probed != Probed::Void => {
+                        (result.health.asked_at, targets.iter().map(TargetState::from).collect())
                     }
-                    // A void round is no probe: the next run asks again.
+                    // Nothing was learnt: the next run asks again.
                     _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
                 };
                 let since = before.and_then(|link| link.verdict_since);
                 let (verdict_since, outage_ms) =
                     match (self.health_before(link).verdict, result.health.verdict) {
                         (Verdict::Down, Verdict::Up) => {
-                            let outage = since.and_then(|since| self.now.since(since));
+                            // The line's outage, not the run's: from its last sign of life to the first.
+                            let began = before.and_then(|link| link.silent_since).or(since);
+                            let ended = self.first_heard(link, result).unwrap_or(self.now);
+                            let outage = began.and_then(|began| ended.since(began));
                             (Some(self.now), outage.map(|outage| outage.as_millis() as u64))
                         }
                         (Verdict::Up, Verdict::Down) => (Some(self.now), None),
                         _ => (since, before.and_then(|link| link.outage_ms)),
                     };
+                let silent_since = match (self.health_before(link).verdict, result.health.verdict) {
+                    (Verdict::Up, Verdict::Down) => result.health.heard_at,
+                    (_, Verdict::Down) => before.and_then(|link| link.silent_since),
+                    _ => None,
+                };
                 LinkState {
                     name: link.name.clone(),
                     interface: resolved_link.interface.clone(),
@@ -234,16 +199,17 @@ impl RunInput<'_> {
                         addresses => addresses,
                     },
                     health: result.health,
-                    ever_good: result.round == Round::Good || before.is_some_and(|link| link.ever_good),
+                    ever_good: result.probed == Probed::Answered || before.is_some_and(|link| link.ever_good),
                     verdict_since,
                     outage_ms,
-                    threshold: self.config.probe.threshold,
+                    silent_since,
+                    law: Law::of(&self.config.probe, link),
                     routes_only: link.routes_only,
                     probed_at,
-                    last_error: match &result.round {
-                        Round::Failed(why) | Round::Unusable(why) => Some(why.clone()),
-                        Round::Good => None,
-                        Round::Void | Round::NotDue => before.and_then(|link| link.last_error.clone()),
+                    last_error: match &result.probed {
+                        Probed::Silent(why) | Probed::Unusable(why) => Some(why.clone()),
+                        Probed::Answered => None,
+                        Probed::Void | Probed::NotDue => before.and_then(|link| link.last_error.clone()),
                     },
                     targets,
                 }
@@ -252,45 +218,15 @@ impl RunInput<'_> {
     }
 }
 
-/// Whether the next round, after this pause, still begins within the time of one start.
-pub fn another_fits(recheck: Duration, since_start: Duration) -> bool {
-    !recheck.is_zero() && since_start.saturating_add(recheck) <= ROUNDS_BEGIN_WITHIN
-}
-
-/// The addresses to ping, of all links.
-pub fn addresses(plans: &[ProbePlan]) -> Vec<IpAddr> {
-    let all = plans.iter().filter_map(|plan| match plan {
-        ProbePlan::NotDue => None,
-        ProbePlan::Targets(targets) => Some(targets),
-    });
-    all.flatten().filter_map(|target| target.as_ref().ok().copied()).collect()
-}
-
-/// Puts the replies of `addresses`, in their order, to the links that they were asked of.
-pub fn sort_by_link(plans: Vec<ProbePlan>, replies: Vec<Reply>) -> Vec<Option<Vec<Reply>>> {
-    let mut replies = replies.into_iter();
-    plans
-        .into_iter()
-        .map(|plan| match plan {
-            ProbePlan::NotDue => None,
-            ProbePlan::Targets(targets) => Some(
-                targets
-                    .into_iter()
-                    .filter_map(|target| target.map_or_else(Some, |_| replies.next()))
-                    .collect(),
-            ),
-        })
-        .collect()
-}
-
-impl From<&Reply> for TargetState {
-    fn from(reply: &Reply) -> Self {
+impl From<&TargetResult> for TargetState {
+    fn from(target: &TargetResult) -> Self {
         // Microseconds are what the clock can tell; more digits would be noise.
         let rtt_ms = |rtt: Duration| (rtt.as_secs_f64() * 1e6).round() / 1e3;
         TargetState {
-            address: reply.address,
-            rtt_ms: reply.result.as_ref().ok().copied().map(rtt_ms),
-            error: reply.result.as_ref().err().map(ProbeError::to_string),
+            address: target.address,
+            heard_at: target.heard_at,
+            rtt_ms: target.result.as_ref().ok().copied().map(rtt_ms),
+            error: target.result.as_ref().err().map(ProbeError::to_string),
         }
     }
 }

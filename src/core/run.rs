@@ -7,14 +7,15 @@ use super::config::Config;
 use super::decide::Outcome;
 use super::follow_up;
 use super::gateway::View;
-use super::health::Verdict;
+use super::health::{Law, LinkResult, Verdict};
 use super::hold::Hold;
+use super::probing::{self, Findings};
 use super::problem::Problem;
 use super::problems;
 use super::reconcile::{Reconciled, look, reconcile, take_out};
 use super::record::Event;
 use super::report::overall::TOO_OLD;
-use super::round::{self, LinkResult, RunInput};
+use super::round::RunInput;
 use super::routing;
 use super::state::{Loaded, State};
 use super::switch::{Cause, Request, Switch};
@@ -30,11 +31,11 @@ pub struct Ended {
     pub state: State,
     /// Something could not be done, and is tried again by the next run.
     pub failed: bool,
-    /// The next one may soon know more.
-    pub on_the_move: bool,
+    /// The next one will soon know more.
+    pub undecided: bool,
 }
 
-/// Looks, repairs, probes, evaluates, decides, switches, remembers, tells.
+/// Looks, repairs, probes, decides, switches, remembers, tells.
 pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let config = order.config;
     let now = world.now()?;
@@ -53,13 +54,17 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let links = kept.view.links.clone();
     let input = RunInput { config, resolved: &links, state: &state, request: order.request, now: now.boot };
     let plans = input.plan_probes(&kept.left, &kept.view.facts);
-    let replies = world.probe(&round::addresses(&plans), config.probe.timeout);
-    let results = input.evaluate(round::sort_by_link(plans, replies));
-    let on_the_move = input.is_on_the_move(&results);
+    let Findings { mut results, undecided } = probing::probe(world, &input, plans, order.stay)?;
+    let now = world.now()?;
+    let input = RunInput { now: now.boot, ..input };
     let mut news = not_watched(&input, &results);
     news.extend(input.verdicts_that_changed(&results));
 
     let decided = input.decide(&results);
+    if let (Outcome::Switch(switch), false) = (&decided, order.request == Request::Nothing) {
+        // Whoever says so by hand does not wait until it is stable.
+        results[switch.to].health.rise(now.boot);
+    }
     let (outcome, veto, objection) = follow_up::ask_exit_script(world, order, &input, decided)?;
     let problems = problems::find(&input, &kept.view, &results);
     faults.extend(problems::own_faults(&results));
@@ -93,12 +98,12 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         }
         Outcome::Vetoed { .. } => say(world, &news),
     }
-    say_replies(world, config, &results);
+    say_replies(world, config, &results, now.boot);
 
     faults.extend(kept.problems());
     state.schedule(config, world.now()?.boot);
     remember_and_tell(world, order, &mut state, &mut faults, problems)?;
-    Ok(Ended { results, outcome, state, failed: !faults.is_empty(), on_the_move })
+    Ok(Ended { results, outcome, state, failed: !faults.is_empty(), undecided })
 }
 
 /// The state to go on from: the last run's, or a fresh one where it knows nothing that is of use.
@@ -314,18 +319,18 @@ fn say(world: &mut dyn World, events: &[Event]) {
     }
 }
 
-fn say_replies(world: &mut dyn World, config: &Config, results: &[LinkResult]) {
+fn say_replies(world: &mut dyn World, config: &Config, results: &[LinkResult], now: BootTime) {
     for (link, result) in config.links.iter().zip(results) {
-        for reply in result.replies.iter().flatten() {
-            let said = match &reply.result {
-                Ok(rtt) => format!("{}: {} answered in {rtt:.1?}", link.name, reply.address),
-                Err(error) => format!("{}: {}: {error}", link.name, reply.address),
+        for target in result.targets.iter().flatten() {
+            let said = match &target.result {
+                Ok(rtt) => format!("{}: {} answered in {rtt:.1?}", link.name, target.address),
+                Err(error) => format!("{}: {}: {error}", link.name, target.address),
             };
             world.say(Level::Debug, &said);
         }
-        let (verdict, failed_rounds) = (result.health.verdict, result.health.failed_rounds);
-        let said =
-            format!("{}: {verdict}, {failed_rounds} of {} failed rounds", link.name, config.probe.threshold);
+        let health = &result.health;
+        let silent = health.silent_for(Law::of(&config.probe, link), now);
+        let said = format!("{}: {}, silent for {silent:.1?}", link.name, health.verdict);
         world.say(Level::Debug, &said);
     }
 }

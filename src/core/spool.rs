@@ -16,6 +16,15 @@ const PAUSES: [Duration; 5] = [
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
+/// One mail about a topic in this time; what comes meanwhile waits and is joined. Less than `LONGEST_PAUSE`.
+const TOPIC_PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// A text of more bytes is cut.
+const MOST_TEXT: usize = 32 * 1024;
+
+/// What is joined keeps so many earlier messages, the newest; the history has them all.
+const MOST_EARLIER: usize = 30;
+
 /// Three days of trying. Counted in attempts, since the wall clock of a router without a battery may jump by years
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
@@ -31,6 +40,9 @@ pub struct Message {
     /// One line.
     pub subject: String,
     pub text: String,
+    /// Of what may be told too often ("standby-lte"); `None`: each is told at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
 }
 
 /// One file of the spool.
@@ -38,12 +50,26 @@ pub struct Message {
 pub struct Waiting {
     #[serde(flatten)]
     pub message: Message,
+    /// Earlier ones on the same topic, which go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Message>,
     pub sent_to: Vec<String>,
     pub refused: Vec<Refusal>,
     /// How many were begun.
     pub attempts: u32,
     /// By the wall clock; `None`: at once.
     pub next_attempt: Option<Timestamp>,
+}
+
+/// What a run of `check` knows of the spool from the run before, so that it need not read it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// How many messages wait.
+    pub pending: usize,
+    /// When the first of them is due.
+    pub next: Option<Timestamp>,
+    /// The directory's time of change when it was read; `None`: it may have changed since without a trace.
+    pub changed: Option<Timestamp>,
 }
 
 /// What will never be delivered.
@@ -64,13 +90,51 @@ pub struct Mail {
 }
 
 impl Waiting {
-    pub fn new(message: Message) -> Waiting {
-        Waiting { message, sent_to: Vec::new(), refused: Vec::new(), attempts: 0, next_attempt: None }
+    pub fn new(mut message: Message) -> Waiting {
+        if let Some((end, _)) = message.text.char_indices().find(|(at, _)| *at >= MOST_TEXT) {
+            message.text.truncate(end);
+            message.text += "\n(cut here)\n";
+        }
+        let earlier = Vec::new();
+        Waiting {
+            message,
+            earlier,
+            sent_to: Vec::new(),
+            refused: Vec::new(),
+            attempts: 0,
+            next_attempt: None,
+        }
     }
 
-    /// A next attempt further ahead than the longest pause was set by a clock that has been stepped since.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.next_attempt.is_none_or(|next| next <= now || next.duration_since(now) > longest_pause())
+        self.due_at(now) == now
+    }
+
+    /// When it is to be tried; one that is due is so `now`.
+    pub fn due_at(&self, now: Timestamp) -> Timestamp {
+        self.next_attempt.filter(|next| !is_reached(*next, now)).unwrap_or(now)
+    }
+
+    /// Whether some have it, or will never have it, while others wait.
+    pub fn is_told(&self) -> bool {
+        !self.sent_to.is_empty() || !self.refused.is_empty()
+    }
+
+    /// The two as one, which is tried when this one would have been.
+    pub fn joined_by(self, message: Message) -> Waiting {
+        let Waiting { message: last, mut earlier, .. } = self;
+        earlier.push(last);
+        earlier.drain(..earlier.len().saturating_sub(MOST_EARLIER));
+        Waiting { message, earlier, ..self }
+    }
+
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.earlier.iter().chain([&self.message])
+    }
+
+    /// A message on a topic of which a mail went out at `told`.
+    pub fn after(message: Message, told: Timestamp) -> Waiting {
+        Waiting { next_attempt: told.checked_add(TOPIC_PAUSE).ok(), ..Waiting::new(message) }
     }
 
     /// Counts an attempt before it is made, so that one that is killed half way is not made again at once.
@@ -88,6 +152,17 @@ impl Waiting {
     pub fn is_settled(&self, recipients: &[String]) -> bool {
         !recipients.iter().any(|recipient| self.is_owed_to(recipient))
     }
+}
+
+impl Outlook {
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.next.is_some_and(|next| is_reached(next, now))
+    }
+}
+
+/// A time further ahead than the longest pause was set by a clock that has been stepped since.
+fn is_reached(next: Timestamp, now: Timestamp) -> bool {
+    next <= now || next.duration_since(now) > longest_pause()
 }
 
 /// The messages that wait for one recipient as one mail, in the order of time; `None` where there are none.
@@ -126,7 +201,7 @@ mod tests {
 
     fn message(id: &str, at: i64, subject: &str, text: &str) -> Message {
         let at = Timestamp::from_second(at).unwrap();
-        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned() }
+        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned(), topic: None }
     }
 
     #[test]

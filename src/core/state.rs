@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Config;
 use super::facts::Assignment;
 use super::gateway::Source;
-use super::health::Health;
+use super::health::{Health, Law};
 use super::hold::{Hold, Stay};
 use super::problem::Problem;
 use super::record::Record;
@@ -95,16 +95,19 @@ pub struct LinkState {
     pub addresses: Vec<IpAddr>,
     #[serde(flatten)]
     pub health: Health,
-    /// Whether a round of it was good since boot.
+    /// Whether it has answered since boot.
     pub ever_good: bool,
     /// Since when the verdict stands; `None`: since before the first run.
     pub verdict_since: Option<BootTime>,
     /// How long the latest outage was that has ended.
     pub outage_ms: Option<u64>,
-    pub threshold: u32,
+    /// The last sign of life before it went down, while it is.
+    pub silent_since: Option<BootTime>,
+    /// How patient the config is with it.
+    pub law: Law,
     pub routes_only: bool,
     pub probed_at: Option<BootTime>,
-    /// Why the latest round was not good.
+    /// Why it did not answer when it was asked last.
     pub last_error: Option<String>,
     pub targets: Vec<TargetState>,
 }
@@ -112,6 +115,8 @@ pub struct LinkState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetState {
     pub address: IpAddr,
+    /// Its last answer.
+    pub heard_at: Option<BootTime>,
     pub rtt_ms: Option<f64>,
     pub error: Option<String>,
 }

@@ -24,6 +24,8 @@ pub struct Order<'a> {
     pub config: &'a Config,
     pub machine: &'a Machine,
     pub request: Request,
+    /// For how long the run may stay while a link is undecided.
+    pub stay: Duration,
 }
 
 /// What tells this machine from others.
@@ -71,8 +73,12 @@ pub trait World {
     /// Makes the changes in their order. Returns what went wrong, as sentences; whether it worked the next look tells.
     fn apply(&mut self, changes: &[Change]) -> Vec<String>;
 
-    /// Pings each target once, all at the same time; the replies in the order of the targets.
-    fn probe(&mut self, targets: &[IpAddr], timeout: Duration) -> Vec<Reply>;
+    /// Sends an echo request to each target. Each stays open until the run ends; what comes of it `listen` tells. The
+    /// last one may be waited for here, for up to `patience`.
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration);
+
+    /// Waits until something comes back, for up to `limit`, and returns all that has.
+    fn listen(&mut self, limit: Duration) -> Vec<Reply>;
 
     /// Runs the exit script, which may object.
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::kernel::Kernel;
-use super::{clock, counters, ping, router, store};
+use super::ping::Pinger;
+use super::{clock, counters, router, store};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::{Address, Facts, Interface, Route};
@@ -16,7 +17,7 @@ use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
 use crate::core::spool::Message;
 use crate::core::state::{Loaded, State};
-use crate::core::time::Moment;
+use crate::core::time::{BootTime, Moment};
 use crate::core::world::{Level, World};
 
 /// A dry run: it looks and probes like a run, tells what a run would do, and changes nothing, no file and no route.
@@ -27,15 +28,24 @@ pub struct DryRun<'a> {
     kernel: Kernel,
     pretended: Vec<Change>,
     tell: fn(&str) -> Result<()>,
-    /// Targets whose pins only a real run would have set, so that they were not probed.
-    pub not_probed: usize,
+    pinger: Pinger,
+    /// Targets whose pins only a real run would have set, so that they are not probed.
+    not_probed: Vec<IpAddr>,
 }
 
 impl<'a> DryRun<'a> {
     /// `tell` prints one line to the user.
     pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
         let kernel = Kernel::open()?;
-        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, not_probed: 0 })
+        Ok(DryRun {
+            config,
+            boot_id,
+            kernel,
+            pretended: Vec::new(),
+            tell,
+            pinger: Pinger::new(),
+            not_probed: Vec::new(),
+        })
     }
 
     fn would(&self, what: &str) {
@@ -69,19 +79,25 @@ impl World for DryRun<'_> {
         Vec::new()
     }
 
-    fn probe(&mut self, targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
         // Without its pin a request could leave by another link.
         let tables = self.config.tables();
         let is_pinned = |target: &&IpAddr| {
             let concerns = |change: &Change| tables.clone().any(|table| change.concerns_pin(**target, table));
             !self.pretended.iter().any(concerns)
         };
-        let pinned: Vec<IpAddr> = targets.iter().filter(is_pinned).copied().collect();
-        self.not_probed += targets.len() - pinned.len();
-        let mut replies = ping::round(&pinned, timeout).into_iter().peekable();
-        let unpinned = |address: IpAddr| Reply { address, result: Err(ProbeError::Unpinned) };
-        let mut reply = |target: &IpAddr| replies.next_if(|reply| reply.address == *target);
-        targets.iter().map(|target| reply(target).unwrap_or_else(|| unpinned(*target))).collect()
+        let (pinned, unpinned): (Vec<&IpAddr>, Vec<&IpAddr>) = targets.iter().partition(is_pinned);
+        self.not_probed.extend(unpinned);
+        self.pinger.ping(&pinned.into_iter().copied().collect::<Vec<_>>(), patience);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+        let at = clock::now().map_or(BootTime(0), |now| now.boot);
+        let unpinned = |address| Reply { address, at, result: Err(ProbeError::Unpinned) };
+        match self.not_probed.is_empty() {
+            true => self.pinger.listen(limit),
+            false => self.not_probed.drain(..).map(unpinned).collect(),
+        }
     }
 
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {

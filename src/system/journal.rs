@@ -4,6 +4,8 @@ use std::io::{IsTerminal, Write, stderr};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::core::spool::one_line;
+
 struct Stderr {
     /// systemd says that stderr is its journal (JOURNAL_STREAM, systemd.exec(5)): each line begins with its
     /// priority (sd-daemon(3)).
@@ -32,6 +34,8 @@ impl Log for Stderr {
             Level::Debug | Level::Trace => 7,
         };
         for line in record.args().to_string().lines() {
+            // What a relay says, or a damaged file, must not write to the admin's terminal.
+            let line = one_line(line);
             // Nowhere to complain to when stderr is closed.
             let _ = match self.to_journal {
                 true => writeln!(stderr(), "<{priority}>{line}"),

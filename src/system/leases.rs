@@ -1,14 +1,11 @@
 //! The files in which DHCP clients keep their leases. No client is asked, no program is started.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::libc;
-
-use super::trust;
+use super::{file, trust};
 use crate::core::facts::{Interface, LeaseFile};
 use crate::core::lease::{self, Client, Lease};
 
@@ -70,28 +67,10 @@ fn read(client: Client, interface: &str, path: &Path) -> Result<Option<Lease>, S
     // It decides over root's routes. Some clients do their work as an account of their own.
     trust::refuse_if_people_can_write(path, "lease file")?;
     let refuse = |why: String| format!("the lease file {} is not used: {why}", path.display());
-    let opened = open(path).map_err(|error| refuse(format!("it cannot be opened: {error}")))?;
-    let Some((file, size)) = opened else { return Err(refuse("it is no regular file".to_owned())) };
     let bytes = match client {
-        Client::Dhclient => tail(file, size),
-        _ if size > LIMIT => return Err(refuse(format!("it is larger than any lease ({size} bytes)"))),
-        _ => tail(file, size),
+        Client::Dhclient => file::open_foreign(path).and_then(|file| Ok(file::tail(file, LIMIT)?.0)),
+        _ => file::read_foreign(path, LIMIT),
     };
     let bytes = bytes.map_err(|error| refuse(format!("it cannot be read: {error}")))?;
     Ok(lease::read(client, interface, &bytes))
-}
-
-/// The file and its size; `None`: it is a directory, a FIFO, a device.
-fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
-    // A FIFO without a writer would hold us up.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then_some((file, metadata.len())))
-}
-
-fn tail(mut file: File, size: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(size.saturating_sub(LIMIT)))?;
-    let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

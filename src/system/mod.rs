@@ -8,6 +8,8 @@ pub mod conntrack;
 pub mod counters;
 /// The router that a dry run works on.
 pub mod dry_run;
+/// Opening what may be no file.
+pub mod file;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.

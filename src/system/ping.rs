@@ -1,15 +1,23 @@
-//! One concurrent round of echo requests, with ping-rs.
+//! Echo requests, with ping-rs, which blocks and cannot be called back: each waits in a thread of its own that reports
+//! over a channel and ends with the process.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ping_rs::{PingError, send_ping};
 
+use super::clock;
 use crate::core::health::{ProbeError, Reply};
+use crate::core::time::BootTime;
 
 /// ping-rs wants some payload; what it is does not matter.
 const PAYLOAD: &[u8] = b"wanfo";
@@ -17,50 +25,124 @@ const PAYLOAD: &[u8] = b"wanfo";
 /// A thread waits for one answer and holds two buffers of an MTU.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// Pings every target once, all at the same time, and waits for the slowest answer, at most `timeout`.
-/// The answers stand in the order of the targets.
-///
-/// ping-rs binds its sockets to no interface and no address: the pins in the kernel decide by which line a request
-/// leaves, so whoever calls this has seen to them first.
-pub fn round(targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
-    // The last one needs no thread of its own: most runs have one or two targets.
-    let Some((last, others)) = targets.split_last() else { return Vec::new() };
-    thread::scope(|scope| {
-        let pings: Vec<_> = others
-            .iter()
-            .map(|&target| {
-                let ping = move || guarded_ping(target, timeout);
-                thread::Builder::new().stack_size(STACK_SIZE).spawn_scoped(scope, ping)
-            })
-            .collect();
-        let last_result = guarded_ping(*last, timeout);
-        let results = pings.into_iter().map(|thread| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|_| Err(panicked())),
-            Err(error) => Err(ProbeError::OwnFault(format!(
-                "no thread could be started for a ping: {error}; raise the limit on processes (TasksMax=)"
-            ))),
-        });
-        let results = results.chain([last_result]);
-        targets.iter().zip(results).map(|(&address, result)| Reply { address, result }).collect()
-    })
+/// For how long a request is open: longer than any queue of a line that is of use.
+const OPEN: Duration = Duration::from_secs(15);
+
+/// How many are open at a time. Each has a thread and a socket; what would be more is not sent.
+const MOST_OPEN: usize = 600;
+
+/// The echo requests of one run.
+pub struct Pinger {
+    sender: Sender<Reply>,
+    receiver: Receiver<Reply>,
+    /// What came back while the calling thread waited for one of them.
+    ready: Vec<Reply>,
+    open: Arc<AtomicUsize>,
+    asked: HashSet<IpAddr>,
+}
+
+impl Pinger {
+    pub fn new() -> Pinger {
+        let (sender, receiver) = channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        Pinger { sender, receiver, ready: Vec::new(), open, asked: HashSet::new() }
+    }
+
+    /// Sends one request to each target. The last is waited for in this thread, if `patience` is not zero: most runs have
+    /// one or two targets, and their answers come at once.
+    ///
+    /// ping-rs binds its sockets to no interface and no address: the pins in the kernel decide by which line a request
+    /// leaves, so whoever calls this has seen to them first.
+    pub fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
+        let Some((last, others)) = targets.split_last() else { return };
+        others.iter().for_each(|target| self.send(*target));
+        if patience.is_zero() {
+            return self.send(*last);
+        }
+        self.asked.insert(*last);
+        match request(*last, patience) {
+            // It may be on its way still.
+            Reply { result: Err(ProbeError::NoReply), .. } => {}
+            reply => self.ready.push(reply),
+        }
+    }
+
+    fn send(&mut self, target: IpAddr) {
+        let is_first = self.asked.insert(target);
+        if self.open.load(Ordering::Relaxed) == MOST_OPEN / 2 {
+            raise_limit();
+        }
+        if self.open.fetch_add(1, Ordering::Relaxed) >= MOST_OPEN {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (sender, open) = (self.sender.clone(), Arc::clone(&self.open));
+        let waits = move || {
+            let reply = request(target, OPEN);
+            open.fetch_sub(1, Ordering::Relaxed);
+            // Where a first request could go out, one that cannot is one request less and says nothing.
+            let is_own_fault = matches!(&reply.result, Err(error) if error.is_own_fault());
+            if is_first || !is_own_fault {
+                // The run may have ended.
+                let _ = sender.send(reply);
+            }
+        };
+        if let Err(error) = thread::Builder::new().stack_size(STACK_SIZE).spawn(waits) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            if is_first {
+                let why = format!(
+                    "no thread could be started for a ping: {error}; raise the limit on processes (TasksMax=)"
+                );
+                self.ready.push(reply_of(target, Err(ProbeError::OwnFault(why))));
+            }
+        }
+    }
+
+    /// What has come back, after a wait of at most `limit` for the first.
+    pub fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+        let mut replies = std::mem::take(&mut self.ready);
+        if replies.is_empty() {
+            replies.extend(self.receiver.recv_timeout(limit));
+        }
+        replies.extend(self.receiver.try_iter());
+        replies
+    }
+}
+
+/// A thousand descriptors are soon gone where many lines are silent (getrlimit(2)).
+fn raise_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What cannot be raised leaves later requests unsent.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn reply_of(address: IpAddr, result: Result<Duration, ProbeError>) -> Reply {
+    // The clock cannot fail where the run has read it before.
+    let at = clock::now().map_or(BootTime(0), |now| now.boot);
+    Reply { address, at, result }
 }
 
 /// ping-rs has assertions of its own; one that fails is no failure of the line.
-fn guarded_ping(target: IpAddr, timeout: Duration) -> Result<Duration, ProbeError> {
-    catch_unwind(|| ping(target, timeout)).unwrap_or_else(|_| Err(panicked()))
-}
-
-fn panicked() -> ProbeError {
-    ProbeError::OwnFault("a ping ended in a panic; please report this".to_owned())
+fn request(target: IpAddr, timeout: Duration) -> Reply {
+    let result = catch_unwind(|| ping(target, timeout)).unwrap_or_else(|_| {
+        Err(ProbeError::OwnFault("a ping ended in a panic; please report this".to_owned()))
+    });
+    reply_of(target, result)
 }
 
 fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, ProbeError> {
-    // ping-rs tells whole milliseconds only.
     let sent = Instant::now();
+    // ping-rs tells whole milliseconds only.
     match send_ping(&target, timeout, PAYLOAD, None) {
         // The socket takes any reply with its identifier, whoever sends it. That is no sign of life of the target.
         Ok(reply) if reply.address != target => Err(ProbeError::NoReply),
         Ok(_) => Ok(sent.elapsed()),
+        // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)). That request
+        // is lost; the run asks again.
+        Err(PingError::OsError(number, _)) if number as i32 == Errno::EINTR as i32 => {
+            Err(ProbeError::NoReply)
+        }
         Err(error) => Err(explain(error)),
     }
 }
@@ -98,10 +180,6 @@ fn explain(error: PingError) -> ProbeError {
             "a local firewall rule refuses our echo requests; allow ICMP echo requests in its output chain (or its \
              table of flows is full: `nf_conntrack: table full` in the kernel's log)"
                 .to_owned(),
-        ),
-        // A wait with a time limit ends so when the process was stopped or frozen and goes on (signal(7)).
-        Errno::EINTR => ProbeError::OwnFault(
-            "the wait for an answer was interrupted, as when a process is stopped; the next run asks again".to_owned(),
         ),
         Errno::EMFILE | Errno::ENFILE => {
             ProbeError::OwnFault(format!("no ICMP socket could be opened: {sentence}; raise the limit (LimitNOFILE=)"))

@@ -1,12 +1,13 @@
 //! The history file under `paths.state`: JSON lines that are only ever added, and one older file of them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::file;
 use crate::core::record::{Record, without_repeats};
 
 const FILE: &str = "history.jsonl";
@@ -15,6 +16,9 @@ const OLDER: &str = "history.jsonl.1";
 /// A file of more bytes than this is put aside as the older one. A record takes some 200, so that the two hold
 /// thousands of them and never more than about 1 MiB of flash.
 const LIMIT: u64 = 512 * 1024;
+
+/// As many lines that cannot be read are told of.
+const MOST_WARNINGS: usize = 50;
 
 /// Adds records. Call it with the lock held: two that add at one time could both put the file aside.
 ///
@@ -37,11 +41,11 @@ pub fn append(directory: &Path, records: &[Record]) -> Result<()> {
 
 fn add(directory: &Path, path: &Path, mut lines: Vec<u8>) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    if fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() > LIMIT) {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() > LIMIT) {
         let older = directory.join(OLDER);
         fs::rename(path, &older).with_context(|| format!("putting it aside as {}", older.display()))?;
     }
-    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o644).open(path)?;
+    let mut file = file::open(path, OpenOptions::new().create(true).read(true).append(true).mode(0o644))?;
     let length = file.metadata()?.len();
     if length > 0 {
         let mut last = [0];
@@ -80,14 +84,18 @@ pub fn read(directory: &Path) -> Result<(Vec<Record>, Vec<String>)> {
     });
     let (mut records, mut warnings) = (Vec::new(), Vec::new());
     for (name, file) in [(OLDER, older), (FILE, current)] {
-        let Some(mut file) = file else { continue };
+        let Some(file) = file else { continue };
         let path = directory.join(name);
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).with_context(|| format!("reading the history in {}", path.display()))?;
+        // The last records to be added may have taken it past its limit.
+        let (bytes, is_cut) = file::tail(file, 2 * LIMIT)
+            .with_context(|| format!("reading the history in {}", path.display()))?;
+        if is_cut {
+            warnings.push(format!("{} is larger than a history gets; only its end is read", path.display()));
+        }
         for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
             match serde_json::from_slice(line) {
                 Ok(record) => records.push(record),
-                Err(_) if line.trim_ascii().is_empty() => {}
+                Err(_) if line.trim_ascii().is_empty() || warnings.len() >= MOST_WARNINGS => {}
                 Err(error) => warnings.push(format!(
                     "line {} of {} cannot be read and is left out: {error}",
                     index + 1,
@@ -101,7 +109,7 @@ pub fn read(directory: &Path) -> Result<(Vec<Record>, Vec<String>)> {
 
 fn open(directory: &Path, name: &str) -> Result<Option<File>> {
     let path = directory.join(name);
-    match File::open(&path) {
+    match file::open(&path, OpenOptions::new().read(true)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("opening the history in {}", path.display())),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Error, Result};
 
 use super::kernel::{Kernel, Selection};
+use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
-use super::{clock, conntrack, counters, iproute, leases, ping, records, script, trust};
+use super::{clock, conntrack, counters, iproute, leases, records, script, trust};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::Facts;
@@ -29,11 +30,12 @@ pub struct Router<'a> {
     boot_id: &'a str,
     kernel: Kernel,
     store: Store,
+    pinger: Pinger,
 }
 
 impl<'a> Router<'a> {
     pub fn new(config: &'a Config, boot_id: &'a str, store: Store) -> Result<Router<'a>> {
-        Ok(Router { config, boot_id, kernel: Kernel::open()?, store })
+        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::new() })
     }
 
     /// Forgets everything that the runs have left.
@@ -72,8 +74,12 @@ impl World for Router<'_> {
         iproute::apply(changes)
     }
 
-    fn probe(&mut self, targets: &[IpAddr], timeout: Duration) -> Vec<Reply> {
-        ping::round(targets, timeout)
+    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
+        self.pinger.ping(targets, patience);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+        self.pinger.listen(limit)
     }
 
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {

@@ -1,40 +1,45 @@
 //! A mail on its way out: to an SMTP relay, or into a sendmail program.
 
-use std::error::Error as _;
+/// What is said and heard.
+mod conversation;
+
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, SinglePart};
-use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt, Rset};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::response::Response;
+use lettre::transport::smtp::commands::{Auth, Data, Ehlo, Mail as MailFrom, Quit, Rcpt, Rset, Starttls};
+use lettre::transport::smtp::extension::{ClientId, Extension, ServerInfo};
+use lettre::transport::smtp::response::{Response, Severity};
 use lettre::{Address, Message};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use self::conversation::Conversation;
+use super::file;
 use super::process::{self, Unfinished};
 use crate::core::config::{Notify, Relay, Smtp, Tls};
-use crate::core::spool::Mail;
-use crate::core::spool::one_line;
+use crate::core::spool::{Mail, one_line};
 
-/// For the connection, and for every answer of the relay but one.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// For all mails of one delivery: whoever hangs, or says a byte now and then, holds up the mail of the next switch. What
+/// has not been sent by then is tried again.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
 
-/// For the answer to a whole mail, which the relay may scan first: to give up early would be to send it twice
-/// (RFC 5321, section 4.5.3.2.6, says ten minutes).
-const CONTENT_LIMIT: Duration = Duration::from_secs(300);
+/// More than any file of certificates has, and any password, in bytes.
+const CA_LIMIT: u64 = 4 * 1024 * 1024;
+const PASSWORD_LIMIT: u64 = 4096;
 
 const SENDMAIL_LIMIT: Duration = Duration::from_secs(60);
 
-/// EX_DATAERR, EX_NOUSER and EX_NOPERM (sysexits.h). The other codes may pass: some programs report a relay that is
-/// out of reach as EX_NOHOST or EX_UNAVAILABLE.
-const SENDMAIL_REFUSES: [i32; 3] = [65, 67, 77];
+/// EX_NOUSER (sysexits.h). The other codes may pass: some programs report a relay that is out of reach as EX_NOHOST or
+/// EX_UNAVAILABLE, a wrong password as EX_NOPERM, and whatever a relay refuses as EX_DATAERR (msmtp).
+const SENDMAIL_REFUSES: i32 = 67;
 
 /// Why a mail was not taken, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,53 +61,58 @@ impl fmt::Display for Failure {
 pub struct Outbox<'a> {
     notify: &'a Notify,
     session: Session,
+    deadline: Instant,
 }
 
 enum Session {
     NotYet,
-    Open(Box<SmtpConnection>),
+    Open(Box<Conversation>),
     /// The relay itself failed, and would fail the same way again.
     Failed(Failure),
 }
 
 impl Outbox<'_> {
     pub fn new(notify: &Notify) -> Outbox<'_> {
-        Outbox { notify, session: Session::NotYet }
+        Outbox { notify, session: Session::NotYet, deadline: Instant::now() + DELIVERY_LIMIT }
     }
 
     /// Sends a mail to one recipient. Returns what the relay said to it.
     pub fn send(&mut self, to: &str, mail: &Mail) -> Result<String, Failure> {
         let letter = letter(&self.notify.from, to, mail).map_err(Failure::Permanent)?;
         match &self.notify.relay {
-            Relay::Sendmail(program) => feed(program, &self.notify.from, to, &letter),
+            Relay::Sendmail(program) => feed(program, &self.notify.from, to, &letter, self.deadline),
             Relay::Smtp(smtp) => self.send_by(smtp, &letter),
         }
     }
 
     /// Says goodbye to the relay.
     pub fn close(self) {
-        if let Session::Open(mut connection) = self.session {
-            let _ = connection.quit();
+        if let Session::Open(mut conversation) = self.session {
+            let _ = conversation.command(Quit);
         }
     }
 
     fn send_by(&mut self, smtp: &Smtp, letter: &Message) -> Result<String, Failure> {
         if let Session::NotYet = self.session {
-            self.session = open(smtp).map_or_else(Session::Failed, Session::Open);
+            self.session = open(smtp, self.deadline).map_or_else(Session::Failed, Session::Open);
         }
-        let connection = match &mut self.session {
-            Session::Open(connection) => connection,
+        let conversation = match &mut self.session {
+            Session::Open(conversation) => conversation,
             Session::Failed(failure) => return Err(failure.clone()),
             Session::NotYet => unreachable!("it was opened above"),
         };
-        let error = match transact(connection, letter) {
-            Ok(response) => return Ok(one_line(&words_of(&response))),
-            Err(error) => error,
+        let (stage, trouble) = match transact(conversation, letter) {
+            Ok(response) => return Ok(words_of(&response)),
+            Err(refusal) => refusal,
         };
-        let failure = explain(smtp, "the mail", &error);
-        if error.status().is_none() {
+        let text = explain(smtp, "the mail", &trouble);
+        let failure = match &trouble {
+            Trouble::Said(response) if is_for_good(response, stage) => Failure::Permanent(text),
+            _ => Failure::Temporary(text),
+        };
+        if let Trouble::Broken(_) = trouble {
             self.session = Session::Failed(failure.clone());
-        } else if connection.command(Rset).is_err() {
+        } else if !conversation.command(Rset).is_ok_and(|response| is_done(&response)) {
             // It said no and hung up. Perhaps it hears the next mail.
             self.session = Session::NotYet;
         }
@@ -123,7 +133,8 @@ fn letter(from: &str, to: &str, mail: &Mail) -> Result<Message, String> {
         .to(mailbox(to)?)
         .subject(one_line(&mail.subject))
         .message_id(Some(message_id))
-        .date_now()
+        // A router without a battery may think it is 1901, which no mail's date can say.
+        .date(SystemTime::now().max(SystemTime::UNIX_EPOCH))
         // Keeps vacation programs from answering (RFC 3834, section 5).
         .raw_header(HeaderValue::new(
             HeaderName::new_from_ascii_str("Auto-Submitted"),
@@ -133,56 +144,156 @@ fn letter(from: &str, to: &str, mail: &Mail) -> Result<Message, String> {
         .map_err(|error| format!("no mail can be made of it: {error}"))
 }
 
-/// Connects, encrypts, logs in.
-fn open(smtp: &Smtp) -> Result<Box<SmtpConnection>, Failure> {
-    let hello = hello();
+/// Connects, encrypts, logs in. Whatever is refused here is refused to this router, at the address that it has now, with
+/// the password that it has now: another time it may be taken.
+fn open(smtp: &Smtp, deadline: Instant) -> Result<Box<Conversation>, Failure> {
     let tls = match smtp.tls {
         Tls::None => None,
-        Tls::Starttls | Tls::Tls => Some(tls_parameters(smtp)?),
+        Tls::Starttls | Tls::Tls => Some(tls_config(smtp)?),
     };
-    let from_the_first_byte = tls.as_ref().filter(|_| smtp.tls == Tls::Tls);
-    let server = (smtp.host.as_str(), smtp.port);
-    let mut connection =
-        SmtpConnection::connect(server, Some(COMMAND_LIMIT), &hello, from_the_first_byte, None)
-            .map_err(|error| explain(smtp, "the connection", &error))?;
-    if let (Tls::Starttls, Some(tls)) = (smtp.tls, &tls) {
-        if !connection.can_starttls() {
+    let failed =
+        |what: &'static str| move |trouble: Trouble| Failure::Temporary(explain(smtp, what, &trouble));
+    let greet = |conversation: &mut Conversation| {
+        let response = expect(conversation.command(Ehlo::new(hello())), is_done).map_err(failed("EHLO"))?;
+        ServerInfo::from_response(&response)
+            .map_err(|error| Failure::Temporary(format!("EHLO to {} failed: {error}", name_of(smtp))))
+    };
+    let connected = (|| {
+        let mut conversation = Conversation::begin(&smtp.host, smtp.port, deadline)?;
+        if let (Tls::Tls, Some(tls)) = (smtp.tls, &tls) {
+            conversation.encrypt(&smtp.host, Arc::clone(tls))?;
+        }
+        expect(conversation.hear(), is_done)?;
+        Ok(conversation)
+    })();
+    let mut conversation = connected.map_err(failed("the connection"))?;
+    let mut server = greet(&mut conversation)?;
+    if let (Tls::Starttls, Some(tls)) = (smtp.tls, tls) {
+        if !server.supports_feature(Extension::StartTls) {
             return Err(Failure::Temporary(format!(
                 "{} offers no STARTTLS, and nothing is sent without; see `notify.smtp.tls` and `port`",
                 name_of(smtp)
             )));
         }
-        connection.starttls(tls, &hello).map_err(|error| explain(smtp, "STARTTLS", &error))?;
+        let encrypted = expect(conversation.command(Starttls), is_done)
+            .and_then(|_| Ok(conversation.encrypt(&smtp.host, tls)?));
+        encrypted.map_err(failed("STARTTLS"))?;
+        server = greet(&mut conversation)?;
     }
     if let Some(username) = &smtp.username {
-        if connection.server_info().get_auth_mechanism(DEFAULT_MECHANISMS).is_none() {
-            return Err(Failure::Temporary(format!(
-                "{} offers neither AUTH PLAIN nor LOGIN here; see `notify.smtp`",
-                name_of(smtp)
-            )));
-        }
-        let credentials = Credentials::new(username.clone(), password(smtp)?);
-        connection
-            .auth(DEFAULT_MECHANISMS, &credentials)
-            .map_err(|error| explain(smtp, &format!("the login as {username:?}"), &error))?;
+        log_in(&mut conversation, smtp, username, &server)?;
     }
-    Ok(Box::new(connection))
+    Ok(Box::new(conversation))
 }
 
-/// lettre's own `send` ends the session where one recipient is refused, and knows one time limit only.
-fn transact(connection: &mut SmtpConnection, letter: &Message) -> Result<Response, Error> {
+fn log_in(
+    conversation: &mut Conversation,
+    smtp: &Smtp,
+    username: &str,
+    server: &ServerInfo,
+) -> Result<(), Failure> {
+    let Some(mechanism) = server.get_auth_mechanism(DEFAULT_MECHANISMS) else {
+        return Err(Failure::Temporary(format!(
+            "{} offers neither AUTH PLAIN nor LOGIN here; see `notify.smtp`",
+            name_of(smtp)
+        )));
+    };
+    let what = format!("the login as {username:?}");
+    let unclear = |error| Failure::Temporary(format!("{what} to {} failed: {error}", name_of(smtp)));
+    let credentials = Credentials::new(username.to_owned(), password(smtp)?);
+    let mut word = Auth::new(mechanism, credentials.clone(), None).map_err(unclear)?;
+    // LOGIN asks for the name and then for the password.
+    for _ in 0..3 {
+        let asks_on = |response: &Response| is_done(response) || response.has_code(334);
+        let response = expect(conversation.command(&word), asks_on)
+            .map_err(|trouble| Failure::Temporary(explain(smtp, &what, &trouble)))?;
+        if is_done(&response) {
+            return Ok(());
+        }
+        word = Auth::new_from_response(mechanism, credentials.clone(), &response).map_err(unclear)?;
+    }
+    Err(Failure::Temporary(format!("{} asks on and on at {what}", name_of(smtp))))
+}
+
+/// What a refusal of one mail was said to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The sender, or the wish to send at all.
+    Transaction,
+    Recipient,
+    Content,
+}
+
+/// Why a step of the conversation failed.
+enum Trouble {
+    /// Not the answer that was hoped for. More can be said.
+    Said(Response),
+    /// The conversation is at its end.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Trouble {
+        Trouble::Broken(error)
+    }
+}
+
+/// One mail to one recipient.
+fn transact(conversation: &mut Conversation, letter: &Message) -> Result<Response, (Stage, Trouble)> {
+    let at = |stage| move |trouble| (stage, trouble);
     let envelope = letter.envelope();
     // Addresses and content are ASCII, so no extension is asked for.
-    connection.command(MailFrom::new(envelope.from().cloned(), Vec::new()))?;
+    let sender = MailFrom::new(envelope.from().cloned(), Vec::new());
+    expect(conversation.command(sender), is_done).map_err(at(Stage::Transaction))?;
     for recipient in envelope.to() {
-        connection.command(Rcpt::new(recipient.clone(), Vec::new()))?;
+        let recipient = Rcpt::new(recipient.clone(), Vec::new());
+        expect(conversation.command(recipient), is_done).map_err(at(Stage::Recipient))?;
     }
-    connection.command(Data)?;
-    // A socket that takes no time limit is a socket that is closed, and says so when it is read.
-    let _ = connection.set_timeout(Some(CONTENT_LIMIT));
-    let response = connection.message(&letter.formatted());
-    let _ = connection.set_timeout(Some(COMMAND_LIMIT));
-    response
+    // To the letter: whoever mistakes one answer for another would take the mail for sent.
+    expect(conversation.command(Data), |response| response.has_code(354)).map_err(at(Stage::Transaction))?;
+    expect(conversation.content(&letter.formatted()), |response| response.has_code(250))
+        .map_err(at(Stage::Content))
+}
+
+fn expect(outcome: io::Result<Response>, fits: impl FnOnce(&Response) -> bool) -> Result<Response, Trouble> {
+    let response = outcome?;
+    if fits(&response) { Ok(response) } else { Err(Trouble::Said(response)) }
+}
+
+/// 2yz: requested action completed.
+fn is_done(response: &Response) -> bool {
+    response.code().severity == Severity::PositiveCompletion
+}
+
+/// Whether a refusal concerns this recipient or this mail, whoever asks and whenever. What concerns us, here and now
+/// (a blocklist that has the backup's address, a relay that knows only the primary's), may pass with the next switch.
+///
+/// The enhanced code tells (RFC 3463): X.7 is policy, X.1.7 and X.1.8 are about the sender. Without one nobody can
+/// tell a blocklist's 550 at RCPT from that of a mailbox which does not exist: then it is tried on, for a mail tried in
+/// vain does less harm than one lost. At the end of the content there is only the content left to refuse.
+fn is_for_good(response: &Response, stage: Stage) -> bool {
+    let is_mails = (550..560).contains(&u16::from(response.code()));
+    is_mails
+        && match (stage, enhanced_code(response)) {
+            (Stage::Transaction, _) | (_, Some((7, _) | (1, 7 | 8))) => false,
+            (Stage::Recipient, enhanced) => enhanced.is_some(),
+            (Stage::Content, _) => true,
+        }
+}
+
+/// Subject and detail of the enhanced code. Most relays begin with it; some end with it, as "(#5.7.1)".
+fn enhanced_code(response: &Response) -> Option<(u16, u16)> {
+    response.message().flat_map(str::split_whitespace).find_map(|word| {
+        let numbers: Vec<u16> = word
+            .trim_matches(|c: char| !c.is_ascii_digit())
+            .split('.')
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()?;
+        match numbers[..] {
+            [5, subject, detail] => Some((subject, detail)),
+            _ => None,
+        }
+    })
 }
 
 /// What this host calls itself, unless that could be taken for something else than a name.
@@ -196,21 +307,35 @@ fn hello() -> ClientId {
     }
 }
 
-fn tls_parameters(smtp: &Smtp) -> Result<TlsParameters, Failure> {
-    let mut builder = TlsParameters::builder(smtp.host.clone());
+/// Trusts who the system trusts, and who the config names.
+fn tls_config(smtp: &Smtp) -> Result<Arc<ClientConfig>, Failure> {
+    if SystemTime::now() < SystemTime::UNIX_EPOCH {
+        // rustls would panic.
+        let text =
+            "this router's clock says that it is before 1970, so no certificate can be checked; set it";
+        return Err(Failure::Temporary(text.to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = &smtp.ca_file {
         let no_use = |why: String| {
             Failure::Temporary(format!("`notify.smtp.ca_file` {} is of no use: {why}", path.display()))
         };
-        let pem = std::fs::read(path).map_err(|error| no_use(error.to_string()))?;
-        // A file without a certificate in it is an empty list to lettre.
-        if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        let pem = file::read_foreign(path, CA_LIMIT).map_err(|error| no_use(error.to_string()))?;
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let added = certificate.map_err(|error| error.to_string());
+            let added = added.and_then(|der| roots.add(der).map_err(|error| error.to_string()));
+            added.map_err(no_use)?;
+        }
+        if roots.len() == before {
             return Err(no_use("there is no certificate in it (PEM: BEGIN CERTIFICATE)".to_owned()));
         }
-        let certificates = Certificate::from_pem(&pem).map_err(|error| no_use(error.to_string()))?;
-        builder = builder.add_root_certificate(certificates);
     }
-    builder.build().map_err(|error| Failure::Temporary(format!("TLS cannot be used: {error}")))
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::Temporary(format!("TLS cannot be used: {error}")))?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Reads the password. It never gets into a failure.
@@ -237,50 +362,50 @@ enum Readers {
 }
 
 fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
-    let file = path.display();
-    let said = |error: io::Error| format!("{file} cannot be read: {error}");
-    let mut open = File::open(path).map_err(said)?;
+    let shown = path.display();
+    let said = |error: io::Error| format!("{shown} cannot be read: {error}");
+    let open = file::open_foreign(path).map_err(said)?;
     let mode = open.metadata().map_err(said)?.permissions().mode();
     if matches!(readers, Readers::LinkResult) && mode & 0o007 != 0 {
-        return Err(format!("{file} is open to everybody on this machine; run `chmod 600 {file}`"));
+        return Err(format!("{shown} is open to everybody on this machine; run `chmod 600 {shown}`"));
     }
-    let mut bytes = Vec::new();
-    open.read_to_end(&mut bytes).map_err(said)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{file} is not UTF-8 text"))?;
+    let bytes = file::whole(open, PASSWORD_LIMIT).map_err(said)?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.is_empty() || secret.contains(char::is_control) {
-        return Err(format!("{file} must hold the password as its one line"));
+        return Err(format!("{shown} must hold the password as its one line"));
     }
     Ok(secret.to_owned())
 }
 
-/// An error as a sentence. What the relay says for good (5xx) is permanent, and nothing else: a name that is not
-/// found, a certificate that is not trusted and a relay that hangs may all be a line's fault, or be mended.
-fn explain(smtp: &Smtp, what: &str, error: &Error) -> Failure {
+/// A trouble as a sentence.
+fn explain(smtp: &Smtp, what: &str, trouble: &Trouble) -> String {
     let relay = name_of(smtp);
-    if let Some(code) = error.status() {
-        let said = error.source().map(|words| words.to_string()).unwrap_or_default();
-        let text = format!("{relay} refuses {what}: {code} {}", one_line(&said));
-        return if error.is_permanent() { Failure::Permanent(text) } else { Failure::Temporary(text) };
-    }
-    let cause = error.source().map_or_else(|| error.to_string(), |cause| cause.to_string());
-    let kind = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    Failure::Temporary(match kind {
+    let error = match trouble {
+        Trouble::Said(response) => {
+            let verb = if response.is_positive() { "answers out of turn to" } else { "refuses" };
+            return format!("{relay} {verb} {what}: {}", words_of(response));
+        }
+        Trouble::Broken(error) => error,
+    };
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match (error.kind(), cause) {
         // A socket's own time limit shows as EAGAIN (SO_RCVTIMEO, socket(7)).
-        Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+        (io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut, _) => {
             format!("{relay} does not answer ({what})")
         }
-        _ if cause.contains("UnknownIssuer") => format!(
+        (_, Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))) => format!(
             "the certificate of {relay} is signed by nobody whom this host trusts; name the certificate of its \
              authority under `notify.smtp.ca_file`"
         ),
-        _ => format!("{what} to {relay} failed: {}", one_line(&cause)),
-    })
+        _ => format!("{what} to {relay} failed: {}", one_line(&error.to_string())),
+    }
 }
 
+/// An answer as one line.
 fn words_of(response: &Response) -> String {
-    format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" "))
+    one_line(&format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" ")))
 }
 
 fn name_of(smtp: &Smtp) -> String {
@@ -291,11 +416,20 @@ fn name_of(smtp: &Smtp) -> String {
 }
 
 /// Gives a mail to a sendmail program (sendmail(8): `-i`, a lone dot does not end it; `-f`, the sender).
-fn feed(program: &Path, from: &str, to: &str, letter: &Message) -> Result<String, Failure> {
+fn feed(
+    program: &Path,
+    from: &str,
+    to: &str,
+    letter: &Message,
+    deadline: Instant,
+) -> Result<String, Failure> {
     let arguments = ["-i", "-f", from, "--", to].map(str::to_owned);
     // On this side of SMTP lines end as they do in files.
     let input = String::from_utf8_lossy(&letter.formatted()).replace("\r\n", "\n");
     let name = program.display();
+    if Instant::now() >= deadline {
+        return Err(Failure::Temporary(format!("no time is left for {name}; it comes next time")));
+    }
     let finished = match process::run_with_input(program, &arguments, input.as_bytes(), SENDMAIL_LIMIT) {
         Ok(finished) => finished,
         Err(Unfinished::TimeLimit) => {
@@ -315,7 +449,7 @@ fn feed(program: &Path, from: &str, to: &str, letter: &Message) -> Result<String
     };
     let text = format!("{name} failed ({}): {said}", finished.status);
     Err(match finished.status.code() {
-        Some(code) if SENDMAIL_REFUSES.contains(&code) => Failure::Permanent(text),
+        Some(SENDMAIL_REFUSES) => Failure::Permanent(text),
         _ => Failure::Temporary(text),
     })
 }

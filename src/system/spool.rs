@@ -3,14 +3,17 @@
 //! ```text
 //! spool/ID.json           waits; written whole, renamed into place
 //! spool/ID.new            being written
-//! spool/lock              held by `wanfo deliver`
+//! spool/lock              held by `wanfo deliver`, and while messages are joined
 //! spool/sent/ID           everybody has it
 //! spool/failed/ID.json    set aside; moved back to spool/ it is tried anew
 //! spool/failed/ID.reason  why
 //! ```
 //!
-//! A run of `check` only puts messages in and holds no lock. Whatever removes one first leaves its trace in `sent` or
-//! `failed`; so there is no moment in which a message that was put once could be put again.
+//! A run of `check` only puts messages in and waits for no lock. Whatever removes one first leaves its trace in `sent` or
+//! `failed`; so there is no moment in which a message that was put once could be put again. The trace of a mail on a
+//! topic has that topic in it, and its time of change tells when the mail was sent.
+//!
+//! While nothing can be sent the spool keeps within bounds: the oldest messages go.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,19 +22,38 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
+use anyhow::{Context, Error, Result, bail};
+use jiff::{SignedDuration, Timestamp};
 
 use super::store::Lock;
-use crate::core::spool::Message;
-use crate::core::spool::Waiting;
+use super::{file, trust};
+use crate::core::spool::{Message, Outlook, Waiting};
 
 /// How many traces of messages are kept in `sent` and in `failed`. An id that a run may put again is one of the last
 /// few.
 const TRACES: usize = 200;
 
+/// What may wait; past either of them a quarter is dropped, so that it is said once and not with each message.
+const MOST_WAITING: usize = 500;
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// More than a file of ours has, in bytes.
+const FILE_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// A directory that was changed less than this ago may be changed once more within one tick of the file system's clock.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a message that could not be read for a fault of the disk, or of our own, is left alone.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long `deliver` waits for a message that is being put in.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What `wanfo-deliver.path` watches, under `paths.run`.
 const WAKE: &str = "deliver";
+
+/// Held by `wanfo deliver`, and for a moment by a run that joins messages.
+const LOCK: &str = "lock";
 
 pub struct Spool {
     directory: PathBuf,
@@ -43,7 +65,8 @@ impl Spool {
         Spool { directory: state.join("spool") }
     }
 
-    /// Puts a message in, unless it is there, was sent or was set aside already.
+    /// Puts a message in, unless it is there, was sent or was set aside already. One on a topic of which people were told
+    /// a moment ago waits, together with what else comes on it.
     ///
     /// # Errors
     /// The message is not in the spool, and should be put again; or its id is no id.
@@ -56,7 +79,72 @@ impl Spool {
         if places.iter().any(|place| place.exists()) {
             return Ok(());
         }
-        self.write(&Waiting::new(message.clone()))
+        self.create(&self.directory)?;
+        self.refuse_if_others_can_write()?;
+        match &message.topic {
+            None => self.write(&Waiting::new(message.clone()))?,
+            Some(topic) => self.put_on_topic(message, topic)?,
+        }
+        self.keep_within_bounds()
+    }
+
+    fn put_on_topic(&self, message: &Message, topic: &str) -> Result<()> {
+        let read: Vec<_> = self.files()?.iter().filter_map(|path| read(path).ok().flatten()).collect();
+        let Some(earlier) = read.into_iter().rfind(|waiting| waiting.message.topic == message.topic) else {
+            let told = self.last_told(topic)?.filter(|told| *told <= message.at);
+            let new = Waiting::new(message.clone());
+            return self.write(&told.map_or(new, |told| Waiting::after(message.clone(), told)));
+        };
+        // A delivery that is at work may just be sending the earlier one.
+        let lock = Lock::take(&self.directory.join(LOCK), Duration::ZERO).ok().flatten();
+        if lock.is_none() || earlier.is_told() {
+            return self.write(&Waiting::after(message.clone(), message.at));
+        }
+        let id = earlier.message.id.clone();
+        self.write(&earlier.joined_by(message.clone()))?;
+        self.leave(&self.sent(&id), "")?;
+        remove(&self.waiting(&id))
+    }
+
+    /// When the last mail on this topic was sent.
+    fn last_told(&self, topic: &str) -> Result<Option<Timestamp>> {
+        let traces = list(&self.directory.join("sent"))?;
+        let is_of = |path: &PathBuf| file::read(path, FILE_LIMIT).is_ok_and(|text| text == topic.as_bytes());
+        Ok(traces.iter().filter(|path| is_of(path)).filter_map(|path| changed(path).ok().flatten()).max())
+    }
+
+    /// Drops the oldest messages of a spool that is full.
+    fn keep_within_bounds(&self) -> Result<()> {
+        let files = self.files()?;
+        // What is larger than any message is none, and for `deliver` to set aside.
+        let size = |path: &PathBuf| match fs::symlink_metadata(path) {
+            Ok(file) if file.len() <= FILE_LIMIT => file.len(),
+            _ => 0,
+        };
+        let mut bytes: u64 = files.iter().map(size).sum();
+        let mut count = files.len();
+        if count <= MOST_WAITING && bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        // What cannot be read goes first.
+        let at = |path: &PathBuf| read(path).ok().flatten().map(|waiting| waiting.message.at);
+        let mut files: Vec<_> = files.into_iter().map(|path| (at(&path), size(&path), path)).collect();
+        files.sort();
+        let all = count;
+        for (_, size, path) in files {
+            if count <= MOST_WAITING * 3 / 4 && bytes <= MOST_BYTES * 3 / 4 {
+                break;
+            }
+            remove(&path)?;
+            (count, bytes) = (count - 1, bytes - size);
+        }
+        log::error!(
+            "{all} mails wait in {}, more than it holds: the {} oldest are dropped; why they cannot be sent stands in \
+             the log of `wanfo deliver`, and what they tell in `wanfo history`",
+            self.directory.display(),
+            all - count
+        );
+        Ok(())
     }
 
     /// How many messages wait.
@@ -64,29 +152,63 @@ impl Spool {
         Ok(self.files()?.len())
     }
 
-    /// Has `wanfo-deliver.path` start `wanfo deliver`, if a message is due.
+    /// Has `wanfo-deliver.path` start `wanfo deliver`, if a message is due. `outlook` is what the last run left, and is
+    /// brought up to date: the messages are read only where the directory has changed, or one is due.
     ///
-    /// A message that cannot be read counts as due, for `deliver` sets it aside.
-    pub fn wake(&self, run: &Path, now: Timestamp) -> Result<()> {
-        let is_due = |path: &PathBuf| match read(path) {
-            Ok(Some(waiting)) => waiting.is_due(now),
-            Ok(None) => false,
-            Err(_) => true,
+    /// A message that is damaged counts as due, for `deliver` sets it aside.
+    pub fn wake_if_due(&self, run: &Path, outlook: &mut Outlook, now: Timestamp) -> Result<()> {
+        let changed = changed(&self.directory)
+            .with_context(|| format!("looking at the directory {}", self.directory.display()))?;
+        let is_known = changed.is_some() && outlook.changed == changed;
+        if is_known && !outlook.is_due(now) {
+            return Ok(());
+        }
+        let (mut due, mut is_troubled) = (Vec::new(), false);
+        for path in self.files()? {
+            match read(&path) {
+                Ok(Some(waiting)) => due.push(waiting.due_at(now)),
+                Ok(None) => {}
+                Err(Unread::Damaged(_)) => due.push(now),
+                Err(Unread::Trouble(_)) => {
+                    due.push(now.checked_add(TROUBLE_PAUSE)?);
+                    is_troubled = true;
+                }
+            }
+        }
+        let is_fresh =
+            |changed: Timestamp| (SignedDuration::ZERO..FRESH).contains(&now.duration_since(changed));
+        *outlook = Outlook {
+            pending: due.len(),
+            next: due.into_iter().min(),
+            changed: changed.filter(|changed| !is_fresh(*changed)),
         };
-        if !self.files()?.iter().any(is_due) {
+        if !(outlook.is_due(now) || is_known && is_troubled) {
             return Ok(());
         }
         let path = run.join(WAKE);
         // PathChanged= looks at the close of a file that was open for writing (systemd.path(5)).
-        fs::write(&path, "")
-            .with_context(|| format!("writing {}, which starts `wanfo deliver`", path.display()))
+        file::open(&path, OpenOptions::new().create(true).truncate(true).write(true))
+            .with_context(|| format!("writing {}, which starts `wanfo deliver`", path.display()))?;
+        Ok(())
+    }
+
+    /// The same without an outlook.
+    pub fn wake(&self, run: &Path, now: Timestamp) -> Result<()> {
+        self.wake_if_due(run, &mut Outlook::default(), now)
     }
 
     /// Takes the lock of `wanfo deliver`; `None`: another one is at work.
     pub fn lock(self) -> Result<Option<Delivery>> {
-        self.create(&self.directory)?;
-        let lock = Lock::take(&self.directory.join("lock"), Duration::ZERO)?;
-        Ok(lock.map(|lock| Delivery { spool: self, _lock: lock }))
+        self.refuse_if_others_can_write()?;
+        let lock = Lock::take(&self.directory.join(LOCK), PATIENCE)?;
+        let Some(lock) = lock else { return Ok(None) };
+        self.keep_within_bounds()?;
+        Ok(Some(Delivery { spool: self, _lock: lock }))
+    }
+
+    /// What stands here is told to people in the router's name, and written by root.
+    fn refuse_if_others_can_write(&self) -> Result<()> {
+        trust::refuse_if_others_can_write(&self.directory, "directory").map_err(Error::msg)
     }
 
     fn waiting(&self, id: &str) -> PathBuf {
@@ -132,8 +254,9 @@ impl Spool {
     fn replace(&self, path: &Path, text: &str) -> Result<()> {
         let new = path.with_extension("new");
         let written = (|| {
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+            // Whatever a run that was killed, or somebody else, left in its place.
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&new, path)?;
@@ -147,6 +270,11 @@ impl Spool {
             format!("writing {}; is there room on the disk, and may it be written?", path.display())
         })
     }
+
+    fn leave(&self, path: &Path, text: &str) -> Result<()> {
+        self.create(path.parent().unwrap_or(&self.directory))?;
+        self.replace(path, text)
+    }
 }
 
 /// The spool, locked for delivery.
@@ -156,19 +284,22 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The messages that are due. One that cannot be read is set aside, with a log line, and keeps no other from
-    /// being sent.
-    pub fn due(&self, now: Timestamp) -> Result<Vec<Waiting>> {
-        let mut due = Vec::new();
+    /// The messages that are due, and what keeps others from being read for now. One that is damaged is set aside, with
+    /// a log line; neither keeps any other from being sent.
+    pub fn due(&self, now: Timestamp) -> Result<(Vec<Waiting>, Vec<String>)> {
+        let (mut due, mut troubles) = (Vec::new(), Vec::new());
         for path in self.spool.files()? {
             match read(&path) {
                 Ok(Some(waiting)) if self.spool.sent(&waiting.message.id).exists() => remove(&path)?,
                 Ok(Some(waiting)) if waiting.is_due(now) => due.push(waiting),
                 Ok(_) => {}
-                Err(reason) => self.set_aside_unread(&path, &reason)?,
+                Err(Unread::Damaged(reason)) => self.set_aside_damaged(&path, &reason)?,
+                Err(Unread::Trouble(error)) => {
+                    troubles.push(format!("{} waits, but cannot be read: {error}", path.display()));
+                }
             }
         }
-        Ok(due)
+        Ok((due, troubles))
     }
 
     pub fn save(&self, waiting: &Waiting) -> Result<()> {
@@ -178,26 +309,27 @@ impl Delivery {
     /// Everybody has the message.
     pub fn finish(&self, waiting: &Waiting) -> Result<()> {
         let trace = self.spool.sent(&waiting.message.id);
-        self.leave(&trace, "")?;
+        self.spool.leave(&trace, waiting.message.topic.as_deref().unwrap_or_default())?;
         remove(&self.spool.waiting(&waiting.message.id))
     }
 
     /// Puts a message where it is no longer tried. Moved back it goes to those who have not got it.
     pub fn set_aside(&self, waiting: &Waiting, reason: &str) -> Result<()> {
-        let fresh = Waiting { sent_to: waiting.sent_to.clone(), ..Waiting::new(waiting.message.clone()) };
+        let Waiting { message, earlier, sent_to, .. } = waiting.clone();
+        let fresh = Waiting { earlier, sent_to, ..Waiting::new(message) };
         let text = serde_json::to_string(&fresh).context("putting a message into words")?;
         let aside = self.spool.failed(&waiting.message.id);
-        self.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
-        self.leave(&aside, &text)?;
+        self.spool.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
+        self.spool.leave(&aside, &text)?;
         remove(&self.spool.waiting(&waiting.message.id))?;
         log::error!("the mail {:?} is set aside as {}: {reason}", waiting.message.subject, aside.display());
         Ok(())
     }
 
-    fn set_aside_unread(&self, path: &Path, reason: &str) -> Result<()> {
+    fn set_aside_damaged(&self, path: &Path, reason: &str) -> Result<()> {
         let directory = self.spool.directory.join("failed");
         let aside = directory.join(path.file_name().unwrap_or_default());
-        self.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
+        self.spool.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
         fs::rename(path, &aside)
             .with_context(|| format!("moving {} to {}", path.display(), directory.display()))?;
         log::error!("{} is no message and is set aside as {}: {reason}", path.display(), aside.display());
@@ -224,29 +356,40 @@ impl Delivery {
         }
         Ok(())
     }
+}
 
-    fn leave(&self, path: &Path, text: &str) -> Result<()> {
-        self.spool.create(path.parent().unwrap_or(&self.spool.directory))?;
-        self.spool.replace(path, text)
-    }
+/// Why a message was not read.
+enum Unread {
+    /// It is none, and never will be.
+    Damaged(String),
+    /// The disk, or we ourselves, may do better another time.
+    Trouble(io::Error),
 }
 
 /// What stands in a file of the spool; `None`: it has gone meanwhile.
-fn read(path: &Path) -> Result<Option<Waiting>, String> {
-    let text = match fs::symlink_metadata(path) {
-        // A pipe would be waited for without end.
-        Ok(file) if !file.is_file() => return Err("it is no regular file".to_owned()),
-        Ok(_) => fs::read_to_string(path),
-        Err(error) => Err(error),
-    };
-    let text = match text {
+fn read(path: &Path) -> Result<Option<Waiting>, Unread> {
+    let bytes = match file::read(path, FILE_LIMIT) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| error.to_string())?,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(Unread::Damaged(error.to_string()));
+        }
+        Err(error) => return Err(Unread::Trouble(error)),
     };
-    let waiting: Waiting = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let waiting: Waiting =
+        serde_json::from_slice(&bytes).map_err(|error| Unread::Damaged(error.to_string()))?;
     match path.file_stem().and_then(OsStr::to_str) {
         Some(stem) if stem == waiting.message.id && is_id(stem) => Ok(Some(waiting)),
-        _ => Err(format!("its id is {:?}, which is not its name", waiting.message.id)),
+        _ => Err(Unread::Damaged(format!("its id is {:?}, which is not its name", waiting.message.id))),
+    }
+}
+
+/// When a directory or file was changed; `None`: there is none.
+fn changed(path: &Path) -> io::Result<Option<Timestamp>> {
+    match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+        Ok(time) => Ok(Timestamp::try_from(time).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The lock and the state file under `paths.run`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use fs2::FileExt;
 use nix::errno::Errno;
 
-use super::trust;
+use super::{file, trust};
 use crate::core::state::{Loaded, State};
 
 const LOCK: &str = "lock";
@@ -26,6 +26,9 @@ const HOLD_LIMIT: u64 = 256;
 
 /// The least size of the state file, in bytes; blanks behind the JSON make it up.
 const RESERVE: usize = 16 * 1024;
+
+/// More than any state has, with all the mails and records that may wait in it.
+const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// How often a command that waits for the lock tries again.
 const LOCK_BEAT: Duration = Duration::from_millis(20);
@@ -47,15 +50,13 @@ pub struct Lock {
 /// Reads the state without the lock. It is replaced whole, so there is always one to read.
 pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     let path = directory.join(STATE);
-    match fs::read(&path) {
+    match file::read(&path, LIMIT) {
         Ok(bytes) => Ok(match String::from_utf8(bytes) {
             Ok(text) => State::load(&text, boot_id),
             Err(_) => Loaded::Damaged("it is no text".to_owned()),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::Nothing),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-            Ok(Loaded::Damaged("it is a directory".to_owned()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Loaded::Damaged(error.to_string())),
         Err(error) => Err(error).with_context(|| format!("reading the state in {}", path.display())),
     }
 }
@@ -63,10 +64,10 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
 /// The link of a `force-failover --hold`, as it outlives a reboot.
 pub fn load_hold(directory: &Path) -> Result<Option<String>> {
     let path = directory.join(HOLD);
-    let mut name = String::new();
-    let read = File::open(&path).and_then(|file| file.take(HOLD_LIMIT).read_to_string(&mut name));
-    match read {
-        Ok(_) => Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
+    match file::read(&path, HOLD_LIMIT) {
+        Ok(name) => {
+            Ok(Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading the hold in {}", path.display())),
     }
@@ -79,8 +80,8 @@ pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
     let saved = match link {
         Some(link) => (|| {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
             writeln!(file, "{link}")?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
@@ -135,8 +136,9 @@ impl Store {
         text.extend(std::iter::repeat_n(' ', RESERVE.saturating_sub(text.len())));
         let [path, new] = [STATE, STATE_BEING_WRITTEN].map(|name| self.directory.join(name));
         let written = (|| {
-            let mut file =
-                OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
+            // Whatever a run that was killed, or somebody else, left in its place.
+            let _ = fs::remove_file(&new);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
             file.write_all(text.as_bytes())?;
             // No fsync: the directory is a tmpfs, and a state from before a reboot is of no use.
             fs::rename(&new, &path)
@@ -173,13 +175,12 @@ impl Store {
 impl Lock {
     /// Takes the lock, waiting for at most `patience`; `None`: somebody else holds it still.
     pub fn take(path: &Path, patience: Duration) -> Result<Option<Lock>> {
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(
-                |error| {
-                    let advice = advice(&error);
-                    anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
-                },
-            )?;
+        let mut how = OpenOptions::new();
+        let file = file::open(path, how.create(true).truncate(false).write(true).mode(0o600));
+        let file = file.map_err(|error| {
+            let advice = advice(&error);
+            anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
+        })?;
         let deadline = Instant::now() + patience;
         loop {
             match FileExt::try_lock_exclusive(&file) {
@@ -201,7 +202,7 @@ impl Lock {
 /// One write, padded with blanks to the old length, so that there is no moment with the end of the old text behind the
 /// new one. Should the machine fail in the midst of it, the next run finds a damaged state and starts afresh.
 fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
+    let mut file = file::open(path, OpenOptions::new().write(true))?;
     let metadata = file.metadata()?;
     // stat(2) counts blocks of 512 bytes.
     if text.len() as u64 > metadata.blocks() * 512 {
@@ -215,6 +216,7 @@ fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run wanfo as root",
+        io::ErrorKind::InvalidData => "; move away what is there",
         _ => "; see `paths.run` in the config",
     }
 }

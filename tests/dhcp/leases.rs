@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use super::clients::Client;
 use super::house::{House, Service};
 use crate::site::wait_until;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 
-use crate::site::{Running, Site, shipped};
 use crate::lab;
+use crate::site::{Running, Site, shipped};
 use crate::story::WANFO;
 
 /// The router of the example, with wanfo where the crontab looks for it.

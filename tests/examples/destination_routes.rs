@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::site::{Site, strip};
 use crate::lab::{SERVICE, SERVICE6};
+use crate::site::{Site, strip};
 
 /// The interface by which the router sends to an address.
 fn way_to(site: &Site, address: &str) -> String {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::site::{Running, Site, shipped, strip, talk, wait_until};
 use crate::lab::{self, SERVICE};
+use crate::site::{Running, Site, shipped, strip, talk, wait_until};
 
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1)), 80);
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::site::{Running, Site, strip, wait_until};
 use crate::lab::{SERVICE, SERVICE6, gateway, router_address};
+use crate::site::{Running, Site, strip, wait_until};
 
 /// The lab's LAN, which a provider would delegate.
 const LAN6: &str = "2001:db8:f::/64";

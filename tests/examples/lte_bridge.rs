@@ -4,8 +4,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-use crate::site::{Running, Site, strip, talk, wait_until};
 use crate::lab::{self, SERVICE};
+use crate::site::{Running, Site, strip, talk, wait_until};
 
 const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 8, 1)), 80);
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::site::{Site, end, host, load_nft, talk};
 use crate::lab::{Namespace, SERVICE, router_address};
+use crate::site::{Site, end, host, load_nft, talk};
 
 const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 8, 1)), 80);
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::site::{Site, end, host, load_nft, masquerade, talk, wait_until};
 use crate::lab::{Namespace, SERVICE};
+use crate::site::{Site, end, host, load_nft, masquerade, talk, wait_until};
 
 /// The second router has line 2. Nobody has configured this router's LAN port yet.
 fn site() -> (Site, Namespace) {

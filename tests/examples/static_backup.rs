@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::site::{Site, shipped, strip};
 use crate::lab::SERVICE;
+use crate::site::{Site, shipped, strip};
 
 pub fn a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboot() {
     let site = Site::of("static-backup", &["eth0", "eth1"]);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::site::{Site, end, host, masquerade};
 use crate::lab::{Namespace, SERVICE};
+use crate::site::{Site, end, host, masquerade};
 
 /// A site and a phone that is off.
 fn site() -> (Site, Namespace) {

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::TcpMaxSeg};
 
+use crate::lab::{
+    self, Line, Namespace, SERVICE, SERVICE6, gateway, router_address, router_address6, transit,
+};
 use crate::site::{Running, Site, end, host, load_nft, shipped, strip, talk, wait_until};
-use crate::lab::{self, Line, Namespace, SERVICE, SERVICE6, gateway, router_address, router_address6, transit};
 
 /// What leaves the router where it should not. `cable`: the tunnel's own packets; `naked`: anything over LTE but these
 /// and probes; `lan`: of the LAN over the cable.

@@ -11,8 +11,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::lab::target;
 use super::*;
+use crate::lab::target;
 
 /// What the Internet sends back to one echo request: after how long, and from whom.
 type Replies = Vec<(Duration, Ipv4Addr)>;

@@ -4,8 +4,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::lab::Lab;
 use super::*;
+use crate::lab::Lab;
 
 /// Where wanfo looks for `ip`.
 const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];

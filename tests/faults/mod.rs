@@ -81,6 +81,9 @@ pub fn trials() -> Vec<Trial> {
             a_disk_that_fills_up_before_a_switch,
             nobody_but_root_can_take_the_lock,
             a_directory_that_cannot_be_written,
+            what_is_no_file_holds_nothing_up,
+            a_file_that_fills_the_memory,
+            no_file_writes_to_the_terminal,
         },
         killed::{
             killed_before_any_of_its_commands,

@@ -1,11 +1,15 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use fs2::FileExt;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::Mode;
+use nix::unistd::{alarm, mkfifo};
 use serde_json::json;
 
 use super::*;
@@ -255,4 +259,123 @@ pub fn a_directory_that_cannot_be_written() {
     }
     assert_ends(&lab.wanfo(&["status"]), 0, &[]);
     assert_eq!(kernel(&lab), before);
+}
+
+/// A command with ten seconds and 256 MiB, which is killed where it takes more.
+fn bounded(lab: &Lab, arguments: &[&str]) -> Run {
+    let mut command = lab.wanfo_command(arguments);
+    // SAFETY: between fork and exec only bare system calls are allowed, and these are such. An alarm outlives exec.
+    unsafe {
+        command.pre_exec(|| {
+            alarm::set(10);
+            Ok(setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)?)
+        });
+    }
+    ended(&mut command)
+}
+
+pub fn what_is_no_file_holds_nothing_up() {
+    let lab = at_work();
+    let victim = lab.path("victim");
+    write(&victim, "precious");
+    let put: [&dyn Fn(&str); 2] =
+        [&|name| mkfifo(&lab.path(name), Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO"), &|name| {
+            symlink(&victim, lab.path(name)).expect("a link")
+        }];
+    for put in put {
+        let replace = |name: &str| {
+            let _ = fs::remove_file(lab.path(name));
+            put(name);
+        };
+        replace("run/lock");
+        for command in ["check", "force-failover", "failback", "down"] {
+            assert_ends(&bounded(&lab, &[command]), 1, &["opening the lock", "no regular file", "move away"]);
+        }
+        assert_ends(&bounded(&lab, &["status"]), 0, &[]);
+        fs::remove_file(lab.path("run/lock")).expect("it is there");
+
+        replace("run/state.json");
+        assert_ends(&bounded(&lab, &["status"]), 0, &["cannot be used", "no regular file"]);
+        assert_ends(&bounded(&lab, &["check", "--dry-run"]), 0, &[]);
+        assert_ends(&bounded(&lab, &["check"]), 0, &["cannot be used", "state.json.bad"]);
+        replace("run/state.json.new");
+        assert_ends(&bounded(&lab, &["check"]), 0, &[]);
+        assert_ends(&bounded(&lab, &["status"]), 0, &[]);
+
+        replace("state/history.jsonl");
+        assert_ends(&bounded(&lab, &["history"]), 1, &["opening the history", "no regular file"]);
+        lab.pull_cable(1);
+        let run = bounded(&lab, &["check"]);
+        assert_ends(&run, 1, &["switched from fibre to lte", "writing the history to", "no regular file"]);
+        assert_carried_by(&lab, 2);
+        fs::remove_file(lab.path("state/history.jsonl")).expect("it is there");
+        lab.plug_in(1);
+        assert_ends(&bounded(&lab, &["check"]), 0, &[]);
+        assert_ends(&bounded(&lab, &["failback", "--now"]), 0, &[]);
+
+        fs::create_dir_all(lab.path("state/spool/failed")).expect("a spool");
+        fs::set_permissions(lab.path("state/spool"), PermissionsExt::from_mode(0o700)).expect("it is ours");
+        lab.configure(&format!(
+            "{TWO_LINKS}notify: {{to: [a@example.com], from: b@example.com, sendmail: /bin/true}}\n"
+        ));
+        write(&lab.path("state/spool/torn.json"), "torn");
+        replace("state/spool/lock");
+        assert_ends(&bounded(&lab, &["deliver"]), 1, &["opening the lock", "no regular file"]);
+        replace("run/deliver");
+        assert_ends(&bounded(&lab, &["check"]), 1, &["run/deliver", "no regular file"]);
+        for name in ["state/spool/lock", "run/deliver"] {
+            fs::remove_file(lab.path(name)).expect("it is there");
+        }
+        assert_ends(&bounded(&lab, &["check"]), 0, &[]);
+        replace("state/spool/failed/torn.new");
+        assert_ends(&bounded(&lab, &["deliver"]), 0, &["set aside"]);
+        fs::remove_dir_all(lab.path("state/spool")).expect("a spool");
+        lab.configure(TWO_LINKS);
+    }
+    assert_eq!(fs::read_to_string(victim).expect("it is there"), "precious");
+}
+
+pub fn a_file_that_fills_the_memory() {
+    let lab = at_work();
+    let fill = |name: &str| {
+        let file = File::options().create(true).append(true).open(lab.path(name)).expect("a file");
+        // A hole: it takes no room on the disk.
+        file.set_len(1 << 40).expect("a tmpfs takes it");
+    };
+    fill("run/state.json");
+    assert_ends(&bounded(&lab, &["status"]), 0, &["cannot be used", "it has more than"]);
+    assert_ends(&bounded(&lab, &["check"]), 0, &["cannot be used"]);
+    fill("state/history.jsonl");
+    assert_ends(&bounded(&lab, &["history"]), 0, &["history.jsonl is larger than a history gets"]);
+    fs::create_dir_all(lab.path("state/spool")).expect("a spool");
+    fill("state/spool/huge.json");
+    let notify = "notify: {to: [a@example.com], from: b@example.com, sendmail: /bin/true}\n";
+    lab.configure(&format!("{TWO_LINKS}{notify}"));
+    assert_ends(&bounded(&lab, &["check"]), 0, &[]);
+    assert_ends(&bounded(&lab, &["deliver"]), 0, &["huge.json is no message", "it has more than"]);
+}
+
+pub fn no_file_writes_to_the_terminal() {
+    let lab = at_work();
+    let mut state = state(&lab);
+    state["reason"] = json!("\u{1b}[2Jgone\u{9b}31m");
+    write(&lab.path("run/state.json"), state.to_string());
+    let history = fs::read_to_string(lab.path("state/history.jsonl")).expect("a history");
+    let mut record: Value = serde_json::from_str(history.lines().next().expect("a line")).expect("JSON");
+    record["event"] = json!("link_down");
+    record["link"] = json!("lte");
+    record["reason"] = json!("\u{1b}[2Jgone");
+    write(&lab.path("state/history.jsonl"), format!("{history}{record}\n\u{1b}]0;title\u{7}\n"));
+    for arguments in [&["status"][..], &["history"], &["check"], &["force-failover"]] {
+        let run = lab.wanfo(arguments);
+        assert_ends(&run, 0, &[]);
+        let output = run.stdout + &run.stderr;
+        assert!(!output.contains(|c: char| c.is_control() && c != '\n'), "{arguments:?}: {output:?}");
+        assert!(output.contains("gone") || !matches!(arguments[0], "status" | "history"), "{output:?}");
+    }
+    state["links"][0]["verdict"] = json!("\u{1b}[2Jgone");
+    write(&lab.path("run/state.json"), state.to_string());
+    let run = lab.wanfo(&["status"]);
+    assert_ends(&run, 0, &["cannot be used", "[2Jgone"]);
+    assert!(!run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::story::{PROBE, Story, config, link, two_links};
 use super::*;
+use crate::story::{PROBE, Story, config, link, two_links};
 
 /// As people have it on AstLinux, with a note of every call.
 const ASTLINUX: &str = r#"

@@ -4,8 +4,8 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::story::{PROBE, Story, config, link, two_links};
 use super::*;
+use crate::story::{PROBE, Story, config, link, two_links};
 
 /// Notes when it is asked, in seconds since boot, and with what; answers as the file says.
 const ASKED: &str = r#"

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::*;
 use crate::lab::{Line, Meter, Namespace, Run, SERVICE, SERVICE6};
 use crate::story::{PROBE, Story, config, two_links};
-use super::*;
 
 /// A router with static `snat` on both lines; the second provider, as any, drops what has a source address of the
 /// first.

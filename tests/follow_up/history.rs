@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
+use super::*;
 use crate::lab::Run;
 use crate::story::{PROBE, Story, config, link, two_links};
-use super::*;
 
 /// The kinds of records, in their order.
 fn kinds(story: &Story) -> Vec<String> {

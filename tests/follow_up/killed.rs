@@ -16,9 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::*;
 use crate::faults::iproute::{stand_in, the_ip};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
-use super::*;
 
 /// A router on which only the test switches, and what it looks like on either link when nothing disturbs.
 struct Subject {

@@ -1,7 +1,7 @@
 //! Static addresses: wanfo puts them on the interface, and takes away what it has put there and nothing else.
 
-use crate::story::{PROBE, Story, assert_same, config, two_links};
 use crate::lab::{SERVICE, SERVICE6, gateway, gateway6, router_address, router_address6};
+use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 /// The second link with these addresses.
 fn with_addresses(addresses: &[&str]) -> String {

@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use crate::story::{PROBE, Story, assert_same, config, two_links};
 use crate::lab::{SERVICE, SERVICE6, target6};
+use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 pub fn targets_over_ipv6_alone_decide() {
     let targets = [1, 2].map(|line| format!("targets: [\"{}\"]", target6(line, 1)));

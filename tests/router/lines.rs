@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
-use crate::story::{PROBE, Story, assert_same, config, link, two_links};
 use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
+use crate::story::{PROBE, Story, assert_same, config, link, two_links};
 
 /// Failover and failback of the IPv4 traffic, and the kernel as before.
 #[track_caller]
@@ -61,7 +61,7 @@ pub fn the_same_gateway_as_target_of_two_links_is_reported() {
         problems.contains("secondary: primary has 203.0.113.1 as a target"),
         "no such problem: {problems}"
     );
-    assert_eq!(story.link("primary")["failed_rounds"], 0);
+    assert_eq!(story.link("primary")["silent_for_ms"], 0);
     assert_eq!(story.link("secondary")["failed_rounds"], 1);
 }
 
@@ -300,10 +300,7 @@ pub fn a_name_of_15_characters_with_a_dot_and_an_at_sign_is_a_name_like_any_othe
     let more = format!("interface: \"{name}\", routes: [203.0.113.99, \"2001:db8:5::/48\"]");
     let links = two_links(["", &more]);
     for pin in ["rule", "route"] {
-        let story = Story::begin(
-            2,
-            &config(&links, &[&format!("probe: {{timeout: 250ms, threshold: 3, pin: {pin}}}")]),
-        );
+        let story = Story::begin(2, &config(&links, &[&format!("probe: {{silence: 1s, pin: {pin}}}")]));
         rename(&story, "wan2", name);
         configure_again(&story, 2, name);
         assert_fails_over_and_back(&story);

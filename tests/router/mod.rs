@@ -8,7 +8,7 @@ mod ipv6;
 mod lines;
 mod outages;
 mod pins;
-mod recheck;
+mod stay;
 mod tampering;
 mod tunnel;
 
@@ -16,15 +16,16 @@ use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     trials![
-        recheck::{
+        stay::{
             one_check_settles_a_silent_outage_and_one_its_end,
-            without_recheck_one_check_is_one_round,
-            a_dry_run_and_a_run_by_hand_are_one_round,
-            a_fault_of_our_own_is_not_asked_for_again_in_the_same_run,
-            a_command_gets_its_turn_between_the_rounds_of_a_check,
+            a_link_that_is_down_slows_no_check,
+            a_dry_run_and_a_run_by_hand_stay_as_well,
+            a_fault_of_our_own_is_not_waited_for,
+            a_command_gets_its_turn_after_a_run_that_stays,
+            a_check_that_looks_again_takes_a_gateway_that_comes_back,
         },
         outages::{
-            a_silent_outage_fails_over_after_threshold_rounds_and_back_after_the_delay,
+            a_silent_outage_fails_over_after_the_silence_and_back_after_the_delay,
             a_silent_outage_with_pins_by_route_ends_the_same_way,
             a_pulled_cable_is_left_at_once_and_taken_back_after_it_is_plugged_in,
             an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them,

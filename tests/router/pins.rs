@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
+use crate::lab::{LAN, gateway, target, target6};
 use crate::story::{PIN_BY_ROUTE, PROBE, Story, config, two_links};
 use crate::wiretap::Wiretap;
-use crate::lab::{LAN, gateway, target, target6};
 
 /// Targets 1 and 2 of the line, IPv4 and IPv6.
 fn four_targets(line: usize) -> String {
@@ -50,7 +50,7 @@ fn with_rp_filter(value: &str) {
                 story.check();
             }
             for link in ["primary", "secondary"] {
-                assert_eq!(story.link(link)["failed_rounds"], 0, "{link}, {settings:?}, {probe}");
+                assert_eq!(story.link(link)["silent_for_ms"], 0, "{link}, {settings:?}, {probe}");
             }
             story.assert_lan_is_served_over(1);
             story.cut_silently(1);

@@ -1,7 +1,7 @@
 //! Others who change routes under way.
 
-use crate::story::{PROBE, Story, assert_same, config, link, two_links};
 use crate::lab::{SERVICE, gateway, target};
+use crate::story::{PROBE, Story, assert_same, config, link, two_links};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
     let story = Story::of_two_links();
@@ -12,7 +12,7 @@ pub fn a_provider_that_takes_another_address_is_followed() {
     story.router.ip(&format!("route replace default via {moved} dev wan1 metric 100"));
     story.check();
     assert_eq!(gateway_of("primary"), moved);
-    assert_eq!(story.link("primary")["failed_rounds"], 0);
+    assert_eq!(story.link("primary")["silent_for_ms"], 0);
     story.assert_lan_is_served_over(1);
 
     story.cut_silently(1);
@@ -22,7 +22,7 @@ pub fn a_provider_that_takes_another_address_is_followed() {
     story.check();
     assert_eq!(gateway_of("secondary"), moved);
     assert_eq!(story.active(), "secondary");
-    assert_eq!(story.link("secondary")["failed_rounds"], 0);
+    assert_eq!(story.link("secondary")["silent_for_ms"], 0);
     story.assert_lan_is_served_over(2);
     let ours = story.ours().join("\n");
     assert!(!ours.contains(&gateway(2).to_string()), "the old gateway is still there: {ours}");
@@ -241,7 +241,7 @@ pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray()
             let run = story.wanfo(&["check"]);
             assert_eq!(run.code, 1, "{stray}: {run:?}");
             let primary = story.link("primary");
-            let known = (&primary["up"], &primary["failed_rounds"], &primary["last_probe"]);
+            let known = (&primary["up"], &primary["relapses"], &primary["last_probe"]);
             assert_eq!(known, (&true.into(), &0.into(), &serde_json::Value::Null), "{stray}: {run:?}");
             assert_eq!(story.active(), "primary");
             assert!(story.problems().contains(key), "{stray}: {}", story.problems());

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::story::{PROBE, Story, assert_same, config, two_links};
 use crate::lab::{self, LAN, Namespace, SERVICE, gateway, router_address};
+use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 /// Both devices are gone when it is dropped.
 struct Wire {

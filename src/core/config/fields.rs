@@ -60,6 +60,9 @@ pub struct Placed<T> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reported;
 
+/// What is said of a key of an earlier version: what takes its place, with the value that comes closest.
+pub type Gone = fn(&Node) -> String;
+
 /// A mapping with known keys.
 pub struct Fields<'a> {
     pub place: Place,
@@ -68,7 +71,13 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reports whatever is not a known key standing there once.
-    pub fn of(node: &'a Node, place: Place, known: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
+    pub fn of(
+        node: &'a Node,
+        place: Place,
+        known: &[&str],
+        gone: &[(&str, Gone)],
+        faults: &mut Faults,
+    ) -> Option<Fields<'a>> {
         let Value::Map(entries) = &node.value else {
             let removed = if let Value::Null = node.value { ", or remove it" } else { "" };
             faults.add(&place, format!("{}; write keys like \"{}:\" here{removed}", node.what(), known[0]));
@@ -82,7 +91,9 @@ impl<'a> Fields<'a> {
                 continue;
             };
             let key_place = Place { node: key.number, ..place.child(name) };
-            if !known.contains(&name.as_str()) {
+            if let Some((_, in_place)) = gone.iter().find(|(key, _)| key == name) {
+                faults.add(&key_place, in_place(value));
+            } else if !known.contains(&name.as_str()) {
                 faults.add(&key_place, unknown_key(name, known));
             } else if pairs.iter().any(|(earlier, _)| earlier == name) {
                 faults.add(&key_place, "this key is written twice; keep one of the two".into());
@@ -104,7 +115,18 @@ impl<'a> Fields<'a> {
 
     /// A mapping inside this one; none where it is missing or no mapping.
     pub fn section(&self, key: &str, known: &[&str], faults: &mut Faults) -> Option<Fields<'a>> {
-        Fields::of(self.node(key)?, self.place_of(key), known, faults)
+        self.section_with_gone(key, known, &[], faults)
+    }
+
+    /// The same, where an earlier version had other keys.
+    pub fn section_with_gone(
+        &self,
+        key: &str,
+        known: &[&str],
+        gone: &[(&str, Gone)],
+        faults: &mut Faults,
+    ) -> Option<Fields<'a>> {
+        Fields::of(self.node(key)?, self.place_of(key), known, gone, faults)
     }
 
     /// The value of a key, if it is there.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::check::{self, Draft};
-use super::fields::{Faults, Fields, Place, Placed};
+use super::fields::{Faults, Fields, Gone, Place, Placed};
 use super::tree::{self, Node, Value};
 use super::{
     Config, ConfigError, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin,
@@ -14,6 +14,8 @@ use crate::core::facts::Family;
 
 /// Nobody waits longer than this for a failback or for a first look at a backup; more is a slip of the unit.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Reads the text of a configuration file and fills in every default.
 ///
@@ -47,7 +49,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
         "log_level",
     ];
     let place = Place { node: root.number, path: String::new() };
-    let file = Fields::of(root, place, KEYS, faults)?;
+    let file = Fields::of(root, place, KEYS, &[], faults)?;
     let links = links(&file, faults);
     let probe = probe(&file, faults);
     let routing = routing(&file, faults);
@@ -100,11 +102,12 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "targets",
         "quorum",
         "delay",
+        "stable",
         "standby_interval",
         "routes",
         "routes_only",
     ];
-    let link = Fields::of(node, place, KEYS, faults)?;
+    let link = Fields::of(node, place, KEYS, &[], faults)?;
     let name = link.read("name", value::name, faults);
     if let Ok(None) = name {
         faults.add(&link.place.child("name"), "this key is missing; write for example name: primary".into());
@@ -125,11 +128,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         Some(Value::List(nodes)) => Some(nodes.len()),
         Some(_) => None,
     };
-    // The metered lines are the backups, so they are probed seldom and kept for long.
-    let (delay, standby) = match first {
-        true => (Duration::from_secs(60), Duration::ZERO),
-        false => (Duration::from_secs(600), Duration::from_secs(60)),
-    };
+    // The metered lines are the backups, so they are probed seldom.
+    let standby = if first { Duration::ZERO } else { MINUTE };
     let up_to_a_week = value::duration(Duration::ZERO..=WEEK);
     Some(Draft {
         name: name.ok().flatten(),
@@ -139,7 +139,8 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         address,
         targets,
         quorum: link.read_or("quorum", 1, |node| quorum(node, target_count), faults),
-        delay: link.read_or("delay", delay, &up_to_a_week, faults),
+        delay: link.read_or("delay", MINUTE, &up_to_a_week, faults),
+        stable: link.read_or("stable", MINUTE, value::duration(Duration::ZERO..=HOUR), faults),
         standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
         routes: link.read_list("routes", value::route, faults),
         routes_only: routes_only(&link, first, faults),
@@ -188,30 +189,63 @@ fn quorum(node: &Node, targets: Option<usize>) -> Result<u32, String> {
 }
 
 fn probe(file: &Fields, faults: &mut Faults) -> Probe {
+    const GONE: &[(&str, Gone)] = &[
+        ("threshold", in_place_of_threshold),
+        ("timeout", in_place_of_timeout),
+        ("recheck", in_place_of_recheck),
+    ];
     let default = Probe::default();
-    let Some(probe) = file.section("probe", &["timeout", "threshold", "pin", "recheck"], faults) else {
+    let Some(probe) = file.section_with_gone("probe", &["silence", "max_latency", "pin"], GONE, faults)
+    else {
         return default;
     };
-    let timeouts = value::duration(Duration::from_millis(10)..=Duration::from_secs(60));
+    let silences = value::duration(Duration::from_secs(1)..=Duration::from_secs(45));
     let pins = value::word(&[("rule", Pin::Rule), ("route", Pin::Route)]);
+    let silence = probe.read_or("silence", default.silence, silences, faults);
     Probe {
-        timeout: probe.read_or("timeout", default.timeout, timeouts, faults),
-        threshold: probe.read_or("threshold", default.threshold, value::number(1..=100), faults),
+        silence,
+        max_latency: probe.read_or("max_latency", None, |node| max_latency(node, silence), faults),
         pin: probe.read_or("pin", default.pin, pins, faults),
-        recheck: probe.read_or("recheck", default.recheck, recheck, faults),
     }
 }
 
-/// Nothing, or a pause that leaves the line some air and makes sense within a minute.
-fn recheck(node: &Node) -> Result<Duration, String> {
-    let pauses = Duration::from_millis(100)..=Duration::from_secs(30);
-    match value::duration(Duration::ZERO..=Duration::MAX)(node)? {
-        pause if pause.is_zero() || pauses.contains(&pause) => Ok(pause),
-        pause => Err(format!(
-            "{} is out of range; write 100ms to 30s, or 0s for one round a run",
-            humantime::format_duration(pause)
+/// `none`, or a time within the silence: a later answer could never count.
+fn max_latency(node: &Node, silence: Duration) -> Result<Option<Duration>, String> {
+    if matches!(&node.value, Value::Text(word) if word == "none") {
+        return Ok(None);
+    }
+    let latency = value::duration(Duration::from_millis(10)..=Duration::from_secs(45))(node)
+        .map_err(|fault| format!("{fault}, or none"))?;
+    match latency < silence {
+        true => Ok(Some(latency)),
+        false => Err(format!(
+            "{} is not below \"silence\" ({}); write less, or none",
+            humantime::format_duration(latency),
+            humantime::format_duration(silence)
         )),
     }
+}
+
+/// What a failed round took: the shipped beat.
+const OLD_ROUND: Duration = Duration::from_secs(2);
+
+fn in_place_of_threshold(node: &Node) -> String {
+    let rounds = value::number(1..=100)(node).unwrap_or(3);
+    let silence = (OLD_ROUND * rounds).clamp(Duration::from_secs(1), Duration::from_secs(45));
+    format!(
+        "a link is down by its silence now, not by failed rounds; write silence: {} in place of it",
+        humantime::format_duration(silence)
+    )
+}
+
+fn in_place_of_timeout(_: &Node) -> String {
+    "a late answer is a sign of life now; remove this key, or write max_latency where an answer later than that shall not \
+     count"
+        .to_owned()
+}
+
+fn in_place_of_recheck(_: &Node) -> String {
+    "a run stays by itself now until a silent link is decided; remove this key".to_owned()
 }
 
 fn routing(file: &Fields, faults: &mut Faults) -> Routing {

@@ -102,7 +102,7 @@ fn what(entry: &Entry) -> String {
         ),
         Event::Switched { from, to, .. } => format!("switch {from} -> {to}"),
         Event::LinkDown { link, .. } => format!("{link} DOWN"),
-        Event::LinkUp { link } => match entry.after {
+        Event::LinkUp { link, .. } => match entry.after {
             Some(outage) => format!("{link} up after {}", time(outage)),
             None => format!("{link} up"),
         },

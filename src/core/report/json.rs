@@ -38,12 +38,16 @@ struct Link<'a> {
     gateway6_source: Option<Source>,
     up: bool,
     active: bool,
-    failed_rounds: u32,
-    threshold: u32,
+    /// How long nothing had been heard of it in the last run.
+    silent_for_ms: u64,
+    /// How long it has to go on answering until it is up again; `null`: it is up, or does not answer.
+    stable_in_ms: Option<u64>,
+    /// How often in a row it went down soon after it came up.
+    relapses: u32,
     /// It never carries the default traffic.
     routes_only: bool,
     last_probe: Option<Timestamp>,
-    /// Why the latest round was not good.
+    /// Why it did not answer when it was asked last.
     last_error: Option<&'a str>,
     targets: Vec<Target<'a>>,
 }
@@ -89,8 +93,9 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         gateway6_source: link.gateway6_source,
         up: is_up(link),
         active: link.name == state.active,
-        failed_rounds: link.health.failed_rounds,
-        threshold: link.threshold,
+        silent_for_ms: link.health.silent_for(link.law, state.checked_at).as_millis() as u64,
+        stable_in_ms: link.health.stable_in(link.law, state.checked_at).map(|left| left.as_millis() as u64),
+        relapses: link.health.relapses,
         routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
         last_error: link.last_error.as_deref(),

@@ -67,7 +67,7 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
     }
     writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
     for link in &state.links {
-        write_link(&mut page, link, &state.active, now, detail)?;
+        write_link(&mut page, link, state, now, detail)?;
     }
     for problem in &state.problems {
         writeln!(page, "\nproblem: {problem}")?;
@@ -78,11 +78,11 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
 fn write_link(
     page: &mut String,
     link: &LinkState,
-    active: &str,
+    state: &State,
     now: Moment,
     detail: Detail,
 ) -> std::fmt::Result {
-    let marker = if link.name == active { '*' } else { ' ' };
+    let marker = if link.name == state.active { '*' } else { ' ' };
     let verdict = if is_up(link) { "up" } else { "DOWN" };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
@@ -90,9 +90,6 @@ fn write_link(
         (Some(gateway), Some(gateway6)) => write!(page, " via {gateway} and {gateway6}")?,
         (Some(gateway), None) | (None, Some(gateway)) => write!(page, " via {gateway}")?,
         (None, None) => {}
-    }
-    if link.health.failed_rounds > 0 {
-        write!(page, "  {} of {} failed rounds", link.health.failed_rounds, link.threshold)?;
     }
     if link.routes_only {
         write!(page, "  routes only")?;
@@ -106,6 +103,9 @@ fn write_link(
             }
         }
     }
+    if let Some(standing) = standing(link, state.checked_at, now) {
+        writeln!(page, "    {standing}")?;
+    }
     if let Some(last_error) = &link.last_error {
         writeln!(page, "    {last_error}")?;
     }
@@ -116,6 +116,26 @@ fn write_link(
     match link.probed_at {
         Some(at) if !link.targets.is_empty() => writeln!(page, "    probed {}", ago(at, now)),
         _ => Ok(()),
+    }
+}
+
+/// How the law of silence stands with it, as the last run left it.
+fn standing(link: &LinkState, checked_at: BootTime, now: Moment) -> Option<String> {
+    let silent = link.health.silent_for(link.law, checked_at);
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    let relapses = match link.health.relapses {
+        0 => String::new(),
+        1 => " (1 relapse)".to_owned(),
+        more => format!(" ({more} relapses)"),
+    };
+    match (is_up(link), link.health.stable_in(link.law, checked_at)) {
+        (true, _) if silent.is_zero() => None,
+        (true, _) => Some(format!("silent for {} (down at {})", seconds(silent), seconds(link.law.silence))),
+        (false, Some(left)) => Some(format!("answers again, trusted in {}{relapses}", span(left))),
+        (false, None) => {
+            let since = link.silent_since.or(link.verdict_since)?;
+            Some(format!("down since {} ({}){relapses}", now.wall_time(since), ago(since, now)))
+        }
     }
 }
 

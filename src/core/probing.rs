@@ -1,0 +1,458 @@
+//! Asking the targets, and listening until every link is either heard or silent for long enough.
+//!
+//! A quiet run sends one request to each target and ends with the slowest reply. Where a link does not answer the run
+//! stays: it goes on asking, every request stays open, and a late reply is a sign of life as well.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::config::Link;
+use super::gateway::View;
+use super::health::{
+    Health, Law, LinkResult, ProbeError, Probed, Reply, TargetResult, Verdict, last_sign_of_life,
+};
+use super::round::{ProbePlan, RunInput};
+use super::time::BootTime;
+use super::world::World;
+
+/// How often a link is asked again that does not answer; a tenth of `silence` where that is less.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How often a run that stays asks the links that answer.
+const ASK_OTHERS: Duration = Duration::from_secs(1);
+
+/// How long a target is waited for that has not answered while its link is heard.
+const STRAGGLER: Duration = Duration::from_millis(250);
+
+/// How long a link that is down is waited for, lest it slow the beat.
+const DOWN: Duration = Duration::from_secs(1);
+
+/// A sign of life that is older is not "just now".
+const JUST_NOW: Duration = Duration::from_millis(1250);
+
+/// A wait that lasts so much longer than was asked for: the process was stopped, or the machine slept.
+const STOPPED: Duration = Duration::from_millis(500);
+
+/// How long one start of `check` goes on. cron starts the next one after a minute; what is left is for `ip` and scripts.
+pub const STAY: Duration = Duration::from_secs(50);
+
+/// Whether the last reply came so fast that the next is waited for without a thread.
+const FAST: f64 = 100.0;
+
+/// What is known of each link after the run has asked.
+pub struct Findings {
+    pub results: Vec<LinkResult>,
+    /// The next run will soon know more: a link is undecided still, or the lines are not any more as this run saw them.
+    pub undecided: bool,
+}
+
+/// Asks what the plans say, and stays for so long at most.
+pub fn probe(
+    world: &mut dyn World,
+    input: &RunInput,
+    plans: Vec<ProbePlan>,
+    stay: Duration,
+) -> Result<Findings> {
+    let start = world.now()?.boot;
+    let active = input.active();
+    let links = input.config.links.iter().zip(plans).enumerate();
+    let mut watches: Vec<Watch> =
+        links.map(|(index, (_, plan))| Watch::new(input, index, plan, start)).collect();
+    let mut looked_at = start;
+    let mut undecided = watches.iter().any(Watch::is_unheard_of);
+    // A link without address or gateway is looked at again by the next run, which must not be late.
+    let stay = if undecided { stay.min(ASK_AGAIN) } else { stay };
+    // The first requests; where all is as ever the last target is waited for without a thread.
+    let patience = if watches.iter().all(Watch::expects_a_fast_reply) { ASK_AGAIN } else { Duration::ZERO };
+    ask(world, &mut watches, start, patience, |_| true);
+    loop {
+        let now = world.now()?.boot;
+        let spoilt = watches.iter().any(Watch::has_own_fault);
+        if spoilt {
+            watches.iter_mut().for_each(Watch::spoil);
+            break;
+        }
+        watches.iter_mut().for_each(|watch| watch.judge(now));
+        call_in_the_others(world, &mut watches, active, now);
+        if watches.iter().all(|watch| watch.is_settled(now)) || is_way_out_known(&watches, active, now) {
+            break;
+        }
+        if now.since(start).is_none_or(|time| time >= stay) {
+            undecided = true;
+            break;
+        }
+        if now.since(looked_at).is_none_or(|time| time >= ASK_OTHERS) {
+            looked_at = now;
+            if View::of(input.config, world.look(input.config)?).links != input.resolved {
+                undecided = true;
+                break;
+            }
+        }
+        ask(world, &mut watches, now, Duration::ZERO, |watch| watch.is_to_be_asked_again(now));
+        let wake = watches.iter().map(|watch| watch.wakes(now)).min().unwrap_or(now);
+        let wait = wake.since(now).unwrap_or_default().max(Duration::from_millis(1));
+        let replies = world.listen(wait);
+        let listened = world.now()?.boot.since(now).unwrap_or_default();
+        if listened > wait + STOPPED {
+            watches.iter_mut().for_each(|watch| watch.health.ask_anew());
+        }
+        replies.into_iter().for_each(|reply| {
+            watches.iter_mut().for_each(|watch| watch.take(&reply, input.config.probe.max_latency));
+        });
+    }
+    let now = world.now()?.boot;
+    take_whatever_answers(input, &mut watches, now);
+    Ok(Findings { results: watches.into_iter().map(|watch| watch.result(now)).collect(), undecided })
+}
+
+fn ask(
+    world: &mut dyn World,
+    watches: &mut [Watch],
+    now: BootTime,
+    patience: Duration,
+    which: impl Fn(&Watch) -> bool,
+) {
+    let mut addresses = Vec::new();
+    for watch in watches.iter_mut().filter(|watch| watch.stance == Stance::Asking && which(watch)) {
+        watch.health.ask(watch.law, now);
+        watch.first_asked.get_or_insert(now);
+        addresses.extend(
+            watch.targets.iter().filter(|target| target.may_be_pinged()).map(|target| target.address),
+        );
+    }
+    if !addresses.is_empty() {
+        world.ping(&addresses, patience);
+    }
+}
+
+/// A healthy backup that waits costs nothing, until a switch may be near: when the active link has been silent for half
+/// of the time, there is as much left for the backup to answer.
+fn call_in_the_others(world: &mut dyn World, watches: &mut [Watch], active: usize, now: BootTime) {
+    let watch = &watches[active];
+    let is_near = watch.stance == Stance::Asking
+        && (watch.health.verdict == Verdict::Down
+            || watch.health.silent_for(watch.law, now) >= watch.law.silence / 2);
+    if !is_near {
+        return;
+    }
+    let waits = |watch: &Watch| watch.stance == Stance::Waiting && !watch.link.routes_only;
+    let called: Vec<usize> = (0..watches.len()).filter(|index| waits(&watches[*index])).collect();
+    for index in &called {
+        watches[*index].stance = Stance::Asking;
+    }
+    if !called.is_empty() {
+        ask(world, watches, now, Duration::ZERO, |watch| watch.first_asked.is_none());
+    }
+}
+
+/// Whether the traffic can leave a dead active link now: what is waited for besides would only hold that up.
+fn is_way_out_known(watches: &[Watch], active: usize, now: BootTime) -> bool {
+    let is_up = |watch: &Watch| watch.health.verdict == Verdict::Up;
+    let mut carriers = watches.iter().filter(|watch| !watch.link.routes_only);
+    if is_up(&watches[active]) {
+        return false;
+    }
+    if !carriers.clone().any(is_up) {
+        return carriers.any(|watch| watch.answers_just_now(now));
+    }
+    // One before it in the list that does not answer had its chance, and waiting longer would break the law.
+    for watch in carriers.filter(|watch| is_up(watch)) {
+        match watch.answers_just_now(now) {
+            true => return true,
+            false if !watch.was_asked_for(STRAGGLER, now) => return false,
+            false => {}
+        }
+    }
+    false
+}
+
+/// Where no link is up, the first that answers is taken at once, stable or not.
+fn take_whatever_answers(input: &RunInput, watches: &mut [Watch], now: BootTime) {
+    let carries = |watch: &Watch| !watch.link.routes_only;
+    if watches.iter().any(|watch| carries(watch) && watch.health.verdict == Verdict::Up) {
+        return;
+    }
+    // The active one first: where it answers, nothing has to move.
+    let active = input.active();
+    let order = std::iter::once(active).chain(0..watches.len());
+    let mut answering =
+        order.filter(|index| carries(&watches[*index]) && watches[*index].answers_just_now(now));
+    if let Some(index) = answering.next() {
+        watches[index].health.rise(now);
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Stance {
+    Asking,
+    /// Not due, but it may be called in.
+    Waiting,
+    /// There is nothing to ask.
+    Fixed(Probed),
+}
+
+/// One link while its targets are asked.
+struct Watch<'a> {
+    link: &'a Link,
+    law: Law,
+    stance: Stance,
+    /// Before this run.
+    before: Health,
+    health: Health,
+    targets: Vec<Target>,
+    start: BootTime,
+    first_asked: Option<BootTime>,
+    /// The first moment in this run in which the link was heard.
+    heard: Option<BootTime>,
+}
+
+struct Target {
+    address: IpAddr,
+    heard_at: Option<BootTime>,
+    /// Of its latest answer in an earlier run.
+    usual_rtt_ms: Option<f64>,
+    /// In this run.
+    result: Result<Duration, ProbeError>,
+    /// It can be asked at all.
+    known_beforehand: bool,
+}
+
+impl Target {
+    fn may_be_pinged(&self) -> bool {
+        !self.known_beforehand
+    }
+}
+
+impl<'a> Watch<'a> {
+    fn new(input: &RunInput<'a>, index: usize, plan: ProbePlan, start: BootTime) -> Watch<'a> {
+        let link = &input.config.links[index];
+        let law = Law::of(&input.config.probe, link);
+        let before = input.health_before(link);
+        let mut health = before;
+        let known = input.state.link(&link.name).map(|link| &link.targets[..]).unwrap_or_default();
+        let targets = match &plan {
+            ProbePlan::Targets(targets) | ProbePlan::NotDue(targets) => targets.as_slice(),
+        };
+        let targets: Vec<Target> = targets
+            .iter()
+            .map(|(address, known_beforehand)| {
+                let known = known.iter().find(|known| known.address == *address);
+                Target {
+                    address: *address,
+                    heard_at: known.and_then(|known| known.heard_at),
+                    usual_rtt_ms: known.and_then(|known| known.rtt_ms),
+                    result: Err(known_beforehand.clone().unwrap_or(ProbeError::NoReply)),
+                    known_beforehand: known_beforehand.is_some(),
+                }
+            })
+            .collect();
+        let fault = input.resolved[index].fault();
+        let stance = match fault {
+            Some(fault) if fault.is_final() => {
+                health.fall(start);
+                Stance::Fixed(Probed::Unusable(fault.to_string()))
+            }
+            Some(fault) => {
+                health.ask(law, start);
+                Stance::Fixed(Probed::Silent(fault.to_string()))
+            }
+            // Its interface can carry traffic: with nothing to ask, that is its sign of life.
+            None if link.targets.is_empty() => {
+                health.ask(law, start);
+                health.hear(law, start);
+                Stance::Fixed(Probed::Answered)
+            }
+            None if matches!(plan, ProbePlan::NotDue(_)) => Stance::Waiting,
+            None if targets.iter().any(Target::may_be_pinged) => Stance::Asking,
+            None if targets.iter().any(|target| is_missing(&target.result)) => Stance::Fixed(Probed::Void),
+            None => {
+                health.ask(law, start);
+                Stance::Fixed(Probed::Silent(why_silent(link, &targets)))
+            }
+        };
+        health.judge(law, start);
+        Watch { link, law, stance, before, health, targets, start, first_asked: None, heard: None }
+    }
+
+    /// Whether it is silent though nothing can be asked, and not yet for long enough.
+    fn is_unheard_of(&self) -> bool {
+        matches!(self.stance, Stance::Fixed(Probed::Silent(_))) && self.health.verdict == Verdict::Up
+    }
+
+    fn expects_a_fast_reply(&self) -> bool {
+        let is_fast = |target: &Target| target.usual_rtt_ms.is_some_and(|rtt_ms| rtt_ms < FAST);
+        self.stance != Stance::Asking || self.before.is_spotless() && self.targets.iter().all(is_fast)
+    }
+
+    fn take(&mut self, reply: &Reply, max_latency: Option<Duration>) {
+        let mut is_ours = false;
+        for target in self.targets.iter_mut().filter(|target| target.address == reply.address) {
+            match &reply.result {
+                Ok(rtt) if max_latency.is_some_and(|most| *rtt > most) => {
+                    target.result = target.result.clone().or(Err(ProbeError::TooLate(*rtt)));
+                }
+                Ok(rtt) => {
+                    (target.result, target.heard_at) = (Ok(*rtt), target.heard_at.max(Some(reply.at)));
+                    is_ours = true;
+                }
+                // What was heard once in this run is not unheard by a later failure.
+                Err(error) => target.result = target.result.clone().or(Err(error.clone())),
+            }
+        }
+        let answers = self.targets.iter().map(|target| target.heard_at);
+        if let (true, Some(heard)) = (is_ours, last_sign_of_life(answers, self.link.quorum)) {
+            self.health.hear(self.law, heard);
+            if heard >= self.start {
+                self.heard.get_or_insert(reply.at);
+            }
+        }
+    }
+
+    /// Whether some of its targets could not be asked: they might have answered.
+    fn has_missing(&self) -> bool {
+        self.targets.iter().any(|target| is_missing(&target.result))
+    }
+
+    fn has_own_fault(&self) -> bool {
+        self.targets.iter().any(|target| matches!(&target.result, Err(error) if error.is_own_fault()))
+    }
+
+    /// A broken tool says nothing of what was pinged.
+    fn spoil(&mut self) {
+        if self.stance == Stance::Asking {
+            self.stance = Stance::Fixed(Probed::Void);
+        }
+        if self.stance == Stance::Fixed(Probed::Void) {
+            self.health = self.before;
+        }
+    }
+
+    fn judge(&mut self, now: BootTime) {
+        if self.stance == Stance::Asking && (!self.has_missing() || self.heard.is_some()) {
+            self.health.judge(self.law, now);
+        }
+    }
+
+    fn answers_just_now(&self, now: BootTime) -> bool {
+        let recently = |heard: BootTime| {
+            self.health.asked_at.is_none_or(|asked| heard >= asked)
+                || now.since(heard).is_none_or(|time| time <= JUST_NOW)
+        };
+        match self.stance {
+            Stance::Fixed(Probed::Answered) => true,
+            _ => self.heard.is_some() && self.health.heard_at.is_some_and(recently),
+        }
+    }
+
+    fn was_asked_for(&self, time: Duration, now: BootTime) -> bool {
+        has_passed(self.first_asked, time, now)
+    }
+
+    /// Whether this run needs to hear no more of it.
+    fn is_settled(&self, now: BootTime) -> bool {
+        match (&self.stance, self.before.verdict, self.health.verdict) {
+            (Stance::Fixed(_) | Stance::Waiting, ..) => true,
+            (Stance::Asking, Verdict::Down, _) => self.heard.is_some() || self.was_asked_for(DOWN, now),
+            (Stance::Asking, Verdict::Up, Verdict::Down) => true,
+            (Stance::Asking, Verdict::Up, Verdict::Up) if self.answers_just_now(now) => {
+                let all = self.targets.iter().all(|target| target.known_beforehand || target.result.is_ok());
+                all || has_passed(self.heard, STRAGGLER, now)
+            }
+            (Stance::Asking, Verdict::Up, Verdict::Up) => {
+                self.has_missing() && self.was_asked_for(STRAGGLER, now)
+            }
+        }
+    }
+
+    /// How often it is asked within a run.
+    fn beat(&self, now: BootTime) -> Option<Duration> {
+        let again = ASK_AGAIN.min(self.law.silence / 10);
+        match (&self.stance, self.before.verdict, self.health.verdict) {
+            (Stance::Fixed(_) | Stance::Waiting, ..) => None,
+            (_, Verdict::Up, Verdict::Up) if self.answers_just_now(now) => Some(ASK_OTHERS),
+            (_, Verdict::Up, Verdict::Up) => Some(again),
+            // Where it answered in the run before, one lost packet would be a gap.
+            (_, Verdict::Down, _) if self.before.stable_since.is_some() && !self.is_settled(now) => {
+                Some(again)
+            }
+            _ => None,
+        }
+    }
+
+    fn asks_next(&self, now: BootTime) -> Option<BootTime> {
+        Some(self.health.asked_at?.plus(self.beat(now)?))
+    }
+
+    fn is_to_be_asked_again(&self, now: BootTime) -> bool {
+        self.asks_next(now).is_some_and(|at| at <= now)
+    }
+
+    /// When something changes though nothing is heard.
+    fn wakes(&self, now: BootTime) -> BootTime {
+        let settles = match (&self.stance, self.before.verdict) {
+            (Stance::Asking, Verdict::Down) => self.first_asked.map(|at| at.plus(DOWN)),
+            (Stance::Asking, Verdict::Up) if self.answers_just_now(now) => {
+                self.heard.map(|at| at.plus(STRAGGLER))
+            }
+            (Stance::Asking, Verdict::Up) => Some(self.health.silence_ends(self.law, now)),
+            _ => None,
+        };
+        let ahead = [self.asks_next(now), settles].into_iter().flatten().filter(|at| *at > now);
+        ahead.min().unwrap_or(now.plus(ASK_OTHERS))
+    }
+
+    fn result(mut self, now: BootTime) -> LinkResult {
+        if self.stance == Stance::Asking && self.has_missing() && self.heard.is_none() {
+            self.stance = Stance::Fixed(Probed::Void);
+            self.health = self.before;
+        }
+        let probed = match self.stance {
+            Stance::Waiting => Probed::NotDue,
+            Stance::Asking if self.answers_just_now(now) => Probed::Answered,
+            Stance::Asking => Probed::Silent(why_silent(self.link, &self.targets)),
+            Stance::Fixed(probed) => probed,
+        };
+        let targets = (probed != Probed::NotDue).then(|| {
+            let result = |target: Target| TargetResult {
+                address: target.address,
+                heard_at: target.heard_at,
+                result: target.result,
+            };
+            self.targets.into_iter().map(result).collect()
+        });
+        LinkResult { probed, health: self.health, targets }
+    }
+}
+
+fn has_passed(since: Option<BootTime>, time: Duration, now: BootTime) -> bool {
+    since.and_then(|since| now.since(since)).is_none_or(|passed| passed >= time)
+}
+
+fn is_missing(result: &Result<Duration, ProbeError>) -> bool {
+    matches!(result, Err(error) if error.is_missing())
+}
+
+fn why_silent(link: &Link, targets: &[Target]) -> String {
+    let mut reasons: Vec<String> = targets
+        .iter()
+        .filter_map(|target| {
+            Some(match target.result.as_ref().err()? {
+                ProbeError::NoReply => format!("no reply from {}", target.address),
+                other => format!("{}: {other}", target.address),
+            })
+        })
+        .collect();
+    if targets.len() < link.targets.len() {
+        reasons.push("the gateway has no address to ping just now".to_owned());
+    }
+    let needed = match link.quorum {
+        1 => String::new(),
+        quorum => format!(" ({quorum} must answer)"),
+    };
+    match reasons.is_empty() {
+        true => format!("its targets answered too long ago{needed}"),
+        false => reasons.join(", ") + &needed,
+    }
+}

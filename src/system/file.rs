@@ -1,0 +1,78 @@
+//! Opening a file in whose place somebody may have put something else: a FIFO that is waited for without end, a device,
+//! a file that fills the memory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+
+/// Opens a file of wanfo's own, which is never a symbolic link.
+///
+/// # Errors
+/// Of the kind `InvalidData`: there is something, and it is no regular file.
+pub fn open(path: &Path, how: &mut OpenOptions) -> io::Result<File> {
+    open_with(path, how, libc::O_NOFOLLOW)
+}
+
+/// Opens a file of the admin's or of another program's for reading; a link leads to it as well.
+///
+/// # Errors
+/// As above.
+pub fn open_foreign(path: &Path) -> io::Result<File> {
+    open_with(path, OpenOptions::new().read(true), 0)
+}
+
+/// What stands in a file of wanfo's own.
+///
+/// # Errors
+/// Of the kind `InvalidData`: there is something, and it is no regular file or has more bytes than `limit`.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    whole(open(path, OpenOptions::new().read(true))?, limit)
+}
+
+/// The same of a file of the admin's or of another program's.
+///
+/// # Errors
+/// As above.
+pub fn read_foreign(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    whole(open_foreign(path)?, limit)
+}
+
+/// The last bytes of a file, `limit` at most, and whether that is not all.
+pub fn tail(mut file: File, limit: u64) -> io::Result<(Vec<u8>, bool)> {
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(limit)))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok((bytes, size > limit))
+}
+
+fn open_with(path: &Path, how: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    let no_file = || io::Error::new(io::ErrorKind::InvalidData, "it is no regular file");
+    // O_NONBLOCK: a FIFO with nobody at its other end would hold us up. It means nothing to a regular file (open(2)).
+    match how.custom_flags(libc::O_NONBLOCK | flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(no_file()),
+        // A link; a FIFO that nobody reads, or a socket; a directory.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO | libc::EISDIR)) => {
+            Err(no_file())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What stands in an open file.
+///
+/// # Errors
+/// Of the kind `InvalidData`: it has more bytes than `limit`.
+pub fn whole(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Not by its size: files of /proc have none.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes"))),
+        false => Ok(bytes),
+    }
+}
