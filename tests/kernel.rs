@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use nix::libc;
 use wanfo::core::facts::{Address, Facts, Family, Interface, Route, RouteTarget, Rule};
+use wanfo::core::flow::{Flow, RouteAnswer};
 use wanfo::system::kernel::{Kernel, Selection};
 
 const INSIDE: &str = "WANFO_TEST_INSIDE_NAMESPACE";
@@ -309,4 +311,89 @@ fn the_kernel_tells_what_ip_made() {
     let facts = kernel.facts(interfaces, &wanted(&["wan1"], false)).unwrap();
     let not_over_it = |route: &Route| route.protocol == 119 || [5301, 5302].contains(&route.table);
     assert!(facts.routes.iter().all(not_over_it), "{:#?}", facts.routes);
+}
+
+/// Rules of others before everything, and what they lead to.
+const WAYS: &[&str] = &[
+    "addr add 2001:db8:1::3/64 dev wan1 nodad",
+    "route add 203.0.113.64/28 via 198.51.100.1 dev wan1",
+    "route add unreachable 203.0.113.80/28",
+    "route add prohibit 203.0.113.96/28",
+    "route add blackhole 203.0.113.112/28",
+    "route add throw 192.0.2.64/28",
+    "route add default via 203.0.113.1 dev wan2 table 100",
+    "-6 route add default via fe80::9 dev wan2 table 100",
+    "rule add priority 100 uidrange 0-0 to 203.0.113.65 lookup 100",
+    "rule add priority 100 ipproto icmp to 203.0.113.67 lookup 100",
+    "rule add priority 100 ipproto udp to 203.0.113.68 lookup 100",
+    "rule add priority 100 ipproto tcp to 203.0.113.66 lookup 100",
+    "rule add priority 100 fwmark 1 to 203.0.113.69 lookup 100",
+    "rule add priority 100 to 203.0.113.70 lookup 100",
+    "rule add priority 100 iif lo to 203.0.113.71 lookup 100",
+    "rule add priority 100 iif lan to 203.0.113.72 lookup 100",
+    "-6 rule add priority 100 uidrange 0-0 to 2001:db8:1::65 lookup 100",
+    "-6 rule add priority 100 ipproto ipv6-icmp to 2001:db8:1::67 lookup 100",
+    "-6 rule add priority 100 to 2001:db8:1::70 lookup 100",
+    "-6 route add unreachable 2001:db8:1::80",
+    "-6 route add prohibit 2001:db8:1::81",
+    "-6 route add blackhole 2001:db8:1::82",
+];
+
+#[test]
+fn the_kernel_tells_which_way_a_flow_takes() {
+    if !inside_a_namespace("the_kernel_tells_which_way_a_flow_takes") {
+        return;
+    }
+    ROUTER.iter().chain(WAYS).for_each(|line| ip(line));
+    let mut kernel = Kernel::open().unwrap();
+    kernel.interfaces().unwrap();
+    let out = |interface: &str, via: Option<&str>| RouteAnswer::Out {
+        interface: interface.to_owned(),
+        via: via.map(|via| via.parse().unwrap()),
+        redirected: false,
+    };
+    let (first, second) = (out("wan1", Some("198.51.100.1")), out("wan2", Some("203.0.113.1")));
+    let (neighbour6, second6) = (out("wan1", None), out("wan2", Some("fe80::9")));
+    // Each with the way of our echo request, and of what the LAN sends.
+    for (to, ping, lan) in [
+        // Ours at 530, and what stands in main.
+        ("198.51.100.53", &first, &out("wan1", None)),
+        ("203.0.113.64", &first, &first),
+        ("203.0.113.177", &out("wan1", Some("2001:db8:1::9")), &out("wan1", Some("2001:db8:1::9"))),
+        ("203.0.113.161", &out("wan2", Some("198.51.100.99")), &out("wan2", Some("198.51.100.99"))),
+        ("192.0.2.201", &out("tun0", None), &out("tun0", None)),
+        ("198.51.100.2", &out("lo", None), &out("lo", None)),
+        ("203.0.113.65", &second, &first),
+        ("203.0.113.66", &first, &second),
+        ("203.0.113.67", &second, &first),
+        ("203.0.113.68", &first, &first),
+        ("203.0.113.69", &first, &first),
+        ("203.0.113.70", &second, &second),
+        ("203.0.113.71", &second, &second),
+        ("203.0.113.72", &first, &first),
+        (
+            "203.0.113.81",
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+        ),
+        ("203.0.113.97", &RouteAnswer::Refused(libc::EACCES), &RouteAnswer::Refused(libc::EACCES)),
+        ("203.0.113.113", &RouteAnswer::Refused(libc::EINVAL), &RouteAnswer::Refused(libc::EINVAL)),
+        ("192.0.2.65", &RouteAnswer::Refused(libc::ENETUNREACH), &RouteAnswer::Refused(libc::ENETUNREACH)),
+        ("2001:db8:53::1", &out("wan1", Some("fe80::1")), &RouteAnswer::Refused(libc::EHOSTUNREACH)),
+        ("2001:db8:1::3", &out("lo", None), &out("lo", None)),
+        ("2001:db8:1::65", &second6, &neighbour6),
+        ("2001:db8:1::67", &second6, &neighbour6),
+        ("2001:db8:1::70", &second6, &second6),
+        (
+            "2001:db8:1::80",
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+        ),
+        ("2001:db8:1::81", &RouteAnswer::Refused(libc::EACCES), &RouteAnswer::Refused(libc::EACCES)),
+        ("2001:db8:1::82", &RouteAnswer::Refused(libc::EINVAL), &RouteAnswer::Refused(libc::EINVAL)),
+    ] {
+        let to = to.parse().unwrap();
+        assert_eq!(kernel.way(&Flow::echo_request(to)).unwrap(), *ping, "echo request to {to}");
+        assert_eq!(kernel.way(&Flow::forwarded_tcp(to)).unwrap(), *lan, "what the LAN sends to {to}");
+    }
 }

@@ -6,14 +6,17 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use wanfo::core::change::Wanted;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
+use wanfo::core::flow::{self, RouteAnswer};
 use wanfo::core::gateway::{self, View};
-use wanfo::core::health::Verdict;
+use wanfo::core::health::{ProbeError, Verdict};
 use wanfo::core::hold::Hold;
+use wanfo::core::problem::Code;
 use wanfo::core::problems;
+use wanfo::core::round::RunInput;
 use wanfo::core::routing;
 use wanfo::core::state::{Loaded, State};
-use wanfo::core::switch::{Cause, Switching};
+use wanfo::core::switch::{Cause, Request, Switching};
 use wanfo::core::time::BootTime;
 
 use model_kernel::ModelKernel;
@@ -617,6 +620,189 @@ fn a_link_for_its_routes_only_does_not_inherit_the_traffic_of_one_that_lost_its_
 const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
 const YESTERDAY: &str = include_str!("fixtures/state-v2.json");
 
+fn out(interface: &str, via: Option<&str>, redirected: bool) -> RouteAnswer {
+    RouteAnswer::Out { interface: interface.to_owned(), via: via.map(|via| via.parse().unwrap()), redirected }
+}
+
+#[test]
+fn an_echo_request_goes_only_where_the_kernel_sends_it_by_the_link() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, gateway: 192.0.2.1}, {name: c, interface: ppp0}]",
+    );
+    let mut facts = with_ipv6_on_both();
+    facts.interfaces.push(interface("ppp0", &["198.51.100.129/32"]));
+    let links = gateway::survey(&config, &facts);
+    let (eth0, via) = ("eth0", Some("198.51.100.1"));
+    for (link, to, answer, goes) in [
+        (0, "192.0.2.53", out(eth0, via, false), true),
+        (0, "192.0.2.53", out(eth0, Some("198.51.100.9"), false), false),
+        // The gateway itself has sent us there.
+        (0, "192.0.2.53", out(eth0, Some("198.51.100.9"), true), true),
+        (0, "192.0.2.53", out("eth1", via, true), false),
+        (0, "192.0.2.53", out("eth1", Some("203.0.113.1"), false), false),
+        // Nobody there would answer for it.
+        (0, "192.0.2.53", out(eth0, None, false), false),
+        (0, "192.0.2.53", out("lo", None, false), false),
+        (0, "192.0.2.53", RouteAnswer::Refused(113), false),
+        // Neighbours, the gateway among them.
+        (0, "198.51.100.53", out(eth0, None, false), true),
+        (0, "198.51.100.53", out(eth0, via, false), true),
+        (0, "198.51.100.1", out(eth0, None, false), true),
+        // A gateway outside the subnet.
+        (1, "192.0.2.53", out("eth1", Some("192.0.2.1"), false), true),
+        (1, "192.0.2.1", out("eth1", None, false), true),
+        (1, "192.0.2.1", out("eth1", Some("192.0.2.1"), false), true),
+        (1, "192.0.2.53", out("eth1", None, false), false),
+        // No gateway.
+        (2, "192.0.2.53", out("ppp0", None, false), true),
+        (2, "192.0.2.53", out("ppp0", via, false), false),
+        (2, "192.0.2.53", out(eth0, None, false), false),
+        (0, "2001:db8:f::1", out(eth0, Some("fe80::1"), false), true),
+        (0, "2001:db8:f::1", out("eth1", Some("fe80::1"), false), false),
+    ] {
+        let to: IpAddr = to.parse().unwrap();
+        let next_hop = links[link].next_hop(to.into()).unwrap();
+        let checked = |pretended| flow::check_probe(next_hop, to, Ok(answer.clone()), pretended);
+        assert_eq!(checked(false).is_ok(), goes, "{to} {answer:?}");
+        // In a dry run our own may be yet to come.
+        assert_eq!(checked(true).err(), (!goes).then_some(ProbeError::Unpinned), "{to} {answer:?}");
+    }
+    // A kernel that cannot be asked says nothing of the line.
+    let next_hop = links[0].next_hop(Family::V4).unwrap();
+    let error = Err(anyhow::anyhow!("no reply within 5 s"));
+    let failure = flow::check_probe(next_hop, "192.0.2.53".parse().unwrap(), error, false);
+    assert_eq!(failure, Err(ProbeError::OwnFault("no reply within 5 s".to_owned())));
+}
+
+#[test]
+fn nothing_that_goes_its_own_way_stands_for_the_default_traffic() {
+    let plain = config(NO_TARGETS);
+    let parts = |config: &Config, facts: &Facts, family| -> Vec<String> {
+        let parts = flow::default_traffic(family, config, facts);
+        parts.iter().map(|(part, address)| format!("{part} {address}")).collect()
+    };
+    let halves = ["0.0.0.0/1 2.0.0.1", "128.0.0.0/1 130.0.0.1"];
+    assert_eq!(parts(&plain, &two_lines(), Family::V4), halves);
+    assert_eq!(parts(&plain, &two_lines(), Family::V6), ["2000::/3 2080::1"]);
+    let busy = config(
+        "links: [{name: a, interface: eth0, targets: [2.0.0.1]}, {name: b, interface: eth1, routes: [130.0.0.0/8, \
+         \"2080::/16\"]}]",
+    );
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("lan", &["6.0.0.9/16"]));
+    for (network, interface) in [("134.0.0.0/8", "eth0"), ("192.0.0.0/3", "eth1"), ("224.0.0.0/4", "eth1")] {
+        facts.routes.push(route(network, None, interface, 0, 3));
+    }
+    facts.routes.push(route("2a00::/12", None, "eth1", 1024, 3));
+    // 10.0.0.1 would come next; it is somebody's LAN.
+    let expected = ["0.0.0.0/1 14.0.0.1", "128.0.0.0/1 138.0.0.1", "192.0.0.0/3 192.128.0.1"];
+    assert_eq!(parts(&busy, &facts, Family::V4), expected);
+    assert_eq!(parts(&busy, &facts, Family::V6), ["2000::/3 2180::1", "2a00::/12 2a00:4000::1"]);
+}
+
+#[test]
+fn default_traffic_that_does_not_take_the_active_link_is_told_for_each_part() {
+    let told_with = |config: &Config, facts: &Facts, active: usize| {
+        let view = View::of(config, brought_in_line(config, facts.clone(), active));
+        let kernel = ModelKernel { routes: view.facts.routes.clone(), rules: view.facts.rules.clone() };
+        let state = State::fresh("boot", &config.links[active].name, BootTime(1));
+        problems::default_elsewhere(config, &state, &view, &mut |flow| Ok(kernel.way(flow)))
+            .map(|problem| problem.to_string().split_once("sends ").unwrap().1.to_owned())
+            .map(|text| text.split_once("; `ip rule`").unwrap().0.to_owned())
+    };
+    let plain = config(NO_TARGETS);
+    let told = |facts: &Facts, active| told_with(&plain, facts, active);
+    // Also where the active one has lost, or never had, its IPv6.
+    for facts in [two_lines(), with_ipv6_on_eth0(), with_ipv6_on_both()] {
+        assert_eq!((told(&facts, 0), told(&facts, 1)), (None, None));
+    }
+    let rule = |family| Rule {
+        family,
+        priority: 1000,
+        from: None,
+        to: None,
+        iif: None,
+        ipproto: None,
+        table: 99,
+        protocol: 3,
+        narrowed: false,
+    };
+    let by_rule = |mut facts: Facts, interface: &str| {
+        facts.rules.extend([Family::V4, Family::V6].map(rule));
+        for everything in ["0.0.0.0/0", "::/0"] {
+            facts.routes.push(Route { table: 99, ..route(everything, None, interface, 0, 3) });
+        }
+        facts
+    };
+    let all = |interface| Some(format!("0.0.0.0/1, 128.0.0.0/1, 2000::/3 out of {interface}"));
+    assert_eq!(told(&by_rule(with_ipv6_on_both(), "eth1"), 0), all("eth1"));
+    assert_eq!(told(&by_rule(with_ipv6_on_both(), "eth0"), 1), all("eth0"));
+    assert_eq!(told(&by_rule(two_lines(), "tun0"), 0).unwrap(), "0.0.0.0/1, 128.0.0.0/1 out of tun0");
+    // On the backup IPv6 is to be refused.
+    assert_eq!(told(&by_rule(with_ipv6_on_eth0(), "eth0"), 1), all("eth0"));
+    let by_route = |network, via, interface| {
+        let mut facts = with_ipv6_on_both();
+        facts.routes.push(route(network, via, interface, 0, 3));
+        facts
+    };
+    let wide = by_route("192.0.0.0/3", Some("203.0.113.1"), "eth1");
+    assert_eq!(told(&wide, 0).unwrap(), "192.0.0.0/3 out of eth1 via 203.0.113.1");
+    assert_eq!(told(&wide, 1), None);
+    let wide = by_route("2000::/4", Some("fe80::1"), "eth0");
+    assert_eq!(
+        (told(&wide, 0), told(&wide, 1).unwrap()),
+        (None, "2000::/4 out of eth0 via fe80::1".to_owned())
+    );
+    // Another router of the same line; with a second link on the interface it is that one's.
+    let beside = by_route("64.0.0.0/2", Some("198.51.100.9"), "eth0");
+    assert_eq!(told(&beside, 0), None);
+    let both = config(
+        "links: [{name: a, interface: eth0, gateway: 198.51.100.1}, {name: b, interface: eth0, gateway: 198.51.100.9}]",
+    );
+    assert_eq!(told_with(&both, &beside, 0).unwrap(), "64.0.0.0/2 out of eth0 via 198.51.100.9");
+}
+
+#[test]
+fn a_host_route_of_dhcp_over_a_line_that_waits_is_told_with_its_cure() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, routes: [192.0.2.77]}, \
+         {name: c, interface: eth2, gateway: none, routes_only: true, routes: [192.0.2.78]}]",
+    );
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("eth2", &["198.51.100.130/28"]));
+    for (to, via, interface, protocol) in [
+        ("192.0.2.53/32", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.54/32", Some("198.51.100.1"), "eth0", DHCP),
+        // Its gateway and a neighbour, a network, an admin's, one that the config ties, one of a line for its routes only.
+        ("203.0.113.1/32", None, "eth1", DHCP),
+        ("203.0.113.53/32", None, "eth1", DHCP),
+        ("192.0.2.64/28", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.55/32", Some("203.0.113.1"), "eth1", 4),
+        ("192.0.2.77/32", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.56/32", None, "eth2", DHCP),
+    ] {
+        facts.routes.push(route(to, via, interface, 0, protocol));
+    }
+    let view = View::of(&config, facts);
+    for (active, tied) in [("a", ("b", "192.0.2.53")), ("b", ("a", "192.0.2.54"))] {
+        let state = State::fresh("boot", active, BootTime(1));
+        let now = BootTime(1);
+        let input = RunInput {
+            config: &config,
+            resolved: &view.links,
+            state: &state,
+            request: Request::Nothing,
+            now,
+        };
+        let mut told = problems::find(&input, &view, &[]);
+        told.retain(|problem| problem.code == Code::HostRoute);
+        let [problem] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(problem.link.as_deref(), Some(tied.0));
+        assert!(problem.text.contains(&format!("ties {} to this line", tied.1)), "{problem}");
+        assert!(problem.text.contains("`RoutesToDNS=no`"), "{problem}");
+    }
+}
+
 fn damage(text: &str) -> String {
     match State::load(text, BOOT) {
         Loaded::Damaged(reason) => reason,
@@ -635,7 +821,7 @@ fn the_state_file_of_yesterday_is_read() {
         Switching { from, to, cause, outage_ms: None, backup_bytes: None, script: None, script_starts: 0 };
     assert_eq!(state.switching, Some(switching));
     let primary = state.link("primary").unwrap();
-    assert_eq!((primary.health.verdict, primary.health.failed_rounds), (Verdict::Down, 3));
+    assert_eq!((primary.health.verdict, primary.health.unanswered), (Verdict::Down, 3));
     assert_eq!(primary.gateway6, Some("fe80::1".parse().unwrap()));
     assert_eq!(primary.targets[1].rtt_ms, Some(12.345));
     assert_eq!(state.link("secondary").unwrap().interface, None);

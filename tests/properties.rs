@@ -596,6 +596,31 @@ proptest! {
         }
     }
 
+    /// Whatever stands where a client writes classless routes: it names no gateway, or the one in it; never the router's.
+    #[test]
+    fn classless_routes_never_leave_the_gateway_to_the_router(
+        text in "[0-9a-f.,:/ ]{0,60}",
+        octets in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..=33], 0..60),
+        cut in any::<Index>(),
+    ) {
+        let (start, end) = octets.split_at(cut.index(octets.len() + 1));
+        let again = |value: &[u8]| [&[121, value.len() as u8], value].concat();
+        let plain = |at: &str| format!("{at}{text}");
+        for (client, file) in LEASES {
+            let known = String::from_utf8_lossy(file);
+            let with = match client {
+                Client::Networkd => plain("ADDRESS=192.0.2.18\nROUTER=192.0.2.17\nCLASSLESS_ROUTES=") + "\n",
+                Client::NetworkManager => plain(&format!("{known}dhcp4.rfc3442_classless_static_routes=")) + "\n",
+                Client::Dhclient => known.replace("  renew", &(plain("  option unknown-121 ") + ";\n  renew")),
+                Client::Dhcpcd | Client::Udhcpc => String::new(),
+            };
+            let packet = [&file[..240.min(file.len())], &[3, 4, 192, 0, 2, 17], &again(start), &again(end), &[255]].concat();
+            let bytes = if client == Client::Dhcpcd { packet } else { with.into() };
+            let found = lease::read(client, "eth1", &bytes);
+            prop_assert!(found.is_none_or(|lease| lease.gateway != Ipv4Addr::new(192, 0, 2, 17)));
+        }
+    }
+
     /// Cuts and other numbers anywhere in a good file: it is read or refused, and what is read can be worked with.
     #[test]
     fn no_edit_of_a_state_file_makes_a_run_panic(
@@ -622,7 +647,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let Loaded::Known(state) = State::load(&text, BOOT) else { return Ok(()) };
         let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
-        let _ = (text::render(Some(&state), now, overall::Detail::Full), json::render(Some(&state), now), overall::overall(Some(&state), now));
+        let _ = (text::render(Some(&state), now, &jiff::tz::TimeZone::UTC, overall::Detail::Full), json::render(Some(&state), now), overall::overall(Some(&state), now));
         let mut router = router(
             "links: [{name: primary, interface: eth0, targets: [198.51.100.53]}, {name: secondary, interface: eth1}]",
         );

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::{Exit, say};
 use crate::core::config::Config;
 use crate::core::decide::Outcome;
-use crate::core::health::Probed;
+use crate::core::health::ProbeError;
 use crate::core::probing::STAY;
 use crate::core::run::{self, Ended};
 use crate::core::state::Loaded;
@@ -76,7 +76,8 @@ pub fn dry_run(config: &Config) -> Result<Exit> {
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
     say(format_args!("{}\n", last_word(&ended)?))?;
-    if ended.results.iter().any(|result| result.probed == Probed::Void) {
+    let mut targets = ended.results.iter().filter_map(|link| link.targets.as_ref()).flatten();
+    if targets.any(|target| target.result == Err(ProbeError::Unpinned)) {
         say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
     }
     Ok(Exit::Done)

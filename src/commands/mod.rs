@@ -17,16 +17,18 @@ mod status;
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read, Write, stdout};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use log::LevelFilter;
+use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
 use crate::core::config::{Config, LogLevel};
 use crate::core::report::overall::Overall;
+use crate::system::output::{self, STDOUT};
 use crate::system::{journal, trust};
 
 /// How a command ended, as its exit code tells.
@@ -56,6 +58,14 @@ impl From<Exit> for ExitCode {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
+    // A folder that only we could read would keep `status` from everybody, one that all may write would be refused.
+    umask(Mode::from_bits_truncate(0o022));
+    match &cli.command {
+        // A pager may take its time: nobody waits for these.
+        Command::Status(_) | Command::History(_) | Command::Config(_) => {}
+        Command::Check(check) if check.dry_run => {}
+        _ => output::hurry(),
+    }
     journal::start(LevelFilter::Info);
     let config = match load(&cli.config) {
         Ok(config) => config,
@@ -88,13 +98,13 @@ pub fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
-/// gone (`| head`) is no error, a full disk is one. No escape of a damaged file's gets to the terminal.
+/// Prints to stdout; the one way to do so, since `print!` panics where it cannot, and waits. A reader that has seen
+/// enough and is gone (`| head`), or hangs while others wait for us, is no error; a full disk is one. No escape of a
+/// damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
     let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
-    let mut stdout = stdout().lock();
-    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+    match STDOUT.write(&text) {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::WouldBlock) => Ok(()),
         written => written.context("writing to standard output"),
     }
 }

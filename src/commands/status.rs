@@ -1,4 +1,5 @@
 use anyhow::Result;
+use jiff::tz::TimeZone;
 
 use super::{Exit, say};
 use crate::cli::{self, Format};
@@ -21,7 +22,7 @@ pub fn run(config: &Config, arguments: &cli::Status) -> Result<Exit> {
     };
     let detail = if arguments.verbose { Detail::Full } else { Detail::Brief };
     match arguments.format {
-        Format::Text => say(text::render(state.as_ref(), now, detail))?,
+        Format::Text => say(text::render(state.as_ref(), now, &TimeZone::system(), detail))?,
         Format::Json => say(json::render(state.as_ref(), now) + "\n")?,
     }
     Ok(match arguments.exit_code {

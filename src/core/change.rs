@@ -1,7 +1,7 @@
 //! One change to the kernel, and how `ip` is told to make it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
@@ -85,23 +85,6 @@ impl Change {
             | Change::AddAddress(_)
             | Change::RestoreAddress(_)
             | Change::DeleteAddress(_) => "another program's address stands in that place: take it out",
-        }
-    }
-
-    /// Whether the pin of this target of a link hangs on the change.
-    pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
-        let to = IpNetwork::from(target);
-        match self {
-            Change::AddRule(rule) | Change::DeleteRule(rule) => rule.to == Some(to),
-            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                route.table == table && route.family() == Family::from(target)
-                    || route.table == MAIN_TABLE && route.destination == to
-            }
-            // An address that is missing is an fault of the link.
-            Change::SetUp(_)
-            | Change::AddAddress(_)
-            | Change::RestoreAddress(_)
-            | Change::DeleteAddress(_) => false,
         }
     }
 

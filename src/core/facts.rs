@@ -21,6 +21,8 @@ pub struct Facts {
     pub leases: Vec<LeaseFile>,
     /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
     pub without_ipv6: bool,
+    /// Some of it is not there, and would be (a dry run).
+    pub pretended: bool,
     /// The program that deletes flows is not installed. Looked for only where it is wanted.
     pub without_conntrack: bool,
     /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.

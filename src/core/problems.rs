@@ -2,25 +2,34 @@
 //!
 //! A new problem is a new `Code` in problem.rs and a few lines here.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 
+use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Gateway, Link, Pin, Target};
-use super::facts::Family;
-use super::gateway::{LinkFault, ResolvedLink, View, shared_targets};
+use super::facts::{Family, MAIN_TABLE};
+use super::flow::{self, Flow, RouteAnswer};
+use super::gateway::{LinkFault, NextHop, ResolvedLink, View, shared_targets};
 use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
+use super::state::State;
 
 /// How many foreign routes or rules are named in one sentence.
 const NAMED: usize = 3;
+
+/// What DHCP clients mark their routes with (RTPROT_DHCP, rtnetlink(7)).
+const DHCP: u8 = 16;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
     let mut problems = of_links(input.config, view);
     problems.extend(conflicts(input.config, view));
+    problems.extend(host_routes(input, view));
     problems.extend(no_link_up(input, results));
     problems.extend(surroundings(input, view));
     problems
@@ -37,17 +46,75 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
 }
 
 /// What keeps this machine from probing. It says nothing of any line.
-pub fn own_faults(results: &[LinkResult]) -> Vec<Problem> {
+pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
     let mut faults: Vec<Problem> = Vec::new();
-    for target in results.iter().filter_map(|link| link.targets.as_ref()).flatten() {
-        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &target.result {
-            let fault = Problem::new(Code::CannotProbe, None, fault);
-            if !faults.contains(&fault) {
-                faults.push(fault);
+    for (link, result) in config.links.iter().zip(results) {
+        // Most often all targets of a link go the same wrong way.
+        let mut diverted: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+        for target in result.targets.iter().flatten() {
+            match &target.result {
+                Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) => {
+                    let fault = Problem::new(Code::CannotProbe, None, fault);
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
+                }
+                Err(ProbeError::Diverted(how)) => diverted.entry(how).or_default().push(target.address),
+                _ => {}
+            }
+        }
+        faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
+            let text = format!(
+                "echo request to {}: {how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
+                 `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
+                list(targets)?
+            );
+            Some(Problem::new(Code::ProbeDiverted, Some(&link.name), text))
+        }));
+    }
+    faults
+}
+
+/// The default traffic that does not take the active link, or is not refused where the link has none of the family and
+/// it should be. Asked of the kernel when all else is done.
+pub fn default_elsewhere(
+    config: &Config,
+    state: &State,
+    view: &View,
+    way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
+) -> Option<Problem> {
+    let active = state.active_in(config).filter(|_| !view.facts.pretended)?;
+    let mut astray: BTreeMap<String, Vec<IpNetwork>> = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        let next_hop = view.links[active].next_hop(family).ok();
+        if next_hop.is_none() && !routing::is_refused(config, &view.facts, family) {
+            continue;
+        }
+        // Another router of the line may be as good; that of another link on the same interface is not.
+        let is_right = |answer: &RouteAnswer| match (answer, next_hop) {
+            (RouteAnswer::Out { interface, via, .. }, Some(next_hop)) => {
+                let mut others = view.links.iter().filter_map(|other| other.next_hop(family).ok());
+                let is_anothers = others
+                    .any(|other| other != next_hop && other.interface == *interface && other.via == *via);
+                *interface == next_hop.interface && !is_anothers
+            }
+            (RouteAnswer::Refused(_), None) => true,
+            _ => false,
+        };
+        for (part, address) in flow::default_traffic(family, config, &view.facts) {
+            // An error has no other way to be told than the next look's.
+            if let Some(answer) = way(&Flow::forwarded_tcp(address)).ok().filter(|answer| !is_right(answer)) {
+                astray.entry(answer.to_string()).or_default().push(part);
             }
         }
     }
-    faults
+    let ways = astray.into_iter().filter_map(|(way, parts)| Some(format!("{} {way}", list(parts)?)));
+    let text = format!(
+        "the default traffic goes elsewhere: the kernel sends {}; `ip rule` and `ip route show table all` list what \
+         leads it there",
+        list(ways)?
+    );
+    Some(Problem::new(Code::DefaultElsewhere, Some(&state.active), text))
 }
 
 fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
@@ -219,6 +286,36 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     problems
 }
 
+/// Host routes of a DHCP client that keep to a line which is not active, as systemd-networkd's to name servers do.
+fn host_routes(input: &RunInput, view: &View) -> Vec<Problem> {
+    let active = view.links[input.active()].interface.as_deref();
+    let links =
+        input.config.links.iter().zip(&view.links).filter(|(link, resolved_link)| {
+            !link.routes_only && resolved_link.interface.as_deref() != active
+        });
+    let problems = links.filter_map(|(link, resolved_link)| {
+        let interface = resolved_link.interface.as_deref()?;
+        let tied = view.facts.routes.iter().filter(|route| {
+            let (to, family) = (route.destination.ip(), route.family());
+            let is_neighbour = |next_hop: &NextHop| next_hop.holds(to) || next_hop.via == Some(to);
+            route.protocol == DHCP
+                && route.table == MAIN_TABLE
+                && route.destination == IpNetwork::from(to)
+                && route.leaves_by(interface)
+                && !link.routes.contains(&route.destination)
+                && !resolved_link.next_hop(family).is_ok_and(is_neighbour)
+        });
+        let text = format!(
+            "its DHCP client ties {} to this line, also while another one is active; if that is a name or time server, \
+             everybody waits for it while the line is dead: set `RoutesToDNS=no` and `RoutesToNTP=no` under [DHCPv4] in \
+             its .network file (systemd-networkd)",
+            list(tied.map(|route| route.destination.ip()))?
+        );
+        Some(Problem::new(Code::HostRoute, Some(&link.name), text))
+    });
+    problems.collect()
+}
+
 fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
     let mut carriers = input.config.links.iter().zip(results).filter(|(link, _)| !link.routes_only);
     let none = carriers.all(|(_, result)| result.health.verdict == Verdict::Down);
@@ -247,8 +344,8 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     problems
 }
 
-fn list<T: Display>(items: impl Iterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.map(|item| item.to_string()).collect();
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     let more = match all.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::change::Change;
+use anyhow::Result;
+
 use super::config::{Config, Link};
-use super::conflict;
-use super::facts::Facts;
+use super::flow::{self, RouteAnswer};
 use super::gateway::{self, ResolvedLink};
 use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
 use super::record::Event;
@@ -49,9 +49,13 @@ impl RunInput<'_> {
         self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health)
     }
 
-    /// What to ask of each link. `left` are the changes that the kernel still lacks: a target whose pin is among them
-    /// is not pinged, because the request could leave by another link. Nor is one whose pin somebody else undoes.
-    pub fn plan_probes(&self, left: &[Change], facts: &Facts) -> Vec<ProbePlan> {
+    /// What to ask of each link. A target is not pinged where `way`, the kernel's answer for our echo request, is not the
+    /// link's way. `pretended`: some of our routes and rules are not in the kernel yet.
+    pub fn plan_probes(
+        &self,
+        way: &mut dyn FnMut(IpAddr) -> Result<RouteAnswer>,
+        pretended: bool,
+    ) -> Vec<ProbePlan> {
         let shared = gateway::shared_targets(self.config, self.resolved);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
@@ -61,17 +65,15 @@ impl RunInput<'_> {
             .map(|(index, (link, resolved_link))| {
                 let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
                 let targets = addresses.map(|address| {
-                    let fault = resolved_link.fault().or(resolved_link.next_hop(address.into()).err());
-                    let table = self.config.table_of(index);
-                    let error = if let Some(fault) = fault {
-                        Some(ProbeError::Unusable(fault.to_string()))
-                    } else if is_shared(index, address) {
-                        Some(ProbeError::Shared)
-                    } else if left.iter().any(|change| change.concerns_pin(address, table)) {
-                        Some(ProbeError::Unpinned)
-                    } else {
-                        conflict::diversion(self.config, facts, index, resolved_link, address)
-                            .map(ProbeError::Refused)
+                    let next_hop = resolved_link.next_hop(address.into());
+                    let error = match (resolved_link.fault(), next_hop) {
+                        (Some(fault), _) | (None, Err(fault)) => {
+                            Some(ProbeError::Unusable(fault.to_string()))
+                        }
+                        _ if is_shared(index, address) => Some(ProbeError::Shared),
+                        (None, Ok(next_hop)) => {
+                            flow::check_probe(next_hop, address, way(address), pretended).err()
+                        }
                     };
                     (address, error)
                 });

@@ -18,11 +18,6 @@ use super::gateway::{NextHop, ResolvedLink};
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
 const BACKSTOP_METRIC: u32 = 4_278_198_272;
 
-/// IP_PROTO ICMP and ICMPv6 (RFC 5237 registry). By number, for `ip` looks names up in /etc/protocols, which a small
-/// system may not have.
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
-
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
 
@@ -237,10 +232,7 @@ impl Config {
 
     /// The rule that sends our own echo requests to a target of this link to the link's table, and nothing else.
     pub fn rule_of_request(&self, index: usize, target: IpAddr) -> Rule {
-        let protocol = match Family::from(target) {
-            Family::V4 => ICMP,
-            Family::V6 => ICMPV6,
-        };
+        let protocol = Family::from(target).icmp();
         Rule { iif: Some(OURSELVES.to_owned()), ipproto: Some(protocol), ..self.rule_to(index, target) }
     }
 
@@ -265,6 +257,16 @@ impl Config {
             Pin::Route => 0..0,
         }
     }
+}
+
+/// Whether the default traffic of a family has a route of ours that refuses it.
+pub fn is_refused(config: &Config, facts: &Facts, family: Family) -> bool {
+    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let places = builder.override_places(family);
+    let mut ours = builder.ours().filter(|route| route.table == MAIN_TABLE);
+    ours.any(|route| {
+        route.target == RouteTarget::Unreachable && places.contains(&(route.destination, route.metric))
+    })
 }
 
 /// Which link the kernel's own routes prefer: asked where there is no state to tell.

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::addresses;
 use super::config::Config;
 use super::decide::Outcome;
+use super::flow::Flow;
 use super::follow_up;
 use super::gateway::View;
 use super::health::{Law, LinkResult, Verdict};
@@ -53,7 +54,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
 
     let links = kept.view.links.clone();
     let input = RunInput { config, resolved: &links, state: &state, request: order.request, now: now.boot };
-    let plans = input.plan_probes(&kept.left, &kept.view.facts);
+    let mut way = |target| world.way(&Flow::echo_request(target));
+    let plans = input.plan_probes(&mut way, kept.view.facts.pretended);
     let Findings { mut results, undecided } = probing::probe(world, &input, plans, order.stay)?;
     let now = world.now()?;
     let input = RunInput { now: now.boot, ..input };
@@ -66,8 +68,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         results[switch.to].health.rise(now.boot);
     }
     let (outcome, veto, objection) = follow_up::ask_exit_script(world, order, &input, decided)?;
-    let problems = problems::find(&input, &kept.view, &results);
-    faults.extend(problems::own_faults(&results));
+    let mut problems = problems::find(&input, &kept.view, &results);
+    faults.extend(problems::own_faults(config, &results));
     let watched_at = if input.is_blind(&results) { state.watched_at } else { now.boot };
     let links_now = input.link_states(&results);
     state = State { links: links_now, veto, checked_at: world.now()?.boot, watched_at, ..state };
@@ -99,6 +101,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         Outcome::Vetoed { .. } => say(world, &news),
     }
     say_replies(world, config, &results, now.boot);
+    problems.extend(problems::default_elsewhere(config, &state, &kept.view, &mut |flow| world.way(flow)));
 
     faults.extend(kept.problems());
     state.schedule(config, world.now()?.boot);

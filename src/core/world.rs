@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use super::change::Change;
 use super::config::Config;
 use super::facts::Facts;
+use super::flow::{Flow, RouteAnswer};
 use super::health::Reply;
 use super::record::Record;
 use super::script::{Call, Ending};
@@ -72,6 +73,9 @@ pub trait World {
 
     /// Makes the changes in their order. Returns what went wrong, as sentences; whether it worked the next look tells.
     fn apply(&mut self, changes: &[Change]) -> Vec<String>;
+
+    /// Which way the kernel would send this now, by all its rules and routes.
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer>;
 
     /// Sends an echo request to each target. Each stays open until the run ends; what comes of it `listen` tells. The
     /// last one may be waited for here, for up to `patience`.

@@ -16,7 +16,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeade
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteNextHopFlags,
-    RouteType, RouteVia,
+    RouteProtocol, RouteType, RouteVia,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -26,8 +26,10 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{self, MsgFlags, SockFlag, SockType, recv, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::geteuid;
 
 use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
+use crate::core::flow::{Flow, RouteAnswer};
 
 /// The kernel answers at once or never; without a limit a run would hang and hold the lock.
 const ANSWER_LIMIT_SECONDS: i64 = 5;
@@ -42,12 +44,17 @@ const DATAGRAM_BYTES: usize = 32 * 1024;
 /// linux/if_link.h
 const IFLA_IFNAME: u16 = 3;
 
+/// linux/in_route.h: how IPv4 marks it; IPv6 by the protocol number.
+const RTCF_REDIRECTED: u32 = 0x0004_0000;
+
 /// The kernel, reached by one rtnetlink socket. Reading needs no privilege.
 pub struct Kernel {
     socket: Socket,
     /// Number of the latest request, which its answers carry.
     sequence: u32,
     buffer: Vec<u8>,
+    /// Index and name of each interface, as it was listed last.
+    names: Vec<(u32, String)>,
 }
 
 /// Which routes and rules matter. A whole table is never asked for unless it must be: with a full BGP table
@@ -87,7 +94,7 @@ impl Kernel {
         // Only a strict socket makes the kernel filter dumps. Before 4.20 it cannot: then every answer is the
         // whole list, and since everything is filtered here as well, that is slower but not different.
         let _ = socket.set_netlink_get_strict_chk(true);
-        Ok(Kernel { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES] })
+        Ok(Kernel { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES], names: Vec::new() })
     }
 
     /// Every interface with its addresses of both families.
@@ -110,7 +117,47 @@ impl Kernel {
                 interface.addresses.push(address);
             }
         }
+        self.names = interfaces.iter().map(|interface| (interface.index, interface.name.clone())).collect();
         Ok(interfaces)
+    }
+
+    /// Which way the kernel would send this now (RTM_GETROUTE), out of an interface that was listed before.
+    pub fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        let mut request = RouteMessage::default();
+        (request.header.address_family, request.header.destination_prefix_length) = match flow.to {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
+        let uid = flow.uid.unwrap_or_else(|| geteuid().as_raw());
+        request.attributes = vec![
+            RouteAttribute::Destination(flow.to.into()),
+            RouteAttribute::Uid(uid),
+            RouteAttribute::IpProto(flow.ipproto),
+        ];
+        let asking = || format!("asking the kernel for the way to {} over netlink", flow.to);
+        let read = |payload: &[u8], answers: &mut Vec<_>| {
+            answers.push(read_way(payload)?);
+            Ok(())
+        };
+        let mut answers = Vec::new();
+        match self
+            .ask_once(RouteNetlinkMessage::GetRoute(request), 0, &read, &mut answers)
+            .with_context(asking)?
+        {
+            End::Refused(error) => match error.raw_os_error() {
+                // None, `unreachable`, `prohibit`, `blackhole` (fib_props, net/ipv4/fib_semantics.c).
+                Some(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL)) => {
+                    Ok(RouteAnswer::Refused(errno))
+                }
+                _ => Err(error).with_context(asking),
+            },
+            End::Whole | End::Interrupted => {
+                let (index, via, redirected) = answers.pop().with_context(asking)?;
+                let name = self.names.iter().find(|(known, _)| *known == index).map(|(_, name)| name.clone());
+                let interface = name.unwrap_or_else(|| format!("interface number {index}"));
+                Ok(RouteAnswer::Out { interface, via, redirected })
+            }
+        }
     }
 
     /// Adds the routes and rules that matter to `interfaces`. A route out of an interface that is not among
@@ -202,7 +249,7 @@ impl Kernel {
         let asking = || format!("asking the kernel for its {what} over netlink");
         for _ in 0..TRIES {
             let mut found = Vec::new();
-            match self.dump_once(request.clone(), &read, &mut found).with_context(asking)? {
+            match self.ask_once(request.clone(), NLM_F_DUMP, &read, &mut found).with_context(asking)? {
                 End::Whole => return Ok(found),
                 End::Interrupted => {}
                 End::Refused(error) if error.raw_os_error().is_some_and(|number| none.contains(&number)) => {
@@ -217,16 +264,18 @@ impl Kernel {
         )
     }
 
-    fn dump_once<T>(
+    /// One request, and what it is answered with: a list where `flags` ask for a dump, else one message.
+    fn ask_once<T>(
         &mut self,
         request: RouteNetlinkMessage,
+        flags: u16,
         read: &impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
         found: &mut Vec<T>,
     ) -> Result<End> {
         self.sequence += 1;
         let sequence = self.sequence;
         let mut request = NetlinkMessage::from(request);
-        request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        request.header.flags = NLM_F_REQUEST | flags;
         request.header.sequence_number = sequence;
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
@@ -255,6 +304,9 @@ impl Kernel {
                     NLMSG_OVERRUN => bail!("the kernel lost part of its answer"),
                     _ => {
                         read(payload, found)?;
+                        if flags & NLM_F_DUMP == 0 {
+                            return Ok(End::Whole);
+                        }
                         continue;
                     }
                 };
@@ -444,6 +496,23 @@ fn read_route(
     }
 }
 
+/// Interface, gateway, and whether a redirect named that.
+fn read_way(payload: &[u8]) -> Result<(u32, Option<IpAddr>, bool), DecodeError> {
+    let header = RouteHeader::parse(payload)?;
+    let (mut interface, mut via) = (0, None);
+    let how = (header.address_family, header.kind, RouteLwEnCapType::default());
+    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
+        match RouteAttribute::parse_with_param(&attribute?, how) {
+            Ok(RouteAttribute::Oif(index)) => interface = index,
+            Ok(attribute) => via = via.or(gateway(&attribute)),
+            Err(_) => {}
+        }
+    }
+    let redirected =
+        header.flags.bits() & RTCF_REDIRECTED != 0 || header.protocol == RouteProtocol::IcmpRedirect;
+    Ok((interface, via, redirected))
+}
+
 /// RTA_VIA is a gateway of the other family: IPv4 by way of an IPv6 neighbour (RFC 5549).
 fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
     match attribute {
@@ -530,6 +599,7 @@ mod tests {
         let _ = read_interface(payload);
         let _ = read_address(payload);
         let _ = read_rule(payload);
+        let _ = read_way(payload);
         let interface = Interface {
             name: "wan1".into(),
             index: 7,

@@ -18,6 +18,8 @@ pub mod journal;
 pub mod kernel;
 /// What the DHCP clients know.
 pub mod leases;
+/// Stdout and stderr, whose reader may hang.
+pub mod output;
 /// One round of echo requests.
 pub mod ping;
 /// Children with a time limit.

@@ -14,6 +14,7 @@ use super::{clock, conntrack, counters, iproute, leases, records, script, trust}
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::Facts;
+use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
 use crate::core::health::Reply;
 use crate::core::record::Record;
@@ -72,6 +73,10 @@ impl World for Router<'_> {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<String> {
         iproute::apply(changes)
+    }
+
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        self.kernel.way(flow)
     }
 
     fn ping(&mut self, targets: &[IpAddr], patience: Duration) {

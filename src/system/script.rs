@@ -30,10 +30,14 @@ const GRACE: Duration = Duration::from_secs(2);
 const LINES: u32 = 200;
 const LINE_LENGTH: usize = 1000;
 
-/// Whether what we start could gain no privilege (PR_GET_NO_NEW_PRIVS, prctl(2)). Nobody sets that by hand: it means the
-/// sandbox of wanfo.service, in which a script may not do what root may.
+/// Whether scripts run inside the sandbox of wanfo.service, in which they may not do what root may: the unit says so, or
+/// its drop-in action-script.conf. `None`: neither has started us.
 pub fn sandboxed() -> Option<bool> {
-    Some(nix::sys::prctl::get_no_new_privs().unwrap_or(false))
+    match std::env::var("WANFO_SANDBOX").as_deref() {
+        Ok("yes") => Some(true),
+        Ok("no") => Some(false),
+        _ => None,
+    }
 }
 
 /// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.

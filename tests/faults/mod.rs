@@ -13,7 +13,7 @@ pub mod iproute;
 mod killed;
 /// No permission, and too few of what a process needs.
 mod limits;
-/// Readers of our output that have gone.
+/// Readers of our output that have gone, or do not read.
 mod output;
 /// The lock and the state file, and the disk below them.
 mod store;
@@ -81,6 +81,8 @@ pub fn trials() -> Vec<Trial> {
             a_disk_that_fills_up_before_a_switch,
             nobody_but_root_can_take_the_lock,
             a_directory_that_cannot_be_written,
+            whatever_the_umask_the_modes_are_the_same,
+            folders_that_are_there_keep_their_modes,
             what_is_no_file_holds_nothing_up,
             a_file_that_fills_the_memory,
             no_file_writes_to_the_terminal,
@@ -104,6 +106,11 @@ pub fn trials() -> Vec<Trial> {
             a_reader_that_has_seen_enough_is_no_error,
             output_that_cannot_be_written_is_told,
             closed_descriptors_do_no_harm,
+            whoever_does_not_read_holds_up_no_switch,
+            what_nobody_has_read_is_counted,
+            a_pager_may_take_its_time,
+            a_background_job_is_not_stopped_for_its_words,
+            only_the_journal_is_told_priorities,
         },
     ]
 }

@@ -1,6 +1,7 @@
 //! The action script.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -100,6 +101,41 @@ pub fn an_astlinux_script_is_called_once_for_every_switch() {
     story.succeeds(&["force-failover", "--hold"]);
     assert!(lines(&story.path("told")).contains(&"WANFO_FORCED=1".to_owned()));
     assert_eq!(lines(&story.path("calls")), [there, &back, there]);
+}
+
+/// The value of a variable that a file of `systemd/` sets.
+fn set_by(unit: &str, variable: &str) -> String {
+    let text = fs::read_to_string(format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"))).expect("a unit");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Environment=")?.strip_prefix(variable)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("{unit} sets no {variable}")).to_owned()
+}
+
+pub fn of_the_sandbox_the_unit_and_its_drop_in_tell() {
+    let story = Story::of_two_links();
+    with_action(&story, &two_links(["", ""]), &[]);
+    script(&story, "action", ASTLINUX);
+    let check = |unit: Option<&str>| {
+        let mut command = story.wanfo_command(&["check"]);
+        command.env_remove("WANFO_SANDBOX");
+        if let Some(unit) = unit {
+            command.env("WANFO_SANDBOX", set_by(unit, "WANFO_SANDBOX"));
+        }
+        // A container, say. SAFETY: between fork and exec, a bare system call.
+        unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_no_new_privs()?)) };
+        assert_eq!(command.output().expect("wanfo starts").status.code(), Some(0));
+        story.problems().contains("action-script.conf")
+    };
+    assert!(!check(None));
+    assert!(check(Some("wanfo.service")));
+    assert!(check(None), "a run by hand cannot tell");
+    assert!(!check(Some("action-script.conf")));
+    story.pull_cable(1);
+    assert!(check(Some("wanfo.service")));
+    let told = lines(&story.path("told"));
+    assert!(told.contains(&"WANFO_STATE=SECONDARY".to_owned()), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("SANDBOX")), "{told:#?}");
 }
 
 pub fn with_three_links_secondary_is_the_backup_that_is_entered_or_left() {

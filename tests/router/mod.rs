@@ -4,6 +4,7 @@
 
 mod addresses;
 mod commands;
+mod elsewhere;
 mod ipv6;
 mod lines;
 mod outages;
@@ -55,6 +56,14 @@ pub fn trials() -> Vec<Trial> {
             a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm,
             a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key,
             a_route_that_somebody_puts_before_ours_is_not_replaced,
+        },
+        elsewhere::{
+            no_line_is_found_alive_by_way_of_another,
+            rules_that_are_not_about_our_echo_requests_do_no_harm,
+            with_pins_by_route_a_target_in_somebody_s_place_is_not_asked,
+            the_headline_tells_where_the_default_traffic_goes,
+            ipv6_that_is_to_be_refused_and_is_not_is_told,
+            a_tunnel_that_takes_everything_is_told,
         },
         ipv6::{
             targets_over_ipv6_alone_decide,

@@ -129,7 +129,8 @@ pub fn three_outages_in_a_row_end_where_it_began() {
 
 pub fn of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for() {
     let delay = Duration::from_secs(600);
-    let links = [link(1, "primary", ""), link(2, "secondary", "delay: 10m"), link(3, "tertiary", "delay: 10m")];
+    let links =
+        [link(1, "primary", ""), link(2, "secondary", "delay: 10m"), link(3, "tertiary", "delay: 10m")];
     let story = Story::begin(3, &config(&links, &[PROBE]));
     story.check();
     let calm = story.kernel();
