@@ -88,7 +88,7 @@ impl Client {
                         &path,
                         &format!(
                             "[connection]\nid={line}\ntype=ethernet\ninterface-name={line}\n\
-                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=8\n[ipv6]\nmethod=disabled\n"
+                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=4\n[ipv6]\nmethod=disabled\n"
                         ),
                     );
                     // It reads no connection that others can read: passwords may be in there.
@@ -125,9 +125,9 @@ impl Client {
                 router.write(original, ADMINS_SCRIPT);
                 let mode = fs::Permissions::from_mode(0o755);
                 router.run(|| fs::set_permissions(original, mode)).expect("the file is ours");
-                let arguments = |line| {
-                    format!("-f -i {line} -O staticroutes -p /run/{line}.pid -s {EXAMPLES}/hooks/udhcpc")
-                };
+                let hook = format!("{EXAMPLES}/hooks/udhcpc -O staticroutes");
+                // Where nobody answers, not for long, and soon again.
+                let arguments = |line| format!("-f -i {line} -p /run/{line}.pid -s {hook} -t 3 -T 1 -A 2");
                 ["eth0", "eth1"].map(|line| start(self.program(), &arguments(line))).into()
             }
         }

@@ -142,6 +142,19 @@ impl Story {
         self.assert_served_over(1, SERVICE);
     }
 
+    /// The link works again, and gets the traffic when the delay of the active one has passed, not before.
+    #[track_caller]
+    pub fn comes_back_after(&self, delay: Duration, name: &str) {
+        let backup = self.active();
+        self.check_until(&format!("{name} that is up"), |_| self.link(name)["up"] == true);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), backup);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), name);
+    }
+
     pub fn status(&self) -> Value {
         let run = self.succeeds(&["status", "--format", "json"]);
         serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error} in {}", run.stdout))
