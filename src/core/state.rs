@@ -118,7 +118,8 @@ pub struct LinkState {
     pub outage_ms: Option<u64>,
     /// The last sign of life before it went down, while it is.
     pub silent_since: Option<BootTime>,
-    /// How patient the config is with it.
+    /// How patient the config is with it. What is missing in a file of 0.1.0 from before the law of silence has a default.
+    #[serde(default)]
     pub law: Law,
     pub routes_only: bool,
     /// The config names targets for it.
