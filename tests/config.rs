@@ -86,10 +86,9 @@ fn the_effective_configuration_has_every_key_in_the_order_of_the_manual() {
 }
 
 #[test]
-fn a_backup_is_probed_seldom_and_kept_for_long() {
+fn a_backup_is_probed_seldom() {
     let config = good(include_str!("config/good/minimal.yaml"));
     let [primary, backup] = &config.links[..] else { panic!("two links are in the file") };
-    assert_eq!([primary.delay, backup.delay], [60, 600].map(Duration::from_secs));
     assert_eq!([primary.standby_interval, backup.standby_interval], [0, 60].map(Duration::from_secs));
 }
 
@@ -104,16 +103,16 @@ fn every_key_is_read() {
     let written = ["2001:db8::53", "198.51.100.53"].map(|address| Target::Address(address.parse().unwrap()));
     assert_eq!(link.targets, [Target::Gateway, written[0], written[1]]);
     assert_eq!(
-        (link.quorum, link.delay, link.standby_interval),
-        (3, Duration::ZERO, Duration::from_secs(90))
+        (link.quorum, link.delay, link.stable, link.standby_interval),
+        (3, Duration::ZERO, Duration::from_secs(3600), Duration::from_secs(90))
     );
     assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
     assert_eq!(config.links.iter().filter(|link| link.routes_only).count(), 1);
     assert!(config.links[3].routes_only);
     assert_eq!(config.links[2].interface, None);
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
-    assert_eq!((config.probe.timeout, config.probe.threshold), (Duration::from_millis(500), 100));
-    assert_eq!(config.probe.recheck, Duration::from_secs(30));
+    assert_eq!(config.probe.silence, Duration::from_secs(45));
+    assert_eq!(config.probe.max_latency, Some(Duration::from_millis(44_999)));
     assert_eq!(good(include_str!("config/good/anchors-and-pin-route.yaml")).probe.pin, Pin::Route);
     assert_eq!(
         (config.routing.protocol, config.routing.table, config.routing.rule_priority),

@@ -23,18 +23,23 @@ use crate::system::store::{self, Store};
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
 
+/// How long a command waits for a run that is under way. A run with a slow script may take longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The pause before the next run of one start. It holds no lock, so that a command gets its turn.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// `wanfo check`, as the timer starts it. Where a link is silent because it has no address or no gateway, or the lines
 /// change under way, it goes on, run after run, until every link is decided.
-pub fn run(going: &Going) -> Result<Exit> {
+pub fn run(going: &Going, by_hand: bool) -> Result<Exit> {
     let config = &going.settings.config;
     let start = clock::now()?.boot;
     let machine = clock::machine()?;
+    // What the timer starts makes way: the next is two seconds ahead. Somebody at a terminal waits.
+    let patience = if by_hand { PATIENCE } else { Duration::ZERO };
     let one_run = |stay: Duration| -> Result<Option<(Ended, Exit)>> {
         let order = going.order(&machine, Request::Nothing, stay);
-        let store = Store::lock(&config.paths.run, Duration::ZERO)?;
+        let store = Store::lock(&config.paths.run, patience)?;
         store.map(|store| with_lock(going, &order, store)).transpose()
     };
     let Some((mut ended, mut exit)) = one_run(STAY)? else {

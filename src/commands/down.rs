@@ -2,7 +2,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Exit, force, say};
+use super::{Exit, check, force, say};
 use crate::core::config::Config;
 use crate::core::reconcile;
 use crate::core::state::Loaded;
@@ -16,7 +16,7 @@ use crate::system::{clock, timer};
 /// kernel tell all that it takes; the config only adds a number that was edited since the last run.
 pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
     let paths = settings::paths(read);
-    let Some(store) = Store::lock(&paths.run, force::PATIENCE)? else {
+    let Some(store) = Store::lock(&paths.run, check::PATIENCE)? else {
         return Ok(force::locked_out());
     };
     let boot_id = clock::boot_id()?;

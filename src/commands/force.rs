@@ -1,7 +1,5 @@
 //! A run with an admin's wish. It does everything that a `check` does, and the wish is a part of its decision.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::check;
@@ -12,9 +10,6 @@ use crate::core::probing::STAY;
 use crate::core::switch::Request;
 use crate::system::clock;
 use crate::system::store::Store;
-
-/// How long a command waits for a run that is under way. A run with a slow script may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Switches to a backup, because somebody says so.
 pub fn failover(going: &Going, arguments: &ForceFailover) -> Result<Exit> {
@@ -49,7 +44,7 @@ pub fn failback(going: &Going, arguments: &Failback) -> Result<Exit> {
 
 fn run(going: &Going, request: Request) -> Result<Exit> {
     let machine = clock::machine()?;
-    match Store::lock(&going.settings.config.paths.run, PATIENCE)? {
+    match Store::lock(&going.settings.config.paths.run, check::PATIENCE)? {
         Some(store) => Ok(check::with_lock(going, &going.order(&machine, request, STAY), store)?.1),
         None => Ok(locked_out()),
     }
@@ -59,7 +54,7 @@ fn run(going: &Going, request: Request) -> Result<Exit> {
 pub fn locked_out() -> Exit {
     log::error!(
         "another run has held the lock for {}s (its script may still be at work); try again",
-        PATIENCE.as_secs()
+        check::PATIENCE.as_secs()
     );
     Exit::Busy
 }

@@ -72,6 +72,14 @@ pub fn run(cli: Cli) -> Result<Exit> {
         _ => output::hurry(),
     }
     journal::start(LevelFilter::Info);
+    // The run that started the script holds the lock until the script ends.
+    if std::env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
+        log::error!(
+            "a script of wanfo's cannot run this command: the run that started the script waits for it, and holds the lock \
+             meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
+        );
+        return Ok(Exit::Busy);
+    }
     let read = settings::read(&cli.config);
     let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);
     let set_log_level = |settings: &Settings| {
@@ -103,7 +111,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     set_log_level(&going.settings);
     match cli.command {
         Command::Check(check) if check.dry_run => check::dry_run(&going.settings.config),
-        Command::Check(_) => check::run(&going),
+        Command::Check(arguments) => check::run(&going, arguments.verbose || stdout().is_terminal()),
         Command::ForceFailover(arguments) => force::failover(&going, &arguments),
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),

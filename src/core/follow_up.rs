@@ -74,6 +74,10 @@ pub fn ask_exit_script(
     };
     let is_missed_for_long =
         missed_since.and_then(|since| input.now.since(since)) >= Some(MISSED_SCRIPT_HOLDS);
+    let hangs = match ending {
+        Ending::TimeLimit(_) => input.state.veto.as_ref().map_or(0, |veto| veto.hangs).saturating_add(1),
+        _ => 0,
+    };
     let why = match ending {
         ending if ending.success() || is_missed_for_long => {
             return Ok(Asked { outcome, veto: None, missed_since: None, event: None });
@@ -86,7 +90,7 @@ pub fn ask_exit_script(
     let is_news = input.request == Request::Nothing && input.state.veto.is_none();
     let event = is_news.then(|| Event::Vetoed { link: input.name(active).to_owned(), why: why.clone() });
     // From the answer on: a script that takes its time must not be asked without a pause.
-    let veto = Veto { at: world.now()?.boot, why: why.clone() };
+    let veto = Veto { at: world.now()?.boot, hangs, why: why.clone() };
     Ok(Asked { outcome: input.vetoed(&why), veto: Some(veto), missed_since, event })
 }
 
@@ -215,10 +219,7 @@ pub fn hand_on(world: &mut dyn World, order: &Order, state: &mut State) -> Vec<P
     let mut failure = None;
     pending.mails.retain(|mail| world.spool(mail).map_err(|error| failure = Some(error)).is_err());
     if order.config.notify.is_some() {
-        match world.wake() {
-            Ok(waiting) => state.notifications_pending = waiting,
-            Err(error) => failure = failure.or(Some(error)),
-        }
+        failure = failure.or(world.wake(&mut state.outlook).err());
     }
     if let Some(failure) = failure {
         fails(Code::MailNotSpooled, &failure);

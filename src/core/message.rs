@@ -41,6 +41,9 @@ impl Switched<'_> {
         let index = |name: &str| self.state.links.iter().position(|link| link.name == name);
         let name = |name: &str, in_two: &'static str| if two { in_two.to_owned() } else { name.to_owned() };
         match (index(from), index(to)) {
+            _ if self.switching.cause == Cause::Found => {
+                format!("'{host}' has been on {} WAN link since it started.", name(to, "secondary"))
+            }
             _ if self.switching.cause == Cause::Config => {
                 format!(
                     "WAN link {from} left on '{host}', because the config says so. Switched to {to} link."

@@ -26,6 +26,7 @@ pub enum Code {
     NoIpv6,
     LeaseNotUsed,
     GatewayOutsideSubnet,
+    SameAddress,
     SharedTarget,
     RouteIsTarget,
     ForeignRoute,
@@ -42,6 +43,8 @@ pub enum Code {
     ScriptUnusable,
     /// A file that mail needs.
     MailFileUnusable,
+    RouteStays,
+    FamilyRefused,
     NoLinkUp,
     CannotProbe,
     ProbeDiverted,
@@ -59,6 +62,16 @@ pub enum Code {
 impl Problem {
     pub fn new(code: Code, link: Option<&str>, text: impl Into<String>) -> Problem {
         Problem { code, link: link.map(str::to_owned), text: text.into() }
+    }
+
+    /// What it is called, without its details and its cure.
+    pub fn name(&self) -> String {
+        let code = serde_json::to_value(self.code).ok();
+        let words = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default().replace('-', " ");
+        match &self.link {
+            Some(link) => format!("{link}: {words}"),
+            None => words,
+        }
     }
 
     /// Whether it is the same one, told in other words perhaps. Of files there may be several, which their sentences tell

@@ -32,6 +32,8 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     let mut problems = of_links(input.config, view);
     problems.extend(conflicts(input.config, view));
     problems.extend(host_routes(input, view));
+    problems.extend(left_behind(input, view, results));
+    problems.extend(refused(input.config, view, input.active()));
     problems.extend(no_link_up(input, results));
     problems.extend(surroundings(input, view));
     problems.extend(of_config(input.config, view));
@@ -119,6 +121,7 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
         links.flat_map(|(link, resolved)| of_link(link, resolved, view)).collect();
     problems.extend(shared(config, &view.links));
     problems.extend(routes_on_targets(config, &view.links));
+    problems.extend(same_addresses(config, &view.links));
     problems
 }
 
@@ -142,7 +145,7 @@ pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
         }
         faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
             let text = format!(
-                "echo request to {}: {how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
+                "echo request to {}: {how}; if a rule or route of somebody else's does that, move it, or set \
                  `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
                 list(targets)?
             );
@@ -254,6 +257,9 @@ fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
         LinkFault::OnlyLinkLocal(..) => {
             (Code::NoAddress, "; is its DHCP client running, and what does it say?")
         }
+        LinkFault::OnlyUniqueLocal(..) => {
+            (Code::NoAddress, "; if the router there translates it, set `gateway6` in the config")
+        }
         LinkFault::NoAddress(Family::V6, _) => (Code::NoAddress, NO_ADVERTISEMENT),
         LinkFault::NoGateway(Family::V6, _) => (Code::NoGateway, NO_ADVERTISEMENT),
         LinkFault::NoGateway(..) => (
@@ -321,6 +327,58 @@ fn routes_on_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem>
     problems
 }
 
+/// Two modems that hand out the same address.
+fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
+    let links = config.links.iter().zip(resolved).enumerate();
+    let mut problems = Vec::new();
+    for (index, (link, resolved_link)) in links {
+        let (earlier, names) = (&resolved[..index], config.links.iter());
+        let mine = resolved_link.addresses();
+        let has_mine = |other: &ResolvedLink| {
+            let shared = other.addresses().into_iter().find(|address| mine.contains(address));
+            shared.filter(|address| address.is_ipv4() && other.interface != resolved_link.interface)
+        };
+        let mut same = earlier.iter().zip(names).filter_map(|(other, first)| Some((has_mine(other)?, first)));
+        if let Some((address, first)) = same.next() {
+            let text = format!(
+                "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops                  what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
+                first.name
+            );
+            problems.push(Problem::new(Code::SameAddress, Some(&link.name), text));
+        }
+    }
+    problems
+}
+
+/// What other programs send by a link that is down and does not carry the default traffic: no failover moves it.
+fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
+    let links = input.config.links.iter().zip(&view.links).zip(results).enumerate();
+    let down = links
+        .filter(|(index, (_, result))| *index != input.active() && result.health.verdict == Verdict::Down);
+    let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
+        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts))?;
+        let text = format!(
+            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another              link, if somebody needs these destinations"
+        );
+        Some(Problem::new(Code::RouteStays, Some(&link.name), text))
+    };
+    down.filter_map(problem).collect()
+}
+
+/// A family that the active link has no way for, and another link has.
+fn refused(config: &Config, view: &View, active: usize) -> Vec<Problem> {
+    let problem = |family| {
+        let fault = view.links[active].next_hop(family).err()?;
+        let (_, cure) = code_and_cure(fault);
+        let text = format!(
+            "{family} is refused while this link carries the traffic, or it would go astray by another: {fault}{cure}"
+        );
+        Some(Problem::new(Code::FamilyRefused, Some(&config.links[active].name), text))
+    };
+    let families = routing::refused(config, &view.links, active, &view.facts).into_iter();
+    families.filter_map(problem).collect()
+}
+
 /// Others who use the numbers that wanfo takes: a link's own table, or the priority of its rules.
 fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let protocol = config.routing.protocol;
@@ -355,9 +413,12 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }
     for route in routing::unbeatable_defaults(config, facts) {
-        let text = format!(
-            "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 or more"
-        );
+        let cure = match route.only {
+            None => "give it a metric of 2 or more",
+            Some(_) => "what narrows it counts before any metric; use `override: halves`",
+        };
+        let text =
+            format!("with `override: default` no failover can beat this default route: {route}; {cure}");
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
     problems

@@ -91,7 +91,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
             kept = reconcile(world, config, kept.view, &state)?;
             // The kernel first, then the words: whoever reads them may be slow.
             let moved = kept.default_traffic_moved_to(switch.to);
-            news.extend(switch_event(&state, moved));
+            // By hand it is the answer to the command.
+            news.extend(switch_event(&state, moved).filter(|_| !moved || order.request == Request::Nothing));
             news.extend(kept.event(|changes| Event::Reconciled { changes }));
             say(world, &news);
             if moved {
@@ -132,6 +133,7 @@ fn recall(world: &mut dyn World, order: &Order, view: &View, now: BootTime) -> R
                 Ok(held) => (state.hold_on_disk, state.held_before) = (held.clone(), held),
                 Err(error) => world.say(Level::Warn, &format!("{error:#}")),
             }
+            state.find_on_a_backup(config);
             (state, vec![Event::Started { active: active.clone(), links: config.names() }])
         }
     };
@@ -239,7 +241,7 @@ fn complete_switch(
     let event = match state.switched_at == Some(now) {
         true => switch_event(state, true),
         // The script alone is tried again: the switch was told when it was made.
-        false if switching.script_starts > 0 => None,
+        false if switching.script_starts > 0 || switching.cause == Cause::Found => None,
         false => Some(Event::SwitchCompleted { from: switching.from.clone(), to: switching.to.clone() }),
     };
     say(world, event.as_slice());

@@ -94,19 +94,6 @@ impl Site {
         );
         assert!(start.elapsed() < Duration::from_millis(500), "not at once: {:?}", start.elapsed());
     }
-
-    /// The primary works again, and gets the traffic when the backup's delay has passed, not before.
-    #[track_caller]
-    pub fn comes_back_after(&self, delay: Duration, primary: &str) {
-        let backup = self.active();
-        self.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
-        self.let_pass(delay / 2);
-        self.check();
-        assert_eq!(self.active(), backup);
-        self.let_pass(delay / 2);
-        self.check();
-        assert_eq!(self.active(), primary);
-    }
 }
 
 /// A file under examples/.

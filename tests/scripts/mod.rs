@@ -35,8 +35,11 @@ const SCANT: Duration = Duration::from_millis(500);
 /// What a careless parent hands on; and somebody who hears what is logged.
 pub fn prepare() {
     // SAFETY: dispositions only, no handler.
-    unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn).and(signal(Signal::SIGUSR1, SigHandler::SigIgn)) }
-        .expect("signals can be ignored");
+    #[expect(unsafe_code, reason = "a handler could do harm, but there is none")]
+    let ignored = unsafe {
+        signal(Signal::SIGHUP, SigHandler::SigIgn).and(signal(Signal::SIGUSR1, SigHandler::SigIgn))
+    };
+    ignored.expect("signals can be ignored");
     log::set_boxed_logger(Box::new(Listener)).expect("there is no other logger");
     log::set_max_level(log::LevelFilter::Info);
 }

@@ -271,10 +271,12 @@ fn in_place_of_threshold(node: &Node) -> String {
     )
 }
 
-fn in_place_of_timeout(_: &Node) -> String {
-    "a late answer is a sign of life now; remove this key, or write max_latency where an answer later than that shall not \
-     count"
-        .to_owned()
+fn in_place_of_timeout(node: &Node) -> String {
+    let latency = value::duration(Duration::from_millis(10)..=Duration::from_secs(45))(node);
+    format!(
+        "a late answer is a sign of life now; remove this key, or write max_latency: {} where a later one shall not count",
+        humantime::format_duration(latency.unwrap_or(Duration::from_secs(1)))
+    )
 }
 
 fn in_place_of_recheck(_: &Node) -> String {

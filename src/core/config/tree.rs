@@ -60,7 +60,7 @@ impl Node {
 pub fn quoted(text: &str) -> String {
     const MOST_CHARS: usize = 80;
     match text.char_indices().nth(MOST_CHARS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
+        Some((end, _)) => format!("{:?}...", text.split_at(end).0),
         None => format!("{text:?}"),
     }
 }

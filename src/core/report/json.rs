@@ -124,7 +124,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         last_check: Some(wall(state.checked_at)),
         problems: &state.problems,
         veto: state.veto.as_ref().map(|veto| veto.why.as_str()),
-        notifications_pending: state.notifications_pending,
+        notifications_pending: state.outlook.pending,
         links: links.collect(),
     }
 }

@@ -35,13 +35,7 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     }
     let forced = if state.forced { ", by hand" } else { "" };
     match state.switched_at {
-        Some(at) => writeln!(
-            page,
-            "{} is active since {} ({}){forced}",
-            state.active,
-            now.wall_time(at).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z"),
-            ago(at, now)
-        )?,
+        Some(at) => writeln!(page, "{} is active {}{forced}", state.active, since(at, now, zone))?,
         None => writeln!(page, "{} is active{forced}", state.active)?,
     }
     writeln!(page, "  reason      {}", state.reason)?;
@@ -66,7 +60,7 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     if let Some(veto) = &state.veto {
         writeln!(page, "  veto        {} ({})", veto.why, ago(veto.at, now))?;
     }
-    match state.notifications_pending {
+    match state.outlook.pending {
         0 => {}
         1 => writeln!(page, "  mail        1 message waits to be sent")?,
         waiting => writeln!(page, "  mail        {waiting} messages wait to be sent")?,
@@ -89,11 +83,12 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
 pub fn config_broken(state: &State, now: Moment, zone: &TimeZone) -> Option<String> {
     state.problems.iter().find(|problem| problem.code == Code::ConfigBroken)?;
     Some(match state.config_broken {
-        Some(broken) => format!(
-            "CONFIG BROKEN since {} ({}): the runs go on by the last good one\n\n",
-            now.wall_time(broken.since).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"),
-            ago(broken.since, now)
-        ),
+        Some(broken) => {
+            format!(
+                "CONFIG BROKEN {}: the runs go on by the last good one\n\n",
+                since(broken.since, now, zone)
+            )
+        }
         None => "CONFIG BROKEN since the last run\n\n".to_owned(),
     })
 }
@@ -155,9 +150,8 @@ fn standing(link: &LinkState, checked_at: BootTime, now: Moment, zone: &TimeZone
         (true, _) => Some(format!("silent for {} (down at {})", seconds(silent), seconds(link.law.silence))),
         (false, Some(left)) => Some(format!("answers again, trusted in {}{relapses}", span(left))),
         (false, None) => {
-            let since = link.silent_since.or(link.verdict_since)?;
-            let at = now.wall_time(since).to_zoned(zone.clone());
-            Some(format!("down since {} ({}){relapses}", at.strftime("%Y-%m-%d %H:%M:%S"), ago(since, now)))
+            let at = link.silent_since.or(link.verdict_since)?;
+            Some(format!("down {}{relapses}", since(at, now, zone)))
         }
     }
 }
@@ -168,6 +162,11 @@ fn answer(target: &TargetState) -> String {
         (None, Some(rtt_ms)) => format!("{rtt_ms:.1} ms"),
         (None, None) => "ok".to_owned(),
     }
+}
+
+fn since(at: BootTime, now: Moment, zone: &TimeZone) -> String {
+    let local = now.wall_time(at).to_zoned(zone.clone());
+    format!("since {} ({})", local.strftime("%Y-%m-%d %H:%M:%S %Z"), ago(at, now))
 }
 
 fn ago(at: BootTime, now: Moment) -> String {
