@@ -365,15 +365,21 @@ fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Pro
     down.filter_map(problem).collect()
 }
 
-/// A family that the active link has no way for, and another link has.
+/// A family that the active link has no way for, though the config does not say that it has none, and another link has.
 fn refused(config: &Config, view: &View, active: usize) -> Vec<Problem> {
+    let link = &config.links[active];
     let problem = |family| {
-        let fault = view.links[active].next_hop(family).err()?;
+        let (setting, key) = match family {
+            Family::V4 => (link.gateway, "gateway"),
+            Family::V6 => (link.gateway6, "gateway6"),
+        };
+        let fault = view.links[active].next_hop(family).err().filter(|_| setting != Gateway::None)?;
         let (_, cure) = code_and_cure(fault);
         let text = format!(
-            "{family} is refused while this link carries the traffic, or it would go astray by another: {fault}{cure}"
+            "{family} is refused while this link carries the traffic, or it would go astray by another: {fault}{cure}; where \
+             it has none, set `{key}: none`"
         );
-        Some(Problem::new(Code::FamilyRefused, Some(&config.links[active].name), text))
+        Some(Problem::new(Code::FamilyRefused, Some(&link.name), text))
     };
     let families = routing::refused(config, &view.links, active, &view.facts).into_iter();
     families.filter_map(problem).collect()

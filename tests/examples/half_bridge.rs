@@ -13,6 +13,8 @@ const MODEM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, 
 fn site() -> Site {
     let site = Site::of("half-bridge", &["eth0", "eth1"]);
     strip(&site.router, "eth0");
+    // LTE has no IPv6 either.
+    site.router.ip("-6 route flush default dev eth1");
     site.provider(1).ip("address add 192.168.1.1/32 dev lo");
     site.load_nft(&site.router, "/etc/nftables.conf");
     site
