@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
@@ -86,10 +86,9 @@ fn the_effective_configuration_has_every_key_in_the_order_of_the_manual() {
 }
 
 #[test]
-fn a_backup_is_probed_seldom_and_kept_for_long() {
+fn a_backup_is_probed_seldom() {
     let config = good(include_str!("config/good/minimal.yaml"));
     let [primary, backup] = &config.links[..] else { panic!("two links are in the file") };
-    assert_eq!([primary.delay, backup.delay], [60, 600].map(Duration::from_secs));
     assert_eq!([primary.standby_interval, backup.standby_interval], [0, 60].map(Duration::from_secs));
 }
 
@@ -104,16 +103,16 @@ fn every_key_is_read() {
     let written = ["2001:db8::53", "198.51.100.53"].map(|address| Target::Address(address.parse().unwrap()));
     assert_eq!(link.targets, [Target::Gateway, written[0], written[1]]);
     assert_eq!(
-        (link.quorum, link.delay, link.standby_interval),
-        (3, Duration::ZERO, Duration::from_secs(90))
+        (link.quorum, link.delay, link.stable, link.standby_interval),
+        (3, Duration::ZERO, Duration::from_secs(3600), Duration::from_secs(90))
     );
     assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
     assert_eq!(config.links.iter().filter(|link| link.routes_only).count(), 1);
     assert!(config.links[3].routes_only);
     assert_eq!(config.links[2].interface, None);
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
-    assert_eq!((config.probe.timeout, config.probe.threshold), (Duration::from_millis(500), 100));
-    assert_eq!(config.probe.recheck, Duration::from_secs(30));
+    assert_eq!(config.probe.silence, Duration::from_secs(45));
+    assert_eq!(config.probe.max_latency, Some(Duration::from_millis(44_999)));
     assert_eq!(good(include_str!("config/good/anchors-and-pin-route.yaml")).probe.pin, Pin::Route);
     assert_eq!(
         (config.routing.protocol, config.routing.table, config.routing.rule_priority),
@@ -152,6 +151,36 @@ fn a_relay_has_the_port_of_its_kind_and_is_told_everything() {
     assert_eq!(of(", tls: tls"), (Tls::Tls, 465));
     assert_eq!(of(", tls: none"), (Tls::None, 25));
     assert_eq!(of(", tls: none, port: 2525"), (Tls::None, 2525));
+}
+
+#[test]
+fn a_mark_that_says_utf8_is_no_part_of_the_file() {
+    let text = include_str!("config/good/minimal.yaml");
+    assert_eq!(good(&format!("\u{feff}{text}")), good(text));
+    let problems = wanfo::core::config::read::parse(&format!("\u{feff}{text}probe: no\n")).unwrap_err();
+    assert_eq!(problems[0].line, Some(text.lines().count() + 1));
+}
+
+#[test]
+fn what_is_nested_without_end_is_refused_in_no_time() {
+    for part in ["{a: ", "[", "{? ", "{a: #}\n"] {
+        let text = part.repeat(150_000 / part.len());
+        let start = Instant::now();
+        let problems = wanfo::core::config::read::parse(&text).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(1), "{part}: {:?}", start.elapsed());
+        assert!(problems[0].to_string().contains("nested too deep"), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn where_the_state_lies_is_known_of_a_bad_file_too() {
+    let run = |text: &str| wanfo::core::config::read::paths_of(text).run.display().to_string();
+    assert_eq!(run("linkz: 1\npaths: {run: /tmp/r}\n"), "/tmp/r");
+    assert_eq!(run("links: [a: b: c\npaths: {run: /tmp/r,\n  state: /tmp/s}\n- :\n"), "/tmp/r");
+    assert_eq!(run("paths:\n  # here\n\n  run: /tmp/r\nlinks: ]\n"), "/tmp/r");
+    assert_eq!(run("paths: {run: here, state: /tmp/s}\n"), "/run/wanfo");
+    assert_eq!(run("links: ]\npaths: [\n"), "/run/wanfo");
+    assert_eq!(run(""), "/run/wanfo");
 }
 
 /// What YAML gives a meaning to, and what has none.

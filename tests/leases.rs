@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, LeaseFile, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::facts::{
+    Address, Facts, Interface, LeaseFile, MAIN_TABLE, Preference, Route, RouteTarget, Traits,
+};
 use wanfo::core::gateway::{self, ResolvedLink, Source, View};
 use wanfo::core::lease::{self, Client, Lease};
 use wanfo::core::problems;
@@ -385,13 +387,16 @@ fn default_route(via: &str, metric: u32) -> Route {
     Route {
         table: MAIN_TABLE,
         destination: "0.0.0.0/0".parse::<IpNetwork>().unwrap(),
+        only: None,
         target: RouteTarget::Out {
             interface: "eth1".to_owned(),
             via: Some(via.parse().unwrap()),
             onlink: false,
+            traits: Traits::default(),
         },
         metric,
         protocol: 16,
+        preference: Preference::default(),
     }
 }
 
@@ -399,6 +404,7 @@ fn default_route(via: &str, metric: u32) -> Route {
 fn eth1(own: &str) -> Facts {
     let interface = Interface {
         name: "eth1".to_owned(),
+        altnames: Vec::new(),
         index: 3,
         up: true,
         carrier: true,

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use wanfo::core::change::Change;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
+use wanfo::core::facts::{
+    Address, Facts, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
+};
 use wanfo::core::gateway;
 use wanfo::core::health::{Probed, Verdict};
 use wanfo::core::hold::Hold;
@@ -203,7 +205,7 @@ fn interfaces() -> impl Strategy<Value = Vec<Interface>> {
             let addresses =
                 own.into_iter().zip(has).filter(|(_, has)| *has).map(|(address, _)| address).collect();
             let (name, index) = (format!("eth{}", i - 1), u32::from(i));
-            Interface { name, index, up, carrier, point_to_point, addresses }
+            Interface { name, altnames: Vec::new(), index, up, carrier, point_to_point, addresses }
         });
         interfaces.collect()
     })
@@ -227,19 +229,31 @@ fn foreign_route() -> impl Strategy<Value = Route> {
     ];
     let out = (select(vec!["eth0", "eth1", "eth2", "lan"]), prop::option::of(1u8..4));
     let metric = select(vec![0u32, 1, 100, 200, 1024]);
-    (select(destinations), out, metric, select(vec![254u32, 254, 254, 5301, 7000]), 0u8..20).prop_map(
-        |(destination, (interface, via), metric, table, kind)| {
+    // What few routes say: a source address and an MTU; for some packets only; a preference.
+    let more = (prop::option::weighted(0.2, 1u8..4), prop::bool::weighted(0.1), 0u8..3);
+    (select(destinations), out, metric, select(vec![254u32, 254, 254, 5301, 7000]), 0u8..20, more).prop_map(
+        |(destination, (interface, via), metric, table, kind, (source, narrowed, preference))| {
             let destination: IpNetwork = destination.parse().unwrap();
             let via = via.map(|host| match destination.is_ipv4() {
                 true => IpAddr::from([192, 0, 2, 10 * host + 1]),
                 false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
             });
+            let traits = source.map_or(Traits::default(), |host| Traits {
+                source: destination.is_ipv4().then(|| IpAddr::from([192, 0, 2, 10 * host + 4])),
+                words: vec![format!("mtu {}", 1300 + u32::from(host))],
+            });
             let target = match kind {
                 0 => RouteTarget::Other,
-                _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
+                _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: kind == 1, traits },
             };
+            let only = match destination {
+                IpNetwork::V4(_) => Only::Tos(0x10),
+                IpNetwork::V6(_) => Only::From("2001:db8:a::/48".parse().unwrap()),
+            };
+            let only = narrowed.then_some(only);
+            let preference = [Preference::High, Preference::Medium, Preference::Low][usize::from(preference)];
             let metric = if destination.is_ipv6() { metric.max(1) } else { metric };
-            Route { table, destination, target, metric, protocol: 16 }
+            Route { table, destination, only, target, metric, protocol: 16, preference }
         },
     )
 }
@@ -303,7 +317,8 @@ impl Disorder {
                 true => IpAddr::from([192, 0, 2, host]),
                 false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
             };
-            let target = RouteTarget::Out { interface: "eth1".to_owned(), via: Some(via), onlink: false };
+            let (interface, traits) = ("eth1".to_owned(), Traits::default());
+            let target = RouteTarget::Out { interface, via: Some(via), onlink: false, traits };
             Route { target, ..route.clone() }
         };
         match self {

@@ -138,7 +138,7 @@ impl fmt::Display for Verdict {
 }
 
 /// How patient the config is with a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Law {
     pub silence: Duration,
     pub stable: Duration,
@@ -166,12 +166,14 @@ pub struct Health {
     /// The first request since the last sign of life.
     pub unanswered_since: Option<BootTime>,
     /// How many requests got no answer since the last sign of life.
+    #[serde(default)]
     pub unanswered: u32,
     /// Since when a link that is down has answered without a gap.
     pub stable_since: Option<BootTime>,
     /// When it last came up after it was down.
     pub up_since: Option<BootTime>,
     /// How often in a row it went down soon after it came up.
+    #[serde(default)]
     pub relapses: u32,
 }
 

@@ -157,7 +157,7 @@ fn settings(
     classless: [&str; 2],
 ) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let whole = &text[..text.rfind('\n')?];
+    let (whole, _) = text.rsplit_once('\n')?;
     let of_section = whole.lines().skip_while(|line| section.is_some_and(|section| line.trim() != section));
     let lines: Vec<&str> = of_section
         .skip(usize::from(section.is_some()))

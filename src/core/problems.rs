@@ -10,29 +10,108 @@ use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Gateway, Link, Pin, Target};
-use super::facts::{Family, MAIN_TABLE};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View, shared_targets};
 use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
-use super::state::State;
+use super::state::{LinkState, State, TargetState};
 
 /// How many foreign routes or rules are named in one sentence.
 const NAMED: usize = 3;
 
 /// What DHCP clients mark their routes with (RTPROT_DHCP, rtnetlink(7)).
 const DHCP: u8 = 16;
+/// So often a target is asked in vain before that is told.
+const ASKED_IN_VAIN: u32 = 5;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
     let mut problems = of_links(input.config, view);
     problems.extend(conflicts(input.config, view));
     problems.extend(host_routes(input, view));
+    problems.extend(left_behind(input, view, results));
+    problems.extend(refused(input.config, view, input.active()));
     problems.extend(no_link_up(input, results));
     problems.extend(surroundings(input, view));
+    problems.extend(of_config(input.config, view));
     problems
+}
+
+/// What is wrong with the config on this machine, whatever the lines are like just now: all that breaks on the night of the
+/// switch and not before.
+pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in &view.facts.files {
+        let (code, what) = match file.purpose {
+            Purpose::ActionScript => (Code::ScriptUnusable, "no switch is told to the action script"),
+            Purpose::ExitScript => (Code::ScriptUnusable, "no failback can be asked of the exit script"),
+            Purpose::Mail => (Code::MailFileUnusable, "no mail can be sent"),
+        };
+        problems.push(Problem::new(code, None, format!("{what}: {}", file.why)));
+    }
+    for (link, resolved) in config.links.iter().zip(&view.links) {
+        let mut add = |code, text: String| problems.push(Problem::new(code, Some(&link.name), text));
+        for address in link.targets.iter().filter_map(|target| resolved.resolve(*target)) {
+            if let Some(whose) = owner_of(address, config, &view.facts) {
+                let text = format!(
+                    "target {address} is this router's own address ({whose}), which answers for ever, however dead the \
+                     line is; take one beyond it"
+                );
+                add(Code::TargetIsOwnAddress, text);
+            }
+        }
+        for next_hop in [&resolved.v4, &resolved.v6].into_iter().flatten() {
+            if let Some(gateway) = next_hop.via
+                && let Some(whose) = owner_of(gateway, config, &view.facts)
+            {
+                let text = format!(
+                    "gateway {gateway} is this router's own address ({whose}), so nothing leaves by it; set `gateway` to \
+                     the provider's router"
+                );
+                add(Code::GatewayIsOwnAddress, text);
+            }
+        }
+        if link.targets.is_empty() && !link.routes_only {
+            let text = "it has no targets, so it is not probed, and counts as good for as long as its interface has \
+                        carrier; give it `targets`";
+            add(Code::NotProbed, text.to_owned());
+        }
+    }
+    problems.extend(routing::equal_defaults(config, view).into_iter().map(|(link, other)| {
+        let text = format!(
+            "its default route has the same metric as that of {other}, so without wanfo it is left to chance which one \
+             is taken; give each its own in their DHCP or network settings"
+        );
+        Problem::new(Code::EqualDefaults, Some(link), text)
+    }));
+    problems
+}
+
+/// The interface of this machine that has the address, or is given it by the config.
+fn owner_of<'a>(address: IpAddr, config: &'a Config, facts: &'a Facts) -> Option<&'a str> {
+    let found =
+        facts.interfaces.iter().flat_map(|it| it.addresses.iter().map(|own| (it.name.as_str(), own.network)));
+    let given = config.links.iter().filter_map(|link| Some((link.interface.as_deref()?, &link.address)));
+    let given = given.flat_map(|(name, networks)| networks.iter().map(move |network| (name, *network)));
+    found.chain(given).find(|(_, network)| network.ip() == address).map(|(name, _)| name)
+}
+
+/// Targets that have not answered once since they are in the config, or since boot.
+pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
+    let of_link = |link: &LinkState| {
+        let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
+        let never = link.targets.iter().filter(never).map(|target| target.address);
+        let text = format!(
+            "{} has never answered since it is a target here, or since boot; is it a typo, or an address that answers no \
+             ping?",
+            list(never)?
+        );
+        Some(Problem::new(Code::TargetNeverAnswered, Some(&link.name), text))
+    };
+    links.iter().filter_map(of_link).collect()
 }
 
 /// What config, interfaces, addresses and gateways of the links say by themselves.
@@ -42,6 +121,7 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
         links.flat_map(|(link, resolved)| of_link(link, resolved, view)).collect();
     problems.extend(shared(config, &view.links));
     problems.extend(routes_on_targets(config, &view.links));
+    problems.extend(same_addresses(config, &view.links));
     problems
 }
 
@@ -65,7 +145,7 @@ pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
         }
         faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
             let text = format!(
-                "echo request to {}: {how}; a rule or route of somebody else's comes before wanfo's: move it, or set \
+                "echo request to {}: {how}; if a rule or route of somebody else's does that, move it, or set \
                  `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
                 list(targets)?
             );
@@ -177,6 +257,9 @@ fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
         LinkFault::OnlyLinkLocal(..) => {
             (Code::NoAddress, "; is its DHCP client running, and what does it say?")
         }
+        LinkFault::OnlyUniqueLocal(..) => {
+            (Code::NoAddress, "; if the router there translates it, set `gateway6` in the config")
+        }
         LinkFault::NoAddress(Family::V6, _) => (Code::NoAddress, NO_ADVERTISEMENT),
         LinkFault::NoGateway(Family::V6, _) => (Code::NoGateway, NO_ADVERTISEMENT),
         LinkFault::NoGateway(..) => (
@@ -244,6 +327,58 @@ fn routes_on_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem>
     problems
 }
 
+/// Two modems that hand out the same address.
+fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
+    let links = config.links.iter().zip(resolved).enumerate();
+    let mut problems = Vec::new();
+    for (index, (link, resolved_link)) in links {
+        let (earlier, names) = (&resolved[..index], config.links.iter());
+        let mine = resolved_link.addresses();
+        let has_mine = |other: &ResolvedLink| {
+            let shared = other.addresses().into_iter().find(|address| mine.contains(address));
+            shared.filter(|address| address.is_ipv4() && other.interface != resolved_link.interface)
+        };
+        let mut same = earlier.iter().zip(names).filter_map(|(other, first)| Some((has_mine(other)?, first)));
+        if let Some((address, first)) = same.next() {
+            let text = format!(
+                "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops                  what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
+                first.name
+            );
+            problems.push(Problem::new(Code::SameAddress, Some(&link.name), text));
+        }
+    }
+    problems
+}
+
+/// What other programs send by a link that is down and does not carry the default traffic: no failover moves it.
+fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
+    let links = input.config.links.iter().zip(&view.links).zip(results).enumerate();
+    let down = links
+        .filter(|(index, (_, result))| *index != input.active() && result.health.verdict == Verdict::Down);
+    let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
+        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts))?;
+        let text = format!(
+            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another              link, if somebody needs these destinations"
+        );
+        Some(Problem::new(Code::RouteStays, Some(&link.name), text))
+    };
+    down.filter_map(problem).collect()
+}
+
+/// A family that the active link has no way for, and another link has.
+fn refused(config: &Config, view: &View, active: usize) -> Vec<Problem> {
+    let problem = |family| {
+        let fault = view.links[active].next_hop(family).err()?;
+        let (_, cure) = code_and_cure(fault);
+        let text = format!(
+            "{family} is refused while this link carries the traffic, or it would go astray by another: {fault}{cure}"
+        );
+        Some(Problem::new(Code::FamilyRefused, Some(&config.links[active].name), text))
+    };
+    let families = routing::refused(config, &view.links, active, &view.facts).into_iter();
+    families.filter_map(problem).collect()
+}
+
 /// Others who use the numbers that wanfo takes: a link's own table, or the priority of its rules.
 fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let protocol = config.routing.protocol;
@@ -278,9 +413,12 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }
     for route in routing::unbeatable_defaults(config, facts) {
-        let text = format!(
-            "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 or more"
-        );
+        let cure = match route.only {
+            None => "give it a metric of 2 or more",
+            Some(_) => "what narrows it counts before any metric; use `override: halves`",
+        };
+        let text =
+            format!("with `override: default` no failover can beat this default route: {route}; {cure}");
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
     problems

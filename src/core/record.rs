@@ -142,7 +142,7 @@ impl fmt::Display for Event {
             Event::Reconciled { changes } => list(f, "brought the kernel's routes in line:", changes),
             Event::Repaired { changes } => list(f, "brought the kernel's routes in line again:", changes),
             Event::Problem { problem } => write!(f, "problem: {problem}"),
-            Event::Solved { problem } => write!(f, "no longer a problem: {problem}"),
+            Event::Solved { problem } => write!(f, "no longer a problem: {}", problem.name()),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::flow::{Flow, RouteAnswer};
 use super::health::Reply;
 use super::record::Record;
 use super::script::{Call, Ending};
-use super::spool::Message;
+use super::spool::{Message, Outlook};
 use super::state::{Loaded, State};
 use super::switch::Request;
 use super::time::Moment;
@@ -23,6 +23,8 @@ use super::time::Moment;
 /// What a run is given at its start and never changes under way.
 pub struct Order<'a> {
     pub config: &'a Config,
+    /// Why the config file is no good, in one line; `config` is the last one that was.
+    pub config_broken: Option<&'a str>,
     pub machine: &'a Machine,
     pub request: Request,
     /// For how long the run may stay while a link is undecided.
@@ -99,8 +101,8 @@ pub trait World {
     /// Hands a mail on; one that was handed on before is not doubled.
     fn spool(&mut self, mail: &Message) -> Result<()>;
 
-    /// How many mails wait; has one that is due sent.
-    fn wake(&mut self) -> Result<usize>;
+    /// Has a mail that is due sent, and brings up to date what is known of the spool.
+    fn wake(&mut self, outlook: &mut Outlook) -> Result<()>;
 
     /// Adds to the history. One that stands there already is told apart when it is read.
     fn record(&mut self, records: &[Record]) -> Result<()>;

@@ -16,7 +16,7 @@ use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
-use crate::core::spool::Message;
+use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
 use crate::core::world::{Level, World};
@@ -36,7 +36,7 @@ impl<'a> DryRun<'a> {
     /// `tell` prints one line to the user.
     pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
         let kernel = Kernel::open()?;
-        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, pinger: Pinger::new() })
+        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, pinger: Pinger::default() })
     }
 
     fn would(&self, what: &str) {
@@ -108,8 +108,8 @@ impl World for DryRun<'_> {
         Ok(())
     }
 
-    fn wake(&mut self) -> Result<usize> {
-        Ok(0)
+    fn wake(&mut self, _: &mut Outlook) -> Result<()> {
+        Ok(())
     }
 
     fn record(&mut self, _: &[Record]) -> Result<()> {
@@ -135,7 +135,7 @@ fn pretend(change: &Change, facts: &mut Facts) {
         |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
     let Facts { routes, rules, interfaces, .. } = facts;
     let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
-        interfaces.iter_mut().filter(|interface| interface.name == name).for_each(act);
+        interfaces.iter_mut().filter(|interface| interface.is_called(name)).for_each(act);
     };
     match change {
         Change::AddRoute(route) => routes.push(route.clone()),

@@ -41,13 +41,15 @@ pub struct Pinger {
     asked: HashSet<IpAddr>,
 }
 
-impl Pinger {
-    pub fn new() -> Pinger {
+impl Default for Pinger {
+    fn default() -> Pinger {
         let (sender, receiver) = channel();
         let open = Arc::new(AtomicUsize::new(0));
         Pinger { sender, receiver, ready: Vec::new(), open, asked: HashSet::new() }
     }
+}
 
+impl Pinger {
     /// Sends one request to each target. The last is waited for in this thread, if `patience` is not zero: most runs have
     /// one or two targets, and their answers come at once.
     ///
@@ -164,7 +166,7 @@ fn explain(error: PingError) -> ProbeError {
     match errno {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => ProbeError::Unreachable,
         // A modem that hangs with its carrier up: its queue does not drain, and LAN traffic fills it.
-        Errno::ENOBUFS => ProbeError::Unusable("the interface's queue is full and does not drain".to_owned()),
+        Errno::ENOBUFS => ProbeError::Unusable("the interface's queue is full and does not drain, or the kernel is short of memory".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL => ProbeError::Unusable(sentence),
         Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
             ProbeError::Unusable("this kernel has no IPv6, or no ICMP sockets for it".to_owned())

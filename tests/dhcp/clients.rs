@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -167,7 +166,6 @@ const BUS: &str = "<busconfig>
 
 /// Starts a client that may want to tell the host its name: the machine's is not to be touched.
 fn background(command: &mut Command) -> Running {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is a bare system call.
-    unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)) };
+    lab::before_exec(command, || unshare(CloneFlags::CLONE_NEWUTS));
     Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }

@@ -2,7 +2,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -68,9 +67,7 @@ pub fn closed_descriptors_do_no_harm() {
     for arguments in [&["check"][..], TALKATIVE[0], TALKATIVE[3]] {
         let mut command = lab.wanfo_command(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let close_all = || (0..=2).try_for_each(|fd| Ok(nix::unistd::close(fd)?));
-        // SAFETY: only close(2), a bare system call.
-        unsafe { command.pre_exec(close_all) };
+        lab::before_exec(&mut command, || (0..=2).try_for_each(nix::unistd::close));
         let status = command.status().expect("wanfo starts");
         assert_eq!(status.code(), Some(0));
     }

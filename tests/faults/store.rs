@@ -1,6 +1,5 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -264,13 +263,11 @@ pub fn a_directory_that_cannot_be_written() {
 /// A command with ten seconds and 256 MiB, which is killed where it takes more.
 fn bounded(lab: &Lab, arguments: &[&str]) -> Run {
     let mut command = lab.wanfo_command(arguments);
-    // SAFETY: between fork and exec only bare system calls are allowed, and these are such. An alarm outlives exec.
-    unsafe {
-        command.pre_exec(|| {
-            alarm::set(10);
-            Ok(setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)?)
-        });
-    }
+    lab::before_exec(&mut command, || {
+        // It outlives exec.
+        alarm::set(10);
+        setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)
+    });
     ended(&mut command)
 }
 
@@ -391,12 +388,10 @@ fn modes_under(lab: &Lab, mask: u32) -> Vec<String> {
     ));
     let wanfo = |arguments: &[&str]| {
         let mut command = lab.wanfo_command(arguments);
-        let set = move || {
+        lab::before_exec(&mut command, move || {
             umask(Mode::from_bits_truncate(mask));
-            Ok(())
-        };
-        // SAFETY: between fork and exec, a bare system call.
-        unsafe { command.pre_exec(set) };
+            nix::Result::Ok(())
+        });
         assert_ends(&ended(&mut command), 0, &[]);
     };
     wanfo(&["check"]);

@@ -1,7 +1,6 @@
 //! The action script.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -122,8 +121,8 @@ pub fn of_the_sandbox_the_unit_and_its_drop_in_tell() {
         if let Some(unit) = unit {
             command.env("WANFO_SANDBOX", set_by(unit, "WANFO_SANDBOX"));
         }
-        // A container, say. SAFETY: between fork and exec, a bare system call.
-        unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_no_new_privs()?)) };
+        // A container, say.
+        lab::before_exec(&mut command, nix::sys::prctl::set_no_new_privs);
         assert_eq!(command.output().expect("wanfo starts").status.code(), Some(0));
         story.problems().contains("action-script.conf")
     };

@@ -234,6 +234,7 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     for words in [local.as_str(), &silent, "DOWN", "down since", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
     }
+    assert_eq!(page.matches(" since ").count(), page.matches(" TST (").count(), "{page}");
 
     story.cut_silently(2);
     for _ in 0..3 {
@@ -260,8 +261,7 @@ pub fn status_needs_no_root() {
             command.uid(65534).gid(65534);
         } else {
             // In a user namespace without any mapping the user is nobody, and exec leaves it no capability.
-            // SAFETY: between fork and exec calls must be async-signal-safe; unshare is a bare system call.
-            unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUSER)?)) };
+            lab::before_exec(&mut command, || unshare(CloneFlags::CLONE_NEWUSER));
         }
         command.output().unwrap()
     };

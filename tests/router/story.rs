@@ -1,7 +1,6 @@
 //! What stories are made of: a configured lab, its steps, and looks at the kernel.
 
-// Several test programs compile this for themselves, and none uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "several programs compile it for themselves, and none uses all of it")]
 
 use std::fmt::Write;
 use std::net::IpAddr;

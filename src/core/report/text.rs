@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::overall::{Detail, elsewhere, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
+use crate::core::problem::Code;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::span;
@@ -21,7 +22,7 @@ pub fn render(state: Option<&State>, now: Moment, zone: &TimeZone, detail: Detai
 }
 
 fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<String, std::fmt::Error> {
-    let mut page = String::new();
+    let mut page = config_broken(state, now, zone).unwrap_or_default();
     if is_too_old(state, now) {
         writeln!(
             page,
@@ -34,13 +35,7 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     }
     let forced = if state.forced { ", by hand" } else { "" };
     match state.switched_at {
-        Some(at) => writeln!(
-            page,
-            "{} is active since {} ({}){forced}",
-            state.active,
-            now.wall_time(at).to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z"),
-            ago(at, now)
-        )?,
+        Some(at) => writeln!(page, "{} is active {}{forced}", state.active, since(at, now, zone))?,
         None => writeln!(page, "{} is active{forced}", state.active)?,
     }
     writeln!(page, "  reason      {}", state.reason)?;
@@ -65,7 +60,7 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     if let Some(veto) = &state.veto {
         writeln!(page, "  veto        {} ({})", veto.why, ago(veto.at, now))?;
     }
-    match state.notifications_pending {
+    match state.outlook.pending {
         0 => {}
         1 => writeln!(page, "  mail        1 message waits to be sent")?,
         waiting => writeln!(page, "  mail        {waiting} messages wait to be sent")?,
@@ -84,9 +79,27 @@ fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<S
     Ok(page)
 }
 
+/// The headline of a config that is no good.
+pub fn config_broken(state: &State, now: Moment, zone: &TimeZone) -> Option<String> {
+    state.problems.iter().find(|problem| problem.code == Code::ConfigBroken)?;
+    Some(match state.config_broken {
+        Some(broken) => {
+            format!(
+                "CONFIG BROKEN {}: the runs go on by the last good one\n\n",
+                since(broken.since, now, zone)
+            )
+        }
+        None => "CONFIG BROKEN since the last run\n\n".to_owned(),
+    })
+}
+
 fn write_link(page: &mut String, link: &LinkState, state: &State, detail: Detail) -> std::fmt::Result {
     let marker = if link.name == state.active { '*' } else { ' ' };
-    let verdict = if is_up(link) { "up" } else { "DOWN" };
+    let verdict = match (is_up(link), link.has_targets) {
+        (true, true) => "up",
+        (true, false) => "not probed",
+        (false, _) => "DOWN",
+    };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
     match (link.gateway, link.gateway6) {
@@ -137,9 +150,8 @@ fn standing(link: &LinkState, checked_at: BootTime, now: Moment, zone: &TimeZone
         (true, _) => Some(format!("silent for {} (down at {})", seconds(silent), seconds(link.law.silence))),
         (false, Some(left)) => Some(format!("answers again, trusted in {}{relapses}", span(left))),
         (false, None) => {
-            let since = link.silent_since.or(link.verdict_since)?;
-            let at = now.wall_time(since).to_zoned(zone.clone());
-            Some(format!("down since {} ({}){relapses}", at.strftime("%Y-%m-%d %H:%M:%S"), ago(since, now)))
+            let at = link.silent_since.or(link.verdict_since)?;
+            Some(format!("down {}{relapses}", since(at, now, zone)))
         }
     }
 }
@@ -150,6 +162,11 @@ fn answer(target: &TargetState) -> String {
         (None, Some(rtt_ms)) => format!("{rtt_ms:.1} ms"),
         (None, None) => "ok".to_owned(),
     }
+}
+
+fn since(at: BootTime, now: Moment, zone: &TimeZone) -> String {
+    let local = now.wall_time(at).to_zoned(zone.clone());
+    format!("since {} ({})", local.strftime("%Y-%m-%d %H:%M:%S %Z"), ago(at, now))
 }
 
 fn ago(at: BootTime, now: Moment) -> String {
