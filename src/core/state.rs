@@ -161,9 +161,11 @@ struct Versioned {
 impl State {
     /// Reads the text of a state file that was found under this boot.
     pub fn load(text: &str, boot_id: &str) -> Loaded {
+        // The blanks behind it only keep room on the disk.
+        let text = text.trim_end();
         let version = match serde_json::from_str::<Versioned>(text) {
             Ok(Versioned { version }) => version,
-            Err(_) if text.trim().is_empty() => return Loaded::Damaged("it is empty".to_owned()),
+            Err(_) if text.is_empty() => return Loaded::Damaged("it is empty".to_owned()),
             Err(error) => return Loaded::Damaged(format!("it is no state of wanfo's: {error}")),
         };
         if version != VERSION {

@@ -131,7 +131,7 @@ impl Store {
     pub fn save(&self, state: &State) -> Result<()> {
         let mut text = serde_json::to_string(state).context("putting the state into words")?;
         // The file always has the room that an outage, with all its reasons, will need: see `overwrite`.
-        text.extend(std::iter::repeat_n(' ', RESERVE.saturating_sub(text.len())));
+        text += &" ".repeat(RESERVE.saturating_sub(text.len()));
         let [path, new] = [STATE, STATE_BEING_WRITTEN].map(|name| self.directory.join(name));
         let written = (|| {
             // Whatever a run that was killed, or somebody else, left in its place.
@@ -205,7 +205,7 @@ fn overwrite(path: &Path, mut text: String) -> io::Result<()> {
         return Err(io::Error::from(Errno::ENOSPC));
     }
     let padding = (metadata.len() as usize).saturating_sub(text.len());
-    text.extend(std::iter::repeat_n(' ', padding));
+    text += &" ".repeat(padding);
     file.write_all(text.as_bytes())
 }
 

@@ -147,7 +147,7 @@ pub(super) fn ask_once(client: &Namespace, service: IpAddr) -> io::Result<usize>
         IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
         IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
-    socket.set_read_timeout(Some(Duration::from_millis(700)))?;
+    socket.set_read_timeout(Some(Duration::from_millis(1500)))?;
     socket.send(&[0; ANSWER_LENGTH])?;
     let mut answer = [0; ANSWER_LENGTH];
     socket.recv(&mut answer)?;
