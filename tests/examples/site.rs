@@ -14,6 +14,9 @@ use crate::story::{Story, WANFO};
 
 pub const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
+/// No example has another `stable`, or a longer `delay`.
+const STABLE: Duration = Duration::from_secs(60);
+
 pub struct Site {
     story: Story,
     example: &'static str,
@@ -95,17 +98,29 @@ impl Site {
         assert!(start.elapsed() < Duration::from_millis(500), "not at once: {:?}", start.elapsed());
     }
 
-    /// The primary works again, and gets the traffic when the backup's delay has passed, not before.
+    /// The primary works again, and gets the traffic when it has for a minute, not before.
     #[track_caller]
-    pub fn comes_back_after(&self, delay: Duration, primary: &str) {
+    pub fn comes_back(&self, primary: &str) {
         let backup = self.active();
-        self.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
-        self.let_pass(delay / 2);
+        self.check_until("a primary that answers", |status| status["links"][0]["stable_in_ms"].is_u64());
+        self.let_pass(STABLE / 2);
         self.check();
         assert_eq!(self.active(), backup);
-        self.let_pass(delay / 2);
+        self.let_pass(STABLE / 2);
         self.check();
         assert_eq!(self.active(), primary);
+    }
+
+    /// A link that was down works again, and has for as long as it takes.
+    #[track_caller]
+    pub fn comes_up(&self, name: &str) {
+        self.check_until("a link that answers", |status| {
+            let mut links = status["links"].as_array().expect("links").iter();
+            links.any(|link| link["name"] == name && link["stable_in_ms"].is_u64())
+        });
+        self.let_pass(STABLE);
+        self.check();
+        assert_eq!(self.link(name)["up"], true);
     }
 }
 

@@ -1,8 +1,6 @@
 //! A phone's hotspot that comes and goes. There is no radio in the lab: wlan0 is a cable to the phone, whose carrier is
 //! there while wlan0 is associated.
 
-use std::time::Duration;
-
 use crate::lab::{Namespace, SERVICE};
 use crate::site::{Site, end, host, masquerade};
 
@@ -41,7 +39,7 @@ fn assert_taken_by_one_run(site: &Site) {
 
 #[track_caller]
 fn assert_nothing_is_taken(site: &Site) {
-    for _ in 0..3 {
+    for _ in 0..2 {
         site.check();
         assert_eq!(site.active(), "cable");
     }
@@ -80,6 +78,6 @@ pub fn a_hotspot_is_taken_by_the_run_in_which_it_answers_and_never_while_it_is_a
 
     // With the phone still there the delay is waited for.
     site.repair(1);
-    site.comes_back_after(Duration::from_secs(60), "cable");
+    site.comes_back("cable");
     site.assert_lan_is_served_over(1);
 }
