@@ -89,7 +89,7 @@ fn follow(client: Client) {
 
     house.serve(2, Service::Leases(1));
     wait_for_gateway(&house, client, "192.0.2.17");
-    house.comes_up("secondary");
+    house.comes_up("secondary", || ());
     house.assert_no_default_route_on_the_backup();
 }
 

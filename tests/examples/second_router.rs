@@ -87,7 +87,7 @@ pub fn a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself() {
     assert_eq!(site.link("second-router")["up"], false);
     assert!(site.succeeds(&["status"]).stdout.contains("in the subnet of gateway 192.0.2.253"));
     configure_the_lan_port(&site);
-    site.comes_up("second-router");
+    site.comes_up("second-router", || ());
     assert_eq!(site.problems(), "");
     site.cut_silently(1);
     site.fail_over("fibre", "second-router");
