@@ -190,6 +190,15 @@ impl Health {
         relapses: 0,
     };
 
+    /// Without the times that lie ahead: whoever wrote those into the state file, they mean nothing.
+    pub fn as_of(mut self, now: BootTime) -> Health {
+        let times = [&mut self.heard_at, &mut self.asked_at, &mut self.unanswered_since];
+        for time in times.into_iter().chain([&mut self.stable_since, &mut self.up_since]) {
+            *time = time.filter(|at| *at <= now);
+        }
+        self
+    }
+
     /// Up, and no request is unanswered.
     pub fn is_spotless(&self) -> bool {
         self.verdict == Verdict::Up && self.unanswered == 0

@@ -67,8 +67,12 @@ pub fn probe(
     // The first requests; where all is as ever the last target is waited for without a thread.
     let patience = if watches.iter().all(Watch::expects_a_fast_reply) { ASK_AGAIN } else { Duration::ZERO };
     ask(world, &mut watches, start, patience, |_| true);
+    let mut awake_by = start.plus(patience);
     loop {
         let now = world.now()?.boot;
+        if now > awake_by.plus(STOPPED) {
+            watches.iter_mut().for_each(|watch| watch.health.ask_anew());
+        }
         let spoilt = watches.iter().any(Watch::has_own_fault);
         if spoilt {
             watches.iter_mut().for_each(Watch::spoil);
@@ -93,12 +97,8 @@ pub fn probe(
         ask(world, &mut watches, now, Duration::ZERO, |watch| watch.is_to_be_asked_again(now));
         let wake = watches.iter().map(|watch| watch.wakes(now)).min().unwrap_or(now);
         let wait = wake.since(now).unwrap_or_default().max(Duration::from_millis(1));
-        let replies = world.listen(wait);
-        let listened = world.now()?.boot.since(now).unwrap_or_default();
-        if listened > wait + STOPPED {
-            watches.iter_mut().for_each(|watch| watch.health.ask_anew());
-        }
-        replies.into_iter().for_each(|reply| {
+        awake_by = now.plus(wait);
+        world.listen(wait).into_iter().for_each(|reply| {
             watches.iter_mut().for_each(|watch| watch.take(&reply, input.config.probe.max_latency));
         });
     }
@@ -241,7 +241,7 @@ impl<'a> Watch<'a> {
                 let known = known.iter().find(|known| known.address == *address);
                 Target {
                     address: *address,
-                    heard_at: known.and_then(|known| known.heard_at),
+                    heard_at: known.and_then(|known| known.heard_at).filter(|at| *at <= start),
                     usual_rtt_ms: known.and_then(|known| known.rtt_ms),
                     result: Err(known_beforehand.clone().unwrap_or(ProbeError::NoReply)),
                     known_beforehand: known_beforehand.is_some(),
@@ -288,7 +288,9 @@ impl<'a> Watch<'a> {
 
     fn take(&mut self, reply: &Reply, max_latency: Option<Duration>) {
         let mut is_ours = false;
-        for target in self.targets.iter_mut().filter(|target| target.address == reply.address) {
+        // Another link may have the same target just now, and the reply came over that one.
+        let asked = |target: &&mut Target| target.may_be_pinged() && target.address == reply.address;
+        for target in self.targets.iter_mut().filter(asked) {
             match &reply.result {
                 Ok(rtt) if max_latency.is_some_and(|most| *rtt > most) => {
                     target.result = target.result.clone().or(Err(ProbeError::TooLate(*rtt)));

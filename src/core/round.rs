@@ -46,7 +46,7 @@ impl RunInput<'_> {
 
     /// What the last run made of a link.
     pub fn health_before(&self, link: &Link) -> Health {
-        self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health)
+        self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health.as_of(self.now))
     }
 
     /// What to ask of each link. A target is not pinged where `way`, the kernel's answer for our echo request, is not the

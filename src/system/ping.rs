@@ -31,6 +31,9 @@ const OPEN: Duration = Duration::from_secs(15);
 /// How many are open at a time. Each has a thread and a socket; what would be more is not sent.
 const MOST_OPEN: usize = 600;
 
+/// As many descriptors are left for the kernel's routes, the state file and the scripts.
+const SPARE: u64 = 32;
+
 /// The echo requests of one run.
 pub struct Pinger {
     sender: Sender<Reply>,
@@ -38,6 +41,7 @@ pub struct Pinger {
     /// What came back while the calling thread waited for one of them.
     ready: Vec<Reply>,
     open: Arc<AtomicUsize>,
+    most_open: usize,
     asked: HashSet<IpAddr>,
 }
 
@@ -45,7 +49,8 @@ impl Default for Pinger {
     fn default() -> Pinger {
         let (sender, receiver) = channel();
         let open = Arc::new(AtomicUsize::new(0));
-        Pinger { sender, receiver, ready: Vec::new(), open, asked: HashSet::new() }
+        let most_open = room(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft));
+        Pinger { sender, receiver, ready: Vec::new(), open, most_open, asked: HashSet::new() }
     }
 }
 
@@ -71,11 +76,14 @@ impl Pinger {
 
     fn send(&mut self, target: IpAddr) {
         let is_first = self.asked.insert(target);
-        if self.open.load(Ordering::Relaxed) == MOST_OPEN / 2 {
-            raise_limit();
+        if self.open.load(Ordering::Relaxed) >= self.most_open / 2 {
+            self.raise_limit();
         }
-        if self.open.fetch_add(1, Ordering::Relaxed) >= MOST_OPEN {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.most_open {
             self.open.fetch_sub(1, Ordering::Relaxed);
+            if is_first {
+                self.ready.push(reply_of(target, Err(explain_errno(Errno::EMFILE))));
+            }
             return;
         }
         let (sender, open) = (self.sender.clone(), Arc::clone(&self.open));
@@ -109,14 +117,20 @@ impl Pinger {
         replies.extend(self.receiver.try_iter());
         replies
     }
+
+    /// A thousand descriptors are soon gone where many lines are silent (getrlimit(2)).
+    fn raise_limit(&mut self) {
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && soft < hard
+            && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
+        {
+            self.most_open = room(hard);
+        }
+    }
 }
 
-/// A thousand descriptors are soon gone where many lines are silent (getrlimit(2)).
-fn raise_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // What cannot be raised leaves later requests unsent.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
+fn room(limit: u64) -> usize {
+    MOST_OPEN.min(limit.saturating_sub(SPARE) as usize)
 }
 
 fn reply_of(address: IpAddr, result: Result<Duration, ProbeError>) -> Reply {
@@ -162,6 +176,10 @@ fn explain(error: PingError) -> ProbeError {
             return ProbeError::OwnFault(format!("ping-rs refuses a payload over {limit} bytes"));
         }
     };
+    explain_errno(errno)
+}
+
+fn explain_errno(errno: Errno) -> ProbeError {
     let sentence = io::Error::from(errno).to_string();
     match errno {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => ProbeError::Unreachable,

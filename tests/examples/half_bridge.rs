@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::lab::{self, SERVICE};
 use crate::site::{Running, Site, shipped, strip, talk, wait_until};
@@ -59,7 +58,7 @@ fn assert_fails_over_and_back(site: &Site) {
     site.assert_served_over(2, SERVICE);
     assert_the_modem_is_reached();
     site.repair(1);
-    site.comes_back_after(Duration::from_secs(600), "dsl");
+    site.comes_back("dsl");
     site.assert_served_over(1, SERVICE);
     assert_the_modem_is_reached();
 }

@@ -1,7 +1,5 @@
 //! A primary with IPv6 only by real router advertisements, a backup with IPv4 only.
 
-use std::time::Duration;
-
 use crate::lab::{SERVICE, SERVICE6, gateway, router_address};
 use crate::site::{Running, Site, strip, wait_until};
 
@@ -59,7 +57,7 @@ pub fn an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn(
     site.assert_served_over(2, SERVICE);
     site.assert_ipv6_is_refused_at_once();
     site.repair(1);
-    site.comes_back_after(Duration::from_secs(600), "fibre");
+    site.comes_back("fibre");
     site.assert_served_over(1, SERVICE6);
 
     drop(advertising);
@@ -75,7 +73,7 @@ pub fn an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn(
     drop(withdrawing);
     let _advertising = advertise(&site, 1800);
     wait_until("a router advertisement", || default_route(&site).contains("proto ra"));
-    site.comes_back_after(Duration::from_secs(600), "fibre");
+    site.comes_back("fibre");
     site.assert_served_over(1, SERVICE6);
     site.assert_served_over(2, SERVICE);
 }

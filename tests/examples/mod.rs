@@ -22,7 +22,7 @@ pub fn trials() -> Vec<Trial> {
         },
         cron::{
             cron_itself_starts_it,
-            one_start_settles_an_outage_and_its_end,
+            one_start_settles_an_outage,
         },
         static_backup::{
             a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboot,

@@ -94,6 +94,32 @@ impl Site {
         );
         assert!(start.elapsed() < Duration::from_millis(500), "not at once: {:?}", start.elapsed());
     }
+
+    /// The primary works again, and gets the traffic when it has for long enough, not before.
+    #[track_caller]
+    pub fn comes_back(&self, primary: &str) {
+        let backup = self.active();
+        self.comes_up(primary, || assert_eq!(self.active(), backup));
+        assert_eq!(self.active(), primary);
+    }
+
+    /// A link that was down works again, and is up when it has for long enough; `meanwhile` is a look before that.
+    #[track_caller]
+    pub fn comes_up(&self, name: &str, meanwhile: impl Fn()) {
+        self.check_until("a link that answers", |status| {
+            let mut links = status["links"].as_array().expect("links").iter();
+            links.any(|link| link["name"] == name && link["stable_in_ms"].is_u64())
+        });
+        let left = self.link(name)["stable_in_ms"].as_u64().expect("it is not up yet");
+        // The kernel puts its clock forward by whole seconds here.
+        let half = Duration::from_secs(left.div_ceil(2000));
+        for is_up in [false, true] {
+            meanwhile();
+            self.let_pass(half);
+            self.check();
+            assert_eq!(self.link(name)["up"], is_up, "{:#}", self.status());
+        }
+    }
 }
 
 /// A file under examples/.

@@ -1,7 +1,5 @@
 //! A backup whose static addresses wanfo puts on its interface.
 
-use std::time::Duration;
-
 use crate::lab::SERVICE;
 use crate::site::{Site, shipped, strip};
 
@@ -19,7 +17,7 @@ pub fn a_static_backup_needs_nobody_else_and_takes_a_new_address_without_a_reboo
     assert_eq!(site.active(), "dsl");
     site.assert_lan_is_served_over(2);
     site.plug_in(1);
-    site.comes_back_after(Duration::from_secs(600), "fibre");
+    site.comes_back("fibre");
     site.assert_lan_is_served_over(1);
 
     let changed = shipped("static-backup.yaml").replace("192.0.2.18/28", "192.0.2.21/28");

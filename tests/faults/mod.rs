@@ -35,12 +35,12 @@ use crate::lab::{self, Lab, Run};
 /// The program under test, where every user may reach it.
 const WANFO: &str = "/run/bin/wanfo";
 
-/// Two links that take every verdict after two rounds, without delay.
+/// Two links without delay, whose verdicts come soon.
 const TWO_LINKS: &str = "
 links:
-  - {name: fibre, interface: wan1, targets: [198.51.100.11], delay: 0s}
-  - {name: lte, interface: wan2, targets: [198.51.100.21], standby_interval: 0s, delay: 0s}
-probe: {timeout: 400ms, threshold: 2}
+  - {name: fibre, interface: wan1, targets: [198.51.100.11], delay: 0s, stable: 0s}
+  - {name: lte, interface: wan2, targets: [198.51.100.21], standby_interval: 0s, delay: 0s, stable: 0s}
+probe: {silence: 1s}
 ";
 
 /// To be called before there is a second thread: a file that is open for writing in a process just forked cannot be run.
@@ -76,7 +76,7 @@ pub fn trials() -> Vec<Trial> {
             no_ping_group_no_verdict,
             too_few_file_descriptors_are_no_verdict,
             too_few_threads_are_no_verdict,
-            sixty_four_silent_targets_cost_one_timeout,
+            sixty_four_silent_targets_cost_one_silence,
         },
         iproute::{
             no_ip_on_the_machine,
@@ -107,13 +107,14 @@ pub fn trials() -> Vec<Trial> {
             killed_before_any_of_its_commands,
             killed_at_any_moment,
             terminated_while_it_waits_for_answers,
-            stopped_and_continued_while_it_waits,
+            stopped_while_it_waits_and_continued_after_the_silence,
             an_interface_that_vanishes_between_runs,
             an_interface_that_vanishes_during_a_run,
         },
         answers::{
             an_answer_from_the_wrong_host_does_not_count,
-            a_late_answer_does_not_count,
+            a_late_answer_counts,
+            an_answer_later_than_the_config_allows_does_not_count,
             a_doubled_answer_counts_once,
             a_firewall_of_our_own_is_no_verdict,
             a_modem_whose_queue_does_not_drain_is_left,
@@ -183,10 +184,11 @@ fn active(lab: &Lab) -> String {
     status(lab)["active"].as_str().unwrap_or("nothing").to_owned()
 }
 
-fn failed_rounds(lab: &Lab) -> Vec<u64> {
+/// Of each link, in milliseconds.
+fn silent_for(lab: &Lab) -> Vec<u64> {
     let status = status(lab);
     let links = status["links"].as_array().expect("links");
-    links.iter().map(|link| link["failed_rounds"].as_u64().expect("a number")).collect()
+    links.iter().map(|link| link["silent_for_ms"].as_u64().expect("a number")).collect()
 }
 
 /// The state file as it lies there.

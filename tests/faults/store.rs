@@ -71,7 +71,7 @@ pub fn a_damaged_state_is_set_aside() {
         b"{\"version\": 1, \"interfaces\": [\"eth0\"]}".to_vec(),
         [&b"["[..]; 100_000].concat(),
         with("version", json!(99)),
-        with("links", json!([{"name": "fibre", "failed_rounds": -1}])),
+        with("links", json!([{"name": "fibre", "unanswered": -1}])),
     ];
     let before = kernel(&lab);
     for bytes in damaged {
@@ -129,13 +129,16 @@ pub fn absurd_values_in_a_state_do_no_harm() {
     let lab = at_work();
     let good = state(&lab);
     let home = kernel(&lab);
-    let absurd: [&dyn Fn(&mut Value); 9] = [
+    let absurd: [&dyn Fn(&mut Value); 12] = [
         &|state| state["switched_at"] = json!(u64::MAX),
         &|state| state["switched_at"] = json!(1u64 << 63),
         &|state| state["checked_at"] = json!(u64::MAX),
         &|state| state["checked_at"] = json!(1u64 << 63),
         &|state| state["next_switch_after"] = json!(u64::MAX),
         &|state| state["links"][0]["probed_at"] = json!(1u64 << 63),
+        &|state| state["links"][0]["heard_at"] = json!(u64::MAX),
+        &|state| state["links"][0]["unanswered_since"] = json!(0),
+        &|state| state["links"][0]["unanswered"] = json!(u32::MAX),
         &|state| state["links"] = json!([]),
         &|state| state["links"][0]["name"] = json!("nobody"),
         &|state| state["switching"] = json!({"from": "nobody", "to": "nowhere"}),
@@ -149,7 +152,7 @@ pub fn absurd_values_in_a_state_do_no_harm() {
         }
         assert_ends(&lab.wanfo(&["check"]), 0, &[]);
         assert_eq!(kernel(&lab), home);
-        assert_eq!(failed_rounds(&lab), [0, 0]);
+        assert_eq!(silent_for(&lab), [0, 0]);
     }
 
     // A link of another name, as after a change of the config: the kernel tells what is active.
@@ -159,11 +162,11 @@ pub fn absurd_values_in_a_state_do_no_harm() {
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
     assert_eq!(active(&lab), "fibre");
 
-    // A count beyond the threshold counts as the threshold: it takes as many good rounds to come back, and a failed
-    // one does not make a round number of it.
+    // However often it has relapsed, an hour is enough.
     for link_is_cut in [false, true] {
         let mut state = good.clone();
-        state["links"][0]["failed_rounds"] = json!(u32::MAX);
+        state["links"][0]["relapses"] = json!(u32::MAX);
+        state["links"][0]["stable_since"] = json!(u64::MAX);
         state["links"][0]["verdict"] = json!("down");
         state["active"] = json!("lte");
         write(&lab.path("run/state.json"), state.to_string());
@@ -171,7 +174,8 @@ pub fn absurd_values_in_a_state_do_no_harm() {
             lab.cut_silently(1);
         }
         assert_ends(&lab.wanfo(&["check"]), 0, &[]);
-        assert_eq!(failed_rounds(&lab)[0], if link_is_cut { 2 } else { 1 });
+        let stable_in = status(&lab)["links"][0]["stable_in_ms"].as_u64();
+        assert!(stable_in.is_none() == link_is_cut && stable_in <= Some(3_600_000), "{stable_in:?}");
         assert_carried_by(&lab, 2);
     }
 }
@@ -219,7 +223,7 @@ pub fn a_disk_that_is_full_from_the_start() {
     assert_ends(&lab.wanfo(&["status"]), 0, &[]);
     disk.make_room();
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
-    assert_eq!(failed_rounds(&lab), [0, 0]);
+    assert_eq!(silent_for(&lab), [0, 0]);
 }
 
 pub fn a_disk_that_fills_up_before_a_switch() {

@@ -32,9 +32,7 @@ fn ready_to_fail_back(story: &Story) {
     story.check();
     assert_eq!(story.active(), "secondary");
     story.plug_in(1);
-    story.check();
-    story.check();
-    assert_eq!(story.link("primary")["failed_rounds"], 1);
+    story.await_answer(1);
 }
 
 pub fn the_exit_script_keeps_the_backup_until_it_says_yes() {
@@ -61,9 +59,7 @@ pub fn the_exit_script_keeps_the_backup_until_it_says_yes() {
     story.silence(1, lab::target(1, 1));
     story.check();
     story.end_silence(1, lab::target(1, 1));
-    for _ in 0..3 {
-        story.check();
-    }
+    story.check_until("a primary that is up", |status| status["links"][0]["up"] == true);
     assert_eq!((asks(&story), story.active().as_str()), (1, "secondary"));
     assert!(text(&story.status()["veto"]).contains(why), "{}", story.status());
     let page = story.succeeds(&["status"]).stdout;

@@ -34,13 +34,13 @@ pub fn a_relay_that_hangs_costs_no_beat_and_no_switch() {
     connected.recv_timeout(Duration::from_secs(5)).expect("it speaks to the relay");
 
     story.cut_silently(1);
-    for round in 1..=5 {
+    for _ in 0..3 {
         let start = Instant::now();
         assert_eq!(story.wanfo(&["check"]).code, 0);
-        assert!(start.elapsed() < Duration::from_millis(900), "round {round}: {:?}", start.elapsed());
-        assert_eq!(story.link("primary")["failed_rounds"], round.min(3));
+        // The silence, and then one second for a link that is down.
+        assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+        assert_eq!(story.active(), "secondary");
     }
-    assert_eq!(story.active(), "secondary");
     assert_carried_by(&story, 2);
     assert_eq!(switches(&story).len(), 1);
     assert!(delivery.try_wait().expect("our child").is_none(), "it hangs still");

@@ -2,7 +2,6 @@
 
 use std::fs::read_to_string;
 use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -133,7 +132,7 @@ pub fn a_pppoe_line_that_hangs_up_is_left_at_once_and_taken_again_under_another_
     site.check();
     assert_eq!(site.active(), "lte");
     site.assert_served_over(LTE, SERVICE);
-    site.comes_back_after(Duration::from_secs(600), "dsl");
+    site.comes_back("dsl");
     site.assert_served_over(DSL, SERVICE);
     assert_eq!(calm, site.ours());
 
@@ -146,7 +145,7 @@ pub fn a_pppoe_line_that_hangs_up_is_left_at_once_and_taken_again_under_another_
     site.assert_served_over(LTE, SERVICE);
     let _pppd = dial(&site);
     assert_ne!(second, index(&site));
-    site.comes_back_after(Duration::from_secs(600), "dsl");
+    site.comes_back("dsl");
     site.assert_served_over(DSL, SERVICE);
     assert_eq!(calm, site.ours());
 }
@@ -176,7 +175,7 @@ pub fn a_pppoe_line_that_falls_silent_is_left_and_the_default_route_of_the_next_
         site.assert_served_over(LTE, SERVICE);
     }
     site.repair(DSL);
-    site.comes_back_after(Duration::from_secs(600), "dsl");
+    site.comes_back("dsl");
     site.assert_served_over(DSL, SERVICE);
     assert!(site.ours_in_main().is_empty(), "{:?}", site.ours_in_main());
 }

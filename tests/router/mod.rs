@@ -32,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
             an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them,
             three_outages_in_a_row_end_where_it_began,
             of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for,
-            a_backup_whose_latest_round_failed_is_not_moved_to,
+            a_backup_that_does_not_answer_just_now_is_not_moved_to,
             with_all_links_down_it_stays_says_so_once_and_takes_whichever_comes_first,
         },
         pins::{

@@ -21,6 +21,7 @@ pub fn one_check_settles_a_silent_outage_and_one_its_end() {
     assert!(time >= Duration::from_millis(500), "at least three requests, 100 ms apart: {time:?}");
     story.assert_lan_is_served_over(2);
     story.repair(1);
+    story.await_answer(1);
     story.check();
     assert_eq!(story.active(), "primary");
     story.assert_lan_is_served_over(1);

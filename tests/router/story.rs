@@ -155,6 +155,15 @@ impl Story {
         assert_eq!(self.active(), name);
     }
 
+    /// The first target of a line that was repaired answers, so that one check is enough.
+    #[track_caller]
+    pub fn await_answer(&self, line: Line) {
+        let start = Instant::now();
+        while !self.router_pings(target(line, 1)) {
+            assert!(start.elapsed() < PATIENCE, "no answer over line {line}: {:#?}", self.kernel());
+        }
+    }
+
     pub fn status(&self) -> Value {
         let run = self.succeeds(&["status", "--format", "json"]);
         serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error} in {}", run.stdout))
@@ -251,6 +260,14 @@ impl Story {
     pub fn dhcp_sets_default(&self, line: Line, metric: u32) {
         self.router
             .ip(&format!("route replace default via {} dev wan{line} metric {metric}", lab::gateway(line)));
+    }
+}
+
+/// Does it again and again, for longer than the silence of `PROBE`.
+pub fn beyond_the_silence(mut act: impl FnMut()) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1500) {
+        act();
     }
 }
 

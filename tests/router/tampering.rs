@@ -157,9 +157,8 @@ pub fn a_destination_that_somebody_else_holds_does_not_hold_up_a_switch() {
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(run.stderr.contains("another program's route"), "{}", run.stderr);
     story.cut_silently(1);
-    let switched =
-        (0..5).map(|_| story.wanfo(&["check"])).find(|run| run.stderr.contains("switched from primary to"));
-    assert!(switched.is_some());
+    let run = story.wanfo(&["check"]);
+    assert!(run.stderr.contains("switched from primary to"), "{run:?}");
     assert_eq!(story.active(), "secondary");
     story.assert_lan_is_served_over(2);
     assert!(story.wanfo(&["history"]).stdout.contains("switch primary -> secondary"));
@@ -237,7 +236,7 @@ pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray()
         story.router.ip(&stray);
         let foreign = story.kernel();
         // Whether it lives or is dead: it is not known, so nobody is switched.
-        for _ in 0..4 {
+        for _ in 0..2 {
             let run = story.wanfo(&["check"]);
             assert_eq!(run.code, 1, "{stray}: {run:?}");
             let primary = story.link("primary");
@@ -283,7 +282,7 @@ pub fn a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_ke
     let foreign = story.kernel();
     story.check();
     story.cut_silently(1);
-    let run = (0..4).map(|_| story.wanfo(&["check"])).last().expect("some runs");
+    let run = story.wanfo(&["check"]);
     assert_eq!(run.code, 1, "{run:?}");
     for words in ["0.0.0.0/1 via 192.0.2.17 dev wan2", "holds the default traffic", "`routing.override`"] {
         assert!(story.problems().contains(words), "{words} is not in: {}", story.problems());
