@@ -3,14 +3,15 @@
 
 #[path = "../tests/fixtures/judged.rs"]
 mod judged;
+#[allow(dead_code, reason = "nothing is forwarded in here")]
 #[path = "../tests/fixtures/model_kernel.rs"]
 mod model_kernel;
 #[allow(dead_code, reason = "the model can do more than lose packets")]
 #[path = "../tests/fixtures/model_router.rs"]
 mod model_router;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
