@@ -22,7 +22,7 @@ const SILENCES: [u64; 3] = [3, 6, 10];
 const BEATS: [u64; 3] = [1, 2, 60];
 const DAY: f64 = 86_400.0;
 /// Of each cell, by the law. The old rule costs next to nothing.
-const RUNS: u32 = 30_000;
+const RUNS: u32 = 50_000;
 const OLD_ROUNDS: u32 = 10_000_000;
 /// One every ten minutes.
 const BURSTS_A_DAY: u32 = 144;
@@ -78,8 +78,8 @@ fn by_the_old_rule(weather: Weather, beat: u64) -> f64 {
                 let (mut rule, begins) = (OldRule::default(), dice.roll() * beat as f64);
                 let rounds = (1..).map(|round| (round * beat) as f64);
                 let in_the_burst = rounds.skip_while(|at| *at < begins);
-                let failed = in_the_burst.take_while(|at| *at < begins + seconds as f64);
-                wrong += u32::from(failed.map(|_| rule.is_down_after(false)).any(|is_down| is_down));
+                let mut failed = in_the_burst.take_while(|at| *at < begins + seconds as f64);
+                wrong += u32::from(failed.any(|_| rule.is_down_after(false)));
             }
             f64::from(wrong) * f64::from(BURSTS_A_DAY) / f64::from(BURSTS)
         }
@@ -168,6 +168,7 @@ fn main() {
             let width = if column % (1 + SILENCES.len()) == 0 { 10 } else { 8 };
             match *result.get().expect("every cell was reckoned") {
                 0.0 => format!("{:>width$}", 0),
+                rate if rate < 0.05 => format!("{:>width$}", "<0.1"),
                 rate => format!("{:>width$}", format!("{rate:.*}", usize::from(rate < 100.0))),
             }
         });
