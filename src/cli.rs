@@ -60,11 +60,43 @@ pub enum Command {
 
     /// Take every route, rule and address of wanfo's out of the kernel
     ///
-    /// Stop wanfo.timer first, or the next check puts them back.
+    /// Stop wanfo.timer first, or the next check puts them back. It needs no good configuration.
     Down,
 
     /// Check the configuration, or print it with every default filled in
+    ///
+    /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as
+    /// targets. It ends with 2 where the file is wrong and with 1 where something that it names will not work.
     Config(Config),
+}
+
+impl Command {
+    /// Whether it waits for a run that is under way.
+    pub fn needs_the_lock(&self) -> bool {
+        matches!(self, Command::Check(_) | Command::ForceFailover(_) | Command::Failback(_) | Command::Down)
+    }
+}
+
+/// What somebody may have meant whose words are none of ours; the words begin behind the program's name.
+pub fn tip(words: &[String]) -> Option<String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
+    Some(match words[..] {
+        ["failover" | "switch", ref rest @ ..] => match rest {
+            [link, ..] => format!("`wanfo force-failover --to {link}` switches by hand"),
+            [] => "`wanfo force-failover` switches to a backup by hand".to_owned(),
+        },
+        ["force-failover", link, ..] => format!("a link is named with --to: `wanfo force-failover --to {link}`"),
+        ["failback", ..] => "`wanfo failback` takes no link: it switches to the best one".to_owned(),
+        ["stop" | "disable", ..] => {
+            "wanfo has no daemon: `systemctl disable --now wanfo.timer` stops its runs, then `wanfo down` takes its routes out"
+                .to_owned()
+        }
+        ["start" | "enable" | "run" | "daemon", ..] => {
+            "`systemctl enable --now wanfo.timer` starts its runs; `wanfo check` is one of them".to_owned()
+        }
+        ["config", file, ..] => format!("the file is named with -c: `wanfo config -c {file}`"),
+        _ => return None,
+    })
 }
 
 #[derive(Debug, Args)]

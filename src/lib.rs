@@ -6,6 +6,8 @@
 
 // They panic where the reader is gone or the disk is full; commands have `say`, and log lines.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+// So do these, without a word on why it should never come to that.
+#![cfg_attr(not(test), warn(clippy::string_slice, clippy::unwrap_used))]
 
 /// The arguments.
 pub mod cli;

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
@@ -151,6 +151,36 @@ fn a_relay_has_the_port_of_its_kind_and_is_told_everything() {
     assert_eq!(of(", tls: tls"), (Tls::Tls, 465));
     assert_eq!(of(", tls: none"), (Tls::None, 25));
     assert_eq!(of(", tls: none, port: 2525"), (Tls::None, 2525));
+}
+
+#[test]
+fn a_mark_that_says_utf8_is_no_part_of_the_file() {
+    let text = include_str!("config/good/minimal.yaml");
+    assert_eq!(good(&format!("\u{feff}{text}")), good(text));
+    let problems = wanfo::core::config::read::parse(&format!("\u{feff}{text}probe: no\n")).unwrap_err();
+    assert_eq!(problems[0].line, Some(text.lines().count() + 1));
+}
+
+#[test]
+fn what_is_nested_without_end_is_refused_in_no_time() {
+    for part in ["{a: ", "[", "{? ", "{a: #}\n"] {
+        let text = part.repeat(150_000 / part.len());
+        let start = Instant::now();
+        let problems = wanfo::core::config::read::parse(&text).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(1), "{part}: {:?}", start.elapsed());
+        assert!(problems[0].to_string().contains("nested too deep"), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn where_the_state_lies_is_known_of_a_bad_file_too() {
+    let run = |text: &str| wanfo::core::config::read::paths_of(text).run.display().to_string();
+    assert_eq!(run("linkz: 1\npaths: {run: /tmp/r}\n"), "/tmp/r");
+    assert_eq!(run("links: [a: b: c\npaths: {run: /tmp/r,\n  state: /tmp/s}\n- :\n"), "/tmp/r");
+    assert_eq!(run("paths:\n  # here\n\n  run: /tmp/r\nlinks: ]\n"), "/tmp/r");
+    assert_eq!(run("paths: {run: here, state: /tmp/s}\n"), "/run/wanfo");
+    assert_eq!(run("links: ]\npaths: [\n"), "/run/wanfo");
+    assert_eq!(run(""), "/run/wanfo");
 }
 
 /// What YAML gives a meaning to, and what has none.

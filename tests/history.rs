@@ -516,12 +516,12 @@ fn something_else_in_its_place_is_an_error_and_no_panic() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(name)).unwrap();
         let error = format!("{:#}", read(folder.path()).unwrap_err());
-        assert!(error.contains(name) && error.contains("directory"), "{error}");
+        assert!(error.contains(name) && error.contains("regular file"), "{error}");
     }
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(CURRENT)).unwrap();
     let error = format!("{:#}", append(folder.path(), &many(1)).unwrap_err());
-    assert!(error.contains(CURRENT) && error.contains("directory"), "{error}");
+    assert!(error.contains(CURRENT) && error.contains("regular file"), "{error}");
 }
 
 fn wanfo(folder: &Path, arguments: &[&str]) -> Output {
@@ -631,4 +631,51 @@ proptest! {
         append(folder.path(), std::slice::from_ref(&more)).unwrap();
         prop_assert_eq!(read(folder.path()).unwrap().0, [records, vec![more]].concat());
     }
+}
+
+#[test]
+fn an_outage_lasts_from_the_last_sign_of_life_to_the_next() {
+    let heard = |second: u64| Some(BootTime(second * 1000));
+    let down =
+        Event::LinkDown { link: "fibre".to_owned(), reason: "no reply".to_owned(), heard_ms: heard(94) };
+    let up = Event::LinkUp { link: "fibre".to_owned(), heard_ms: heard(200) };
+    let records = [
+        record(MONDAY, 10, started("fibre")),
+        record(MONDAY, 100, down),
+        record(MONDAY, 100, switched("fibre", "cable", None)),
+        record(MONDAY, 260, up),
+    ];
+    let links = links();
+    let account = account(&records, &links, &present(MONDAY, 300), None).unwrap();
+    let fibre = &account.links[0];
+    assert_eq!((fibre.longest_outage, fibre.outages), (Some(Span::Ended(seconds(106))), 1));
+    assert_eq!((fibre.up, fibre.known), (seconds(84 + 100), seconds(290)));
+    assert_eq!(account.entries[3].after, Some(seconds(106)));
+    // Who carried the traffic is the run's doing.
+    assert_eq!(fibre.active, seconds(90));
+}
+
+#[test]
+fn time_in_which_nobody_watched_is_no_time_up() {
+    let again = Event::NotWatched { since_ms: BootTime(100_000) };
+    let records = [record(MONDAY, 10, started("fibre")), record(MONDAY, 4000, again)];
+    let links = links();
+    let account = account(&records, &links, &present(MONDAY, 4100), None).unwrap();
+    assert_eq!((account.links[0].up, account.links[0].known), (seconds(190), seconds(190)));
+    assert_eq!(account.entries[1].unknown_before, Some(seconds(3900)));
+}
+
+#[test]
+fn an_edit_of_the_config_tells_nothing_of_the_links_that_stay() {
+    let changed =
+        Event::LinksChanged { active: "cable".to_owned(), links: vec!["cable".into(), "fibre".into()] };
+    let records = [
+        record(MONDAY, 10, started("fibre")),
+        record(MONDAY, 50, down("fibre")),
+        record(MONDAY, 100, changed),
+    ];
+    let links = links();
+    let account = account(&records, &links, &present(MONDAY, 200), None).unwrap();
+    let fibre = account.links.iter().find(|summary| summary.link == "fibre").unwrap();
+    assert_eq!((fibre.up, fibre.known), (seconds(40), seconds(190)), "it is down still");
 }

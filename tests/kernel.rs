@@ -2,7 +2,12 @@
 
 use std::process::Command;
 
-use wanfo::core::facts::{Address, Facts, Family, Interface, Route, RouteTarget, Rule};
+use nix::libc;
+use wanfo::core::change::Change;
+use wanfo::core::facts::{
+    Address, Facts, Family, Interface, Only, Preference, Route, RouteTarget, Rule, Traits,
+};
+use wanfo::core::flow::{Flow, RouteAnswer};
 use wanfo::system::kernel::{Kernel, Selection};
 
 const INSIDE: &str = "WANFO_TEST_INSIDE_NAMESPACE";
@@ -71,6 +76,12 @@ const ROUTER: &[&str] = &[
     "route add 203.0.113.160/28 via 198.51.100.99 dev wan2 onlink table 5301 proto static",
     "-6 route add blackhole 2001:db8:b::/48 table 5302 proto static",
     "-6 rule add priority 5210 to 2001:db8:7::/48 lookup 52",
+    // For some packets only, and what two routers say of themselves.
+    "-6 route add default from 2001:db8:9::/56 via fe80::1 dev wan1 metric 100",
+    "route add default tos 0x10 via 198.51.100.1 dev wan1 metric 100",
+    "-6 route add default via fe80::3 dev wan1 proto ra metric 600 pref high",
+    "-6 route add default via fe80::4 dev wan1 proto ra metric 700 pref low",
+    "link property add dev wan2 altname the-line-by-the-second-provider",
 ];
 
 fn ip(arguments: &str) {
@@ -107,14 +118,14 @@ fn inside_a_namespace(test: &str) -> bool {
     false
 }
 
-fn wanted<'a>(wan: &'a [&str], every_default: bool) -> Selection<'a> {
-    Selection { protocol: 119, wan, every_default, tables: 5301..5303, rule_priority: 530 }
+fn wanted<'a>(wan: &'a [&str]) -> Selection<'a> {
+    Selection { protocol: 119, wan, tables: 5301..5303, rule_priority: 530 }
 }
 
-fn look(wan: &[&str], every_default: bool) -> Facts {
+fn look(wan: &[&str]) -> Facts {
     let mut kernel = Kernel::open().unwrap();
     let interfaces = kernel.interfaces().unwrap();
-    kernel.facts(interfaces, &wanted(wan, every_default)).unwrap()
+    kernel.facts(interfaces, &wanted(wan)).unwrap()
 }
 
 fn route(destination: &str, target: RouteTarget) -> Route {
@@ -122,18 +133,25 @@ fn route(destination: &str, target: RouteTarget) -> Route {
     Route {
         table: 254,
         destination: destination.parse().unwrap(),
+        only: None,
         target,
         metric: if ipv6 { 1024 } else { 0 },
         protocol: 3, // RTPROT_BOOT, what `ip` says when nothing else is asked for
+        preference: Preference::Medium,
     }
 }
 
 fn via(gateway: &str, interface: &str) -> RouteTarget {
-    RouteTarget::Out { interface: interface.into(), via: Some(gateway.parse().unwrap()), onlink: false }
+    RouteTarget::Out {
+        interface: interface.into(),
+        via: Some(gateway.parse().unwrap()),
+        onlink: false,
+        traits: Traits::default(),
+    }
 }
 
 fn on_link(interface: &str) -> RouteTarget {
-    RouteTarget::Out { interface: interface.into(), via: None, onlink: false }
+    RouteTarget::Out { interface: interface.into(), via: None, onlink: false, traits: Traits::default() }
 }
 
 /// The kernel lists in no order worth relying on. Routes that it made itself (RTPROT_KERNEL) are left out.
@@ -165,6 +183,24 @@ fn routes_over_the_providers() -> Vec<Route> {
     vec![
         Route { protocol: 16, metric: 100, ..route("0.0.0.0/0", via("198.51.100.1", "wan1")) },
         Route { protocol: 9, metric: 512, ..route("::/0", via("fe80::1", "wan1")) },
+        Route {
+            preference: Preference::High,
+            protocol: 9,
+            metric: 600,
+            ..route("::/0", via("fe80::3", "wan1"))
+        },
+        Route {
+            preference: Preference::Low,
+            protocol: 9,
+            metric: 700,
+            ..route("::/0", via("fe80::4", "wan1"))
+        },
+        Route {
+            only: Some(Only::From("2001:db8:9::/56".parse().unwrap())),
+            metric: 100,
+            ..route("::/0", via("fe80::1", "wan1"))
+        },
+        Route { only: Some(Only::Tos(0x10)), metric: 100, ..route("0.0.0.0/0", via("198.51.100.1", "wan1")) },
         Route { table: 7000, metric: 200, ..route("0.0.0.0/0", via("203.0.113.1", "wan2")) },
         Route { metric: 300, ..route("0.0.0.0/0", via("203.0.113.129", "wan3")) },
         route(
@@ -173,6 +209,7 @@ fn routes_over_the_providers() -> Vec<Route> {
                 interface: "wan2".into(),
                 via: Some("198.51.100.99".parse().unwrap()),
                 onlink: true,
+                traits: Traits::default(),
             },
         ),
         route("203.0.113.176/28", via("2001:db8:1::9", "wan1")),
@@ -189,6 +226,7 @@ fn foreign_in_our_tables() -> Vec<Route> {
         interface: "wan2".into(),
         via: Some("198.51.100.99".parse().unwrap()),
         onlink: true,
+        traits: Traits::default(),
     };
     let foreign = |table, route| Route { table, protocol: 4, ..route };
     vec![
@@ -205,7 +243,7 @@ fn the_kernel_tells_what_ip_made() {
     }
     ROUTER.iter().for_each(|line| ip(line));
 
-    let facts = look(&["wan1", "wan2", "wan3", "ppp7"], false);
+    let facts = look(&["wan1", "wan2", "wan3", "ppp7"]);
 
     let address = |network: &str| Address {
         network: network.parse().unwrap(),
@@ -218,6 +256,7 @@ fn the_kernel_tells_what_ip_made() {
         *wan1,
         Interface {
             name: "wan1".into(),
+            altnames: Vec::new(),
             index: nix::net::if_::if_nametoindex("wan1").unwrap(),
             up: true,
             carrier: true,
@@ -230,6 +269,7 @@ fn the_kernel_tells_what_ip_made() {
             ],
         }
     );
+    assert_eq!(facts.interface("the-line-by-the-second-provider"), facts.interface("wan2"));
     // Duplicate address detection takes a second or two after the address came.
     let wan2 = facts.interface("wan2").unwrap();
     assert_eq!(
@@ -291,22 +331,229 @@ fn the_kernel_tells_what_ip_made() {
         ]
     );
 
-    // Asked for every default route, those of the main table over other interfaces come on top, once each.
-    let facts = look(&["wan1", "wan2", "wan3"], true);
-    let others = vec![
-        Route { metric: 900, ..route("0.0.0.0/0", via("192.0.2.7", "lan")) },
-        Route { metric: 1000, ..route("0.0.0.0/0", RouteTarget::Unreachable) },
-    ];
-    assert_routes(
-        &facts,
-        [our_routes(), routes_over_the_providers(), foreign_in_our_tables(), others].concat(),
+    // Default routes of the main table over other interfaces, once each.
+    let mut kernel = Kernel::open().unwrap();
+    let mut elsewhere =
+        |family| kernel.defaults_elsewhere(&facts, &wanted(&["wan1", "wan2", "wan3"]), family).unwrap();
+    assert_eq!(
+        elsewhere(Family::V4),
+        [
+            Route { metric: 900, ..route("0.0.0.0/0", via("192.0.2.7", "lan")) },
+            Route { metric: 1000, ..route("0.0.0.0/0", RouteTarget::Unreachable) },
+        ]
     );
+    assert_eq!(elsewhere(Family::V6), []);
 
     // An interface that went away after it was listed has no routes; that is no error.
     let mut kernel = Kernel::open().unwrap();
     let interfaces = kernel.interfaces().unwrap();
     ip("link del wan1");
-    let facts = kernel.facts(interfaces, &wanted(&["wan1"], false)).unwrap();
+    let facts = kernel.facts(interfaces, &wanted(&["wan1"])).unwrap();
     let not_over_it = |route: &Route| route.protocol == 119 || [5301, 5302].contains(&route.table);
     assert!(facts.routes.iter().all(not_over_it), "{:#?}", facts.routes);
+}
+
+/// Rules of others before everything, and what they lead to.
+const WAYS: &[&str] = &[
+    "addr add 2001:db8:1::3/64 dev wan1 nodad",
+    "route add 203.0.113.64/28 via 198.51.100.1 dev wan1",
+    "route add unreachable 203.0.113.80/28",
+    "route add prohibit 203.0.113.96/28",
+    "route add blackhole 203.0.113.112/28",
+    "route add throw 192.0.2.64/28",
+    "route add default via 203.0.113.1 dev wan2 table 100",
+    "-6 route add default via fe80::9 dev wan2 table 100",
+    "rule add priority 100 uidrange 0-0 to 203.0.113.65 lookup 100",
+    "rule add priority 100 ipproto icmp to 203.0.113.67 lookup 100",
+    "rule add priority 100 ipproto udp to 203.0.113.68 lookup 100",
+    "rule add priority 100 ipproto tcp to 203.0.113.66 lookup 100",
+    "rule add priority 100 fwmark 1 to 203.0.113.69 lookup 100",
+    "rule add priority 100 to 203.0.113.70 lookup 100",
+    "rule add priority 100 iif lo to 203.0.113.71 lookup 100",
+    "rule add priority 100 iif lan to 203.0.113.72 lookup 100",
+    "-6 rule add priority 100 uidrange 0-0 to 2001:db8:1::65 lookup 100",
+    "-6 rule add priority 100 ipproto ipv6-icmp to 2001:db8:1::67 lookup 100",
+    "-6 rule add priority 100 to 2001:db8:1::70 lookup 100",
+    "-6 route add unreachable 2001:db8:1::80",
+    "-6 route add prohibit 2001:db8:1::81",
+    "-6 route add blackhole 2001:db8:1::82",
+];
+
+#[test]
+fn the_kernel_tells_which_way_a_flow_takes() {
+    if !inside_a_namespace("the_kernel_tells_which_way_a_flow_takes") {
+        return;
+    }
+    ROUTER.iter().chain(WAYS).for_each(|line| ip(line));
+    let mut kernel = Kernel::open().unwrap();
+    kernel.interfaces().unwrap();
+    let out = |interface: &str, via: Option<&str>| RouteAnswer::Out {
+        interface: interface.to_owned(),
+        via: via.map(|via| via.parse().unwrap()),
+        redirected: false,
+    };
+    let (first, second) = (out("wan1", Some("198.51.100.1")), out("wan2", Some("203.0.113.1")));
+    let (neighbour6, second6) = (out("wan1", None), out("wan2", Some("fe80::9")));
+    // Each with the way of our echo request, and of what the LAN sends.
+    for (to, ping, lan) in [
+        // Ours at 530, and what stands in main.
+        ("198.51.100.53", &first, &out("wan1", None)),
+        ("203.0.113.64", &first, &first),
+        ("203.0.113.177", &out("wan1", Some("2001:db8:1::9")), &out("wan1", Some("2001:db8:1::9"))),
+        ("203.0.113.161", &out("wan2", Some("198.51.100.99")), &out("wan2", Some("198.51.100.99"))),
+        ("192.0.2.201", &out("tun0", None), &out("tun0", None)),
+        ("198.51.100.2", &out("lo", None), &out("lo", None)),
+        ("203.0.113.65", &second, &first),
+        ("203.0.113.66", &first, &second),
+        ("203.0.113.67", &second, &first),
+        ("203.0.113.68", &first, &first),
+        ("203.0.113.69", &first, &first),
+        ("203.0.113.70", &second, &second),
+        ("203.0.113.71", &second, &second),
+        ("203.0.113.72", &first, &first),
+        (
+            "203.0.113.81",
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+        ),
+        ("203.0.113.97", &RouteAnswer::Refused(libc::EACCES), &RouteAnswer::Refused(libc::EACCES)),
+        ("203.0.113.113", &RouteAnswer::Refused(libc::EINVAL), &RouteAnswer::Refused(libc::EINVAL)),
+        ("192.0.2.65", &RouteAnswer::Refused(libc::ENETUNREACH), &RouteAnswer::Refused(libc::ENETUNREACH)),
+        ("2001:db8:53::1", &out("wan1", Some("fe80::1")), &RouteAnswer::Refused(libc::EHOSTUNREACH)),
+        ("2001:db8:1::3", &out("lo", None), &out("lo", None)),
+        ("2001:db8:1::65", &second6, &neighbour6),
+        ("2001:db8:1::67", &second6, &neighbour6),
+        ("2001:db8:1::70", &second6, &second6),
+        (
+            "2001:db8:1::80",
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+            &RouteAnswer::Refused(libc::EHOSTUNREACH),
+        ),
+        ("2001:db8:1::81", &RouteAnswer::Refused(libc::EACCES), &RouteAnswer::Refused(libc::EACCES)),
+        ("2001:db8:1::82", &RouteAnswer::Refused(libc::EINVAL), &RouteAnswer::Refused(libc::EINVAL)),
+    ] {
+        let to = to.parse().unwrap();
+        assert_eq!(kernel.way(&Flow::echo_request(to)).unwrap(), *ping, "echo request to {to}");
+        assert_eq!(kernel.way(&Flow::forwarded_tcp(to)).unwrap(), *lan, "what the LAN sends to {to}");
+    }
+}
+
+/// Everything that a route can say besides where it leads, as people write it.
+const TRAITS: &str = "mtu lock 1400 window 2000 rtt 30ms rttvar 15ms ssthresh 5 cwnd lock 9 advmss 1300 reordering 4 \
+                      hoplimit 60 initcwnd 20 rto_min 30ms initrwnd 30 quickack 1 congctl cubic fastopen_no_cookie 1 \
+                      features ecn";
+
+#[test]
+fn what_a_route_says_of_the_way_is_copied_by_ip_to_the_letter() {
+    if !inside_a_namespace("what_a_route_says_of_the_way_is_copied_by_ip_to_the_letter") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+    ip("route flush table 5301");
+    ip("-6 route flush table 5301");
+    ip(&format!("route add default via 198.51.100.1 dev wan1 src 198.51.100.3 metric 7 realms 1/2 {TRAITS}"));
+    ip(&format!(
+        "-6 route add default via 2001:db8:1::1 dev wan1 src 2001:db8:1::2 metric 7 pref high {TRAITS}"
+    ));
+    let seen = |table: u32, metric: u32| -> Vec<Route> {
+        let mut routes = look(&["wan1"]).routes;
+        routes.retain(|route| (route.table, route.metric) == (table, metric));
+        routes
+    };
+    let theirs = seen(254, 7);
+    assert_eq!(theirs.len(), 2);
+    for route in &theirs {
+        let RouteTarget::Out { traits, .. } = &route.target else { panic!("{route}") };
+        assert!(traits.source.is_some() && traits.words.len() >= 15, "{traits:?}");
+        let ours = Route { table: 5301, protocol: 119, ..route.clone() };
+        ip(&Change::AddRoute(ours).ip_arguments().join(" "));
+    }
+    let targets = |routes: Vec<Route>| routes.into_iter().map(|route| route.target).collect::<Vec<_>>();
+    assert_eq!(targets(seen(5301, 7)), targets(theirs));
+}
+
+#[test]
+fn a_route_that_names_nothing_but_a_nexthop_object_leads_where_that_leads() {
+    if !inside_a_namespace("a_route_that_names_nothing_but_a_nexthop_object_leads_where_that_leads") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+    for line in [
+        "nexthop add id 1 via 198.51.100.9 dev wan1",
+        "nexthop add id 2 via 203.0.113.9 dev wan2 onlink",
+        "nexthop add id 3 group 1/2",
+        "-6 nexthop add id 4 via fe80::9 dev wan1",
+        "route add default nhid 1 metric 7",
+        "route add default nhid 3 metric 8",
+        "-6 route add default nhid 4 metric 7",
+    ] {
+        ip(line);
+    }
+    let seen = || -> Vec<RouteTarget> {
+        let routes = look(&["wan1", "wan2"]).routes.into_iter();
+        routes.filter(|route| [7, 8].contains(&route.metric)).map(|route| route.target).collect()
+    };
+    let told_whole = seen();
+    assert_eq!(told_whole.len(), 4, "{told_whole:#?}");
+    std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", "0").unwrap();
+    assert_eq!(seen(), told_whole);
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_told_from_one_that_does() {
+    if !inside_a_namespace("a_neighbour_that_does_not_answer_is_told_from_one_that_does") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+    for line in [
+        "neigh add 198.51.100.7 dev wan1 nud failed",
+        "neigh add 198.51.100.8 dev wan1 lladdr 02:00:00:00:00:01 nud reachable",
+        "neigh add 203.0.113.7 dev wan2 nud failed",
+        "-6 neigh add fe80::7 dev wan1 nud failed",
+        "-6 neigh add fe80::8 dev wan1 lladdr 02:00:00:00:00:01 nud stale",
+    ] {
+        ip(line);
+    }
+    let mut kernel = Kernel::open().unwrap();
+    let interfaces = kernel.interfaces().unwrap();
+    let wan1 = interfaces.iter().find(|interface| interface.name == "wan1").unwrap();
+    let mut silent = kernel.silent_neighbours(wan1).unwrap();
+    silent.sort();
+    let expected = ["198.51.100.7", "fe80::7"].map(|address| ("wan1".to_owned(), address.parse().unwrap()));
+    assert_eq!(silent, expected);
+}
+
+#[test]
+fn of_a_whole_internet_of_routes_the_defaults_and_the_first_are_kept() {
+    if !inside_a_namespace("of_a_whole_internet_of_routes_the_defaults_and_the_first_are_kept") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+    for (family, gateway, network) in
+        [("-4", "198.51.100.1", "10.{}.0/24"), ("-6", "fe80::1", "2001:db8:{}::/64")]
+    {
+        let number = |number: u32| match family {
+            "-4" => network.replace("{}", &format!("{}.{}", number / 256, number % 256)),
+            _ => network.replace("{}", &format!("{:x}", 0x1000 + number)),
+        };
+        let lines = (0..5000).map(|n| format!("route add {} via {gateway} dev wan1\n", number(n)));
+        let file = std::env::temp_dir().join(format!("wanfo-routes-{}{family}", std::process::id()));
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        ip(&format!("{family} -batch {}", file.display()));
+        std::fs::remove_file(file).unwrap();
+    }
+    let facts = look(&["wan1", "wan2"]);
+    let over_wan1 = |family: Family, is_default: bool| {
+        let routes = facts
+            .routes
+            .iter()
+            .filter(|route| route.protocol != 119 && route.family() == family && route.leaves_by("wan1"));
+        routes.filter(|route| (route.destination.prefix() == 0) == is_default).count()
+    };
+    assert_eq!((over_wan1(Family::V4, true), over_wan1(Family::V6, true)), (2, 4));
+    for family in [Family::V4, Family::V6] {
+        assert!((900..1600).contains(&over_wan1(family, false)), "{}", over_wan1(family, false));
+    }
+    // The socket whose dump was broken off is replaced, and the next questions are answered.
+    assert_eq!(facts.rules.len(), 5);
 }

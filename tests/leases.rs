@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, LeaseFile, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::facts::{
+    Address, Facts, Interface, LeaseFile, MAIN_TABLE, Preference, Route, RouteTarget, Traits,
+};
 use wanfo::core::gateway::{self, ResolvedLink, Source, View};
 use wanfo::core::lease::{self, Client, Lease};
 use wanfo::core::problems;
@@ -112,7 +114,9 @@ fn of_dhcpcd_s_packet_only_whole_options_count() {
         bytes[at] = byte;
         lease::read(client, "eth1", &bytes)
     };
-    assert_eq!(with(option + 1, 4), Some(lease(client, OWN, FIRST)));
+    let alone = packet(&[], &[], &[&ROUTER]);
+    assert_eq!(lease::read(client, "eth1", &alone), Some(lease(client, OWN, FIRST)));
+    assert_eq!(with(option + 1, 4), None, "what follows is longer than the packet");
     assert_eq!(with(option + 1, 3), None, "three bytes are no address");
     assert_eq!(with(option + 1, 0), None);
     assert_eq!(with(option + 1, 255), None, "longer than the packet");
@@ -152,6 +156,222 @@ fn files_are_found_by_the_names_that_the_clients_give_them() {
     }
 }
 
+// Classless routes (option 121), which the routers of every one of these files contradict.
+
+/// As NetworkManager and udhcpc write them, as they came, and the gateway.
+const ROUTES: [(&str, &[u8], Option<Ipv4Addr>); 9] = [
+    ("0.0.0.0/0 192.0.2.21", &[0, 192, 0, 2, 21], Some(OTHER)),
+    (
+        "10.1.0.0/16 192.0.2.19 0.0.0.0/0 192.0.2.21",
+        &[16, 10, 1, 192, 0, 2, 19, 0, 192, 0, 2, 21],
+        Some(OTHER),
+    ),
+    // The router is no host of the subnet.
+    (
+        "192.0.2.21/32 0.0.0.0 0.0.0.0/0 192.0.2.21 203.0.113.128/25 192.0.2.19",
+        &[32, 192, 0, 2, 21, 0, 0, 0, 0, 0, 192, 0, 2, 21, 25, 203, 0, 113, 128, 192, 0, 2, 19],
+        Some(OTHER),
+    ),
+    ("0.0.0.0/0 192.0.2.21 0.0.0.0/0 192.0.2.19", &[0, 192, 0, 2, 21, 0, 192, 0, 2, 19], Some(OTHER)),
+    ("10.1.0.0/16 192.0.2.19", &[16, 10, 1, 192, 0, 2, 19], None),
+    ("0.0.0.0/1 192.0.2.19 128.0.0.0/1 192.0.2.19", &[1, 0, 192, 0, 2, 19, 1, 128, 192, 0, 2, 19], None),
+    ("0.0.0.0/0 0.0.0.0", &[0, 0, 0, 0, 0], None),
+    ("0.0.0.0/0 192.0.2.18", &[0, 192, 0, 2, 18], None),
+    ("", &[], None),
+];
+
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 21);
+
+/// The client's file with such routes as well, in each way in which it writes them.
+fn with_routes(client: Client, routes: &str, octets: &[u8]) -> Vec<Vec<u8>> {
+    let (_, file) = FILES.into_iter().find(|(other, _)| *other == client).unwrap();
+    let before = |line: &str, new: String| replaced(file, line, &format!("{new}\n{line}"));
+    let joined = |octets: &[u8], by: &str| octets.iter().map(u8::to_string).collect::<Vec<_>>().join(by);
+    match client {
+        Client::Networkd => {
+            let words: Vec<&str> = routes.split(' ').collect();
+            let routes = words.chunks(2).map(|route| route.join(",")).collect::<Vec<_>>().join(" ");
+            ["CLASSLESS_ROUTES", "ROUTES"].map(|key| before("CLIENTID=", format!("{key}={routes}"))).into()
+        }
+        Client::NetworkManager => ["rfc3442", "ms"]
+            .into_iter()
+            // Where dhclient does its work, it has the octets.
+            .flat_map(|origin| [(origin, routes.to_owned()), (origin, joined(octets, " "))])
+            .map(|(origin, routes)| {
+                before("dhcp4.routers=", format!("dhcp4.{origin}_classless_static_routes={routes}"))
+            })
+            .collect(),
+        Client::Dhcpcd => [121, 249].map(|option| packet(&[], &[], &[&ROUTER, &of(option, octets)])).into(),
+        Client::Dhclient => {
+            let hex = octets.iter().map(|octet| format!("{octet:x}")).collect::<Vec<_>>().join(":");
+            [
+                format!("rfc3442-classless-static-routes {}", joined(octets, ",")),
+                format!("rfc3442-classless-static-routes {}", joined(octets, " ")),
+                format!("unknown-121 {hex}"),
+            ]
+            .map(|routes| before("  option dhcp-message-type", format!("  option {routes};")))
+            .into()
+        }
+        Client::Udhcpc => unreachable!("the hook decides"),
+    }
+}
+
+const ROUTER: [u8; 6] = [3, 4, 192, 0, 2, 17];
+const END: [u8; 1] = [255];
+
+fn of(option: u8, value: &[u8]) -> Vec<u8> {
+    [&[option, value.len() as u8], value].concat()
+}
+
+/// dhcpcd's packet with these fields `sname`, `file` and `options`, and the end of the last.
+fn packet(sname: &[&[u8]], file: &[&[u8]], options: &[&[u8]]) -> Vec<u8> {
+    let (_, packet) = FILES[2];
+    let [mut sname, mut file] = [sname, file].map(|field| field.concat());
+    sname.resize(64, 0);
+    file.resize(128, 0);
+    [&packet[..44], &sname, &file, &packet[236..240], &options.concat(), &END].concat()
+}
+
+#[test]
+fn the_default_of_classless_routes_wins_and_without_one_there_is_no_gateway() {
+    for client in [Client::Networkd, Client::NetworkManager, Client::Dhcpcd, Client::Dhclient] {
+        for (routes, octets, gateway) in ROUTES {
+            for file in with_routes(client, routes, octets) {
+                let expected = gateway.map(|gateway| lease(client, OWN, gateway));
+                let text = String::from_utf8_lossy(&file);
+                assert_eq!(lease::read(client, "eth1", &file), expected, "{routes}: {text}");
+            }
+        }
+    }
+    // Red Hat's dhclient knows the option.
+    let red_hat = |routes: &str| {
+        let line = format!("  option routers 192.0.2.17;\n  option classless-static-routes {routes};");
+        let file = replaced(FILES[3].1, "  option routers 192.0.2.17,192.0.2.20;", &line);
+        lease::read(Client::Dhclient, "eth1", &file).map(|lease| lease.gateway)
+    };
+    assert_eq!(red_hat("0 192.0.2.21,25.203.0.113.128 192.0.2.19"), Some(OTHER));
+    assert_eq!(red_hat("16.10.1 192.0.2.19,0 192.0.2.21"), Some(OTHER));
+    assert_eq!(red_hat("16.10.1 192.0.2.19"), None);
+}
+
+#[test]
+fn a_lease_of_classless_routes_alone_has_its_gateway() {
+    for (client, routers) in [
+        (Client::Networkd, "ROUTER=192.0.2.17 192.0.2.20\n"),
+        (Client::NetworkManager, "dhcp4.routers=192.0.2.17 192.0.2.20\n"),
+        (Client::Dhclient, "  option routers 192.0.2.17,192.0.2.20;\n"),
+    ] {
+        let (routes, octets, _) = ROUTES[1];
+        for file in with_routes(client, routes, octets) {
+            let without = replaced(&file, routers, "");
+            assert_eq!(lease::read(client, "eth1", &without), Some(lease(client, OWN, OTHER)));
+        }
+    }
+    let file = packet(&[], &[], &[&of(121, ROUTES[1].1)]);
+    assert_eq!(lease::read(Client::Dhcpcd, "eth1", &file), Some(lease(Client::Dhcpcd, OWN, OTHER)));
+}
+
+#[test]
+fn classless_routes_that_cannot_be_read_name_no_gateway() {
+    for octets in [
+        &[0, 192, 0, 2][..],
+        &[0, 192, 0, 2, 21, 0],
+        &[33, 192, 0, 2, 0, 0, 192, 0, 2, 21],
+        &[0, 192, 0, 2, 21, 255],
+        &[24, 10, 1, 192, 0, 2, 21],
+    ] {
+        let text = octets.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+        for client in [Client::NetworkManager, Client::Dhcpcd, Client::Dhclient] {
+            for file in with_routes(client, &text, octets) {
+                assert_eq!(lease::read(client, "eth1", &file), None, "{client}: {octets:?}");
+            }
+        }
+    }
+    for routes in [
+        "0.0.0.0/0",
+        "0.0.0.0/0 router",
+        "0.0.0.0/33 192.0.2.21",
+        "/0 192.0.2.21",
+        "0.0.0.0/0 192.0.2.21 10.1.0.0/16",
+        "default/0 192.0.2.21",
+    ] {
+        for client in [Client::Networkd, Client::NetworkManager] {
+            for file in with_routes(client, routes, &[0]) {
+                assert_eq!(lease::read(client, "eth1", &file), None, "{client}: {routes}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_with_classless_routes_cut_off_anywhere_never_names_the_router() {
+    let (routes, octets, _) = ROUTES[1];
+    // networkd puts a whole file in the place of the old one.
+    for client in [Client::NetworkManager, Client::Dhcpcd, Client::Dhclient] {
+        for file in with_routes(client, routes, octets) {
+            for length in 0..file.len() {
+                let found = lease::read(client, "eth1", &file[..length]).filter(|lease| lease.address == OWN);
+                assert!(found.is_none_or(|lease| lease.gateway == OTHER), "{client} at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn microsoft_s_number_counts_only_where_there_are_no_others_and_the_client_heeds_it() {
+    let [standard, microsoft] = [(121, [0, 192, 0, 2, 21]), (249, [0, 192, 0, 2, 19])];
+    let file = packet(&[], &[], &[&of(microsoft.0, &microsoft.1), &ROUTER, &of(standard.0, &standard.1)]);
+    assert_eq!(lease::read(Client::Dhcpcd, "eth1", &file), Some(lease(Client::Dhcpcd, OWN, OTHER)));
+    let line = "dhcp4.ms_classless_static_routes=0.0.0.0/0 192.0.2.19\ndhcp4.next";
+    for file in with_routes(Client::NetworkManager, ROUTES[0].0, ROUTES[0].1).into_iter().take(1) {
+        let found = lease::read(Client::NetworkManager, "eth1", &replaced(&file, "dhcp4.next", line));
+        assert_eq!(found, Some(lease(Client::NetworkManager, OWN, OTHER)));
+    }
+    for (client, line, new) in [
+        (Client::Networkd, "CLIENTID=", "OPTION_249=00c0000215\nCLIENTID="),
+        (
+            Client::Dhclient,
+            "  renew 1 2026/11/23 23",
+            "  option unknown-249 0:c0:0:2:15;\n  renew 1 2026/11/23 23",
+        ),
+    ] {
+        let (_, file) = FILES.into_iter().find(|(other, _)| *other == client).unwrap();
+        let found = lease::read(client, "eth1", &replaced(file, line, new));
+        assert_eq!(found, Some(lease(client, OWN, FIRST)));
+    }
+}
+
+#[test]
+fn of_dhcpcd_s_packet_an_option_goes_on_where_it_comes_again_and_in_the_other_fields() {
+    let routes = ROUTES[1].1;
+    let (first, last) = routes.split_at(9);
+    let [first, last] = [of(121, first), of(121, last)];
+    let overload = |fields: u8| of(52, &[fields]);
+    let many: Vec<u8> =
+        (0..40).flat_map(|number| [24, 10, 1, number, 192, 0, 2, 19]).chain([0, 192, 0, 2, 21]).collect();
+    let (start, end) = many.split_at(255);
+    for (what, packet) in [
+        ("at once", packet(&[], &[], &[&first, &last, &ROUTER])),
+        ("between others", packet(&[], &[], &[&first, &ROUTER, &last])),
+        ("longer than one may be", packet(&[], &[], &[&of(121, start), &ROUTER, &of(121, end)])),
+        ("in `file`", packet(&[], &[&first, &last, &END], &[&ROUTER, &overload(1)])),
+        ("in `sname`", packet(&[&first, &last, &END], &[], &[&overload(2), &ROUTER])),
+        ("`file` comes before `sname`", packet(&[&last, &END], &[&first, &END], &[&overload(3), &ROUTER])),
+        ("from the options on", packet(&[], &[&last, &END], &[&first, &ROUTER, &overload(1)])),
+    ] {
+        assert_eq!(
+            lease::read(Client::Dhcpcd, "eth1", &packet),
+            Some(lease(Client::Dhcpcd, OWN, OTHER)),
+            "{what}"
+        );
+    }
+    // A host name and a file name are no options, and options have an end.
+    let named = packet(&[&first, &last, &END], &[&first, &last, &END], &[&ROUTER]);
+    assert_eq!(lease::read(Client::Dhcpcd, "eth1", &named), Some(lease(Client::Dhcpcd, OWN, FIRST)));
+    let endless = packet(&[], &[&of(121, &[0; 126])], &[&ROUTER, &overload(1)]);
+    assert_eq!(lease::read(Client::Dhcpcd, "eth1", &endless), None);
+}
+
 // When they count.
 
 fn config(backup: &str) -> Config {
@@ -167,13 +387,16 @@ fn default_route(via: &str, metric: u32) -> Route {
     Route {
         table: MAIN_TABLE,
         destination: "0.0.0.0/0".parse::<IpNetwork>().unwrap(),
+        only: None,
         target: RouteTarget::Out {
             interface: "eth1".to_owned(),
             via: Some(via.parse().unwrap()),
             onlink: false,
+            traits: Traits::default(),
         },
         metric,
         protocol: 16,
+        preference: Preference::default(),
     }
 }
 
@@ -181,6 +404,7 @@ fn default_route(via: &str, metric: u32) -> Route {
 fn eth1(own: &str) -> Facts {
     let interface = Interface {
         name: "eth1".to_owned(),
+        altnames: Vec::new(),
         index: 3,
         up: true,
         carrier: true,

@@ -5,7 +5,7 @@
 //! tells the stories one by one. The machine has no network but what the stories make.
 
 mod lab;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "not all of it is used in here")]
 #[path = "examples/site.rs"]
 mod site;
 #[path = "router/story.rs"]

@@ -6,14 +6,19 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use wanfo::core::change::Wanted;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget};
+use wanfo::core::facts::{
+    Address, Facts, Family, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
+};
+use wanfo::core::flow::{self, RouteAnswer};
 use wanfo::core::gateway::{self, View};
-use wanfo::core::health::{Health, Verdict};
+use wanfo::core::health::{ProbeError, Verdict};
 use wanfo::core::hold::Hold;
+use wanfo::core::problem::Code;
 use wanfo::core::problems;
+use wanfo::core::round::RunInput;
 use wanfo::core::routing;
 use wanfo::core::state::{Loaded, State};
-use wanfo::core::switch::{Cause, Switching};
+use wanfo::core::switch::{Cause, Request, Switching};
 use wanfo::core::time::BootTime;
 
 use model_kernel::ModelKernel;
@@ -46,6 +51,7 @@ fn address(network: &str) -> Address {
 fn interface(name: &str, addresses: &[&str]) -> Interface {
     Interface {
         name: name.to_owned(),
+        altnames: Vec::new(),
         index: 7,
         up: true,
         carrier: true,
@@ -59,9 +65,16 @@ fn route(destination: &str, via: Option<&str>, interface: &str, metric: u32, pro
     Route {
         table: MAIN_TABLE,
         destination: destination.parse().unwrap(),
-        target: RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
+        only: None,
+        target: RouteTarget::Out {
+            interface: interface.to_owned(),
+            via,
+            onlink: false,
+            traits: Traits::default(),
+        },
         metric,
         protocol,
+        preference: Preference::default(),
     }
 }
 
@@ -107,7 +120,7 @@ fn brought_in_line(config: &Config, mut facts: Facts, active: usize) -> Facts {
 }
 
 #[test]
-fn a_target_is_tied_to_its_link_by_two_rules_and_a_table_with_a_backstop() {
+fn a_target_and_the_gateway_are_tied_to_their_link_by_rules_and_a_table_with_a_backstop() {
     let config =
         config("links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}]");
     assert_eq!(
@@ -119,6 +132,8 @@ fn a_target_is_tied_to_its_link_by_two_rules_and_a_table_with_a_backstop() {
             "ip -4 route add unreachable default table 5302 metric 4278198272 proto 119",
             "ip -4 rule add priority 530 from all to 192.0.2.53/32 iif lo ipproto 1 lookup 5301 protocol 119",
             "ip -4 rule add priority 530 from 198.51.100.2/32 to 192.0.2.53/32 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 198.51.100.2/32 to 198.51.100.1/32 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 203.0.113.2/32 to 203.0.113.1/32 lookup 5302 protocol 119",
         ]
     );
 }
@@ -293,6 +308,14 @@ fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
     assert_eq!(told(&nothing_wished, &facts), [""; 0]);
 }
 
+const IPV6_REFUSED: [&str; 3] = [
+    "ip -6 route add unreachable 2000::/3 metric 1024 proto 119",
+    "ip -6 route add unreachable 64:ff9b::/96 metric 4278198271 proto 119",
+    "ip -6 route add unreachable 64:ff9b:1::/48 metric 4278198271 proto 119",
+];
+const IPV4_REFUSED: [&str; 2] =
+    ["ip -4 route add unreachable 0.0.0.0/1 proto 119", "ip -4 route add unreachable 128.0.0.0/1 proto 119"];
+
 #[test]
 fn ipv6_is_refused_while_the_backup_has_none() {
     let with = |more: &str| config(&format!("{{{NO_TARGETS}, routing: {{{more}}}}}"));
@@ -300,7 +323,7 @@ fn ipv6_is_refused_while_the_backup_has_none() {
         in_main(config, facts, active).into_iter().filter(|c| c.contains("-6")).collect::<Vec<_>>()
     };
     let facts = with_ipv6_on_eth0();
-    assert_eq!(refused(&with(""), &facts, 1), ["ip -6 route add unreachable 2000::/3 metric 1024 proto 119"]);
+    assert_eq!(refused(&with(""), &facts, 1), IPV6_REFUSED);
     assert_eq!(
         refused(&with("override: default"), &facts, 1),
         ["ip -6 route add unreachable default metric 1 proto 119"]
@@ -401,8 +424,11 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
     };
     let by_rule = config(text);
     let commands_by_rule = commands(&by_rule, &facts, 0);
-    let rules = commands_by_rule.iter().filter(|command| command.contains(" rule "));
-    assert!(rules.clone().count() == 2 && rules.clone().all(|rule| rule.contains("lookup 5301")));
+    let rules: Vec<&String> = commands_by_rule
+        .iter()
+        .filter(|command| command.contains(" rule ") && command.contains("ipproto"))
+        .collect();
+    assert!(rules.len() == 1 && rules[0].contains("lookup 5301"), "{rules:?}");
     let by_route = commands(&config(&format!("{{{text}, probe: {{pin: route}}}}")), &facts, 0);
     assert_eq!(by_route[0], "ip -4 route add 192.0.2.1/32 dev eth0 proto 119");
     assert_eq!(by_route.len(), 2, "{by_route:?}");
@@ -464,6 +490,9 @@ fn a_primary_without_a_default_route_or_beaten_by_the_backup_s_is_helped() {
     let mut level = two_lines();
     level.routes[1].metric = 100;
     assert_eq!(in_main(&config, &level, 0), help, "on a par, nobody knows which one the kernel takes");
+    let mut stale = two_lines();
+    stale.routes.push(route("0.0.0.0/0", Some("192.168.100.1"), "eth0", 100, 3));
+    assert_eq!(in_main(&config, &stale, 0), help, "nor where one of the two leads nowhere");
 }
 
 #[test]
@@ -502,6 +531,8 @@ fn a_new_gateway_is_taken_up_in_one_run() {
             "ip -4 route replace default via 203.0.113.126 dev eth1 table 5302 proto 119",
             "ip -4 route replace 0.0.0.0/1 via 203.0.113.126 dev eth1 proto 119",
             "ip -4 route replace 128.0.0.0/1 via 203.0.113.126 dev eth1 proto 119",
+            "ip -4 rule add priority 530 from 203.0.113.2/32 to 203.0.113.126/32 lookup 5302 protocol 119",
+            "ip -4 rule del priority 530 from 203.0.113.2/32 to 203.0.113.1/32 lookup 5302 protocol 119",
         ]
     );
 }
@@ -587,10 +618,7 @@ fn the_default_route_of_a_link_for_its_routes_only_is_overridden_in_both_familie
     facts.interfaces[1].addresses.extend(ipv6);
     assert_eq!(overriding(&facts), by_the_primary, "there is no default route to go astray by");
     facts.routes.push(route("::/0", Some("fe80::1"), "eth1", 1024, RA));
-    assert_eq!(
-        overriding(&facts),
-        [&by_the_primary[..], &["ip -6 route add unreachable 2000::/3 metric 1024 proto 119"]].concat()
-    );
+    assert_eq!(overriding(&facts), [&by_the_primary[..], &IPV6_REFUSED].concat());
     brought_in_line(&config, facts, 0);
 }
 
@@ -614,8 +642,466 @@ fn a_link_for_its_routes_only_does_not_inherit_the_traffic_of_one_that_lost_its_
     assert_eq!(way_out(&facts).as_deref(), Some("eth0"));
 }
 
+/// The commands that a backup's failover makes in IPv4, and the primary's own table.
+fn way_of_primary(facts: &Facts) -> String {
+    let commands = commands(&config(NO_TARGETS), facts, 0);
+    commands.into_iter().find(|c| c.contains("add default") && c.contains("table 5301")).unwrap_or_default()
+}
+
+#[test]
+fn of_several_default_routes_the_first_that_the_kernel_would_take_today_counts() {
+    let by = |gateway: &str| format!("ip -4 route add default via {gateway} dev eth0 table 5301 proto 119");
+    for metric in [100, 50] {
+        let mut facts = two_lines();
+        // Of a subnet that the interface has left; the kernel lists it first, or prefers it.
+        facts.routes.insert(0, route("0.0.0.0/0", Some("192.168.100.1"), "eth0", metric, 3));
+        assert_eq!(way_of_primary(&facts), by("198.51.100.1"), "metric {metric}");
+        // A route to the gateway itself makes it a neighbour again.
+        facts.routes.push(route("192.168.100.1/32", None, "eth0", 0, 3));
+        assert_eq!(way_of_primary(&facts), by("192.168.100.1"), "metric {metric}");
+    }
+    let mut marked = two_lines();
+    let mut stale = route("0.0.0.0/0", Some("192.168.100.1"), "eth0", 50, 3);
+    if let RouteTarget::Out { onlink, .. } = &mut stale.target {
+        *onlink = true;
+    }
+    marked.routes.push(stale);
+    assert_eq!(way_of_primary(&marked), by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink"));
+    // With nothing better the kernel goes on that way, and so does the probe, which then tells the truth.
+    let mut alone = two_lines();
+    alone.routes[0] = route("0.0.0.0/0", Some("192.168.100.1"), "eth0", 100, 3);
+    assert_eq!(way_of_primary(&alone), by("192.168.100.1").replace(" dev eth0", " dev eth0 onlink"));
+    let names = |facts: &Facts| -> Vec<String> {
+        let needy = gateway::in_need_of_a_lease(&config(NO_TARGETS), facts);
+        needy.iter().map(|interface| interface.name.clone()).collect()
+    };
+    assert_eq!(names(&alone), ["eth0"], "perhaps the DHCP client knows better");
+    assert_eq!(names(&two_lines()), [""; 0]);
+    brought_in_line(&config(NO_TARGETS), alone, 1);
+}
+
+#[test]
+fn of_two_routers_on_one_line_the_kernel_s_choice_counts() {
+    let config = config(NO_TARGETS);
+    let gateway6 =
+        |facts: &Facts| gateway::survey(&config, facts)[0].v6.as_ref().unwrap().via.unwrap().to_string();
+    let mut facts = with_ipv6_on_eth0();
+    assert_eq!(gateway::with_a_choice(&config, &facts), [] as [&Interface; 0]);
+    facts
+        .routes
+        .push(Route { preference: Preference::High, ..route("::/0", Some("fe80::a1"), "eth0", 1024, RA) });
+    facts
+        .routes
+        .push(Route { preference: Preference::Low, ..route("::/0", Some("fe80::b1"), "eth0", 1024, RA) });
+    assert_eq!(gateway6(&facts), "fe80::a1");
+    assert_eq!(gateway::with_a_choice(&config, &facts), [&facts.interfaces[0]]);
+    let silent = |gateway: &str| ("eth0".to_owned(), gateway.parse().unwrap());
+    facts.silent_gateways.push(silent("fe80::a1"));
+    assert_eq!(gateway6(&facts), "fe80::1", "the next one");
+    facts.silent_gateways.push(silent("fe80::1"));
+    assert_eq!(gateway6(&facts), "fe80::b1", "whatever it says of itself");
+    facts.silent_gateways.push(silent("fe80::b1"));
+    assert_eq!(gateway6(&facts), "fe80::a1", "none answers");
+    facts.silent_gateways = vec![("eth1".to_owned(), "fe80::a1".parse().unwrap())];
+    assert_eq!(gateway6(&facts), "fe80::a1", "the same address on another line is another router");
+    // IPv4 as well, across metrics.
+    let mut facts = two_lines();
+    facts.routes.push(route("0.0.0.0/0", Some("198.51.100.9"), "eth0", 300, DHCP));
+    facts.silent_gateways.push(silent("198.51.100.1"));
+    assert!(way_of_primary(&facts).contains("via 198.51.100.9 "), "{}", way_of_primary(&facts));
+}
+
+#[test]
+fn what_the_link_s_own_default_route_carries_all_its_routes_carry() {
+    let links = |gateway: &str| {
+        config(&format!(
+            "links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1, gateway: {gateway}, \
+             targets: [192.0.2.53, 203.0.113.9], routes: [192.0.2.128/25, 203.0.113.64/26]}}]"
+        ))
+    };
+    let mut facts = two_lines();
+    facts.interfaces[1].addresses.push(address("203.0.113.77/25"));
+    let RouteTarget::Out { traits, .. } = &mut facts.routes[1].target else { unreachable!() };
+    traits.source = Some("203.0.113.77".parse().unwrap());
+    traits.words = vec!["mtu lock 1400".to_owned(), "initcwnd 20".to_owned()];
+    let carried = " dev eth1 src 203.0.113.77 mtu lock 1400 initcwnd 20";
+    for gateway in ["auto", "203.0.113.1"] {
+        let commands = commands(&links(gateway), &facts, 1);
+        let by_it: Vec<_> = commands.iter().filter(|command| command.contains(" dev eth1")).collect();
+        // The table, a target beside the gateway, two destinations, two halves.
+        assert_eq!(by_it.len(), 6, "{by_it:#?}");
+        assert!(by_it.iter().all(|command| command.contains(carried)), "{by_it:#?}");
+        // The probes' answers come to that address, and to no other.
+        let rules = commands.iter().filter(|command| command.contains(" from 203"));
+        assert!(
+            rules.clone().count() == 3 && rules.clone().all(|rule| rule.contains("from 203.0.113.77/32 "))
+        );
+        brought_in_line(&links(gateway), facts.clone(), 1);
+    }
+    // Another gateway is another way.
+    assert!(!commands(&links("203.0.113.5"), &facts, 1).iter().any(|command| command.contains("mtu")));
+}
+
+#[test]
+fn what_the_default_route_carries_is_taken_up_and_given_up_with_it() {
+    let config = config(NO_TARGETS);
+    let mut facts = brought_in_line(&config, two_lines(), 1);
+    let place = facts.routes.iter().position(|route| route.metric == 200).unwrap();
+    let plain = facts.routes[place].clone();
+    let RouteTarget::Out { traits, .. } = &mut facts.routes[place].target else { unreachable!() };
+    traits.words.push("mtu 1400".to_owned());
+    assert_eq!(
+        in_main(&config, &facts, 1),
+        [
+            "ip -4 route replace 0.0.0.0/1 via 203.0.113.1 dev eth1 mtu 1400 proto 119",
+            "ip -4 route replace 128.0.0.0/1 via 203.0.113.1 dev eth1 mtu 1400 proto 119",
+        ]
+    );
+    let mut facts = brought_in_line(&config, facts, 1);
+    facts.routes[place] = plain;
+    assert_eq!(in_main(&config, &facts, 1).len(), 2);
+    brought_in_line(&config, facts, 1);
+}
+
+#[test]
+fn a_default_route_for_some_packets_names_the_gateway_and_is_nobody_else_s_default() {
+    let config = config(NO_TARGETS);
+    let mut facts = with_ipv6_on_both();
+    let narrowed = |of: &Route, only| Route { only: Some(only), ..of.clone() };
+    facts.routes[2] = narrowed(&facts.routes[2], Only::From("2001:db8:1::/56".parse().unwrap()));
+    let by_eth0 = ["2000::/3 via fe80::1", "64:ff9b::/96 via fe80::1", "64:ff9b:1::/48 via fe80::1"];
+    let commands = in_main(&config, &facts, 0);
+    assert_eq!(commands.len(), 3, "{commands:?}");
+    for (command, expected) in commands.iter().zip(by_eth0) {
+        assert!(command.contains(&format!("add {expected} dev eth0 ")), "{command}");
+    }
+    // The kernel's one default route for everybody is the other's.
+    facts.routes.retain(|route| route.family() == wanfo::core::facts::Family::V6);
+    assert_eq!(routing::active_by_kernel(&config, &gateway::survey(&config, &facts), &facts), 1);
+    // IPv4 knows no source, and has a type of service instead.
+    let mut facts = two_lines();
+    facts.routes[0] = narrowed(&facts.routes[0], Only::Tos(0x10));
+    assert_eq!(in_main(&config, &facts, 0).len(), 2);
+    // No metric beats it.
+    let by_default = crate::config(&format!("{{{NO_TARGETS}, routing: {{override: default}}}}"));
+    assert_eq!(routing::unbeatable_defaults(&by_default, &facts), [&facts.routes[0]]);
+    // On a backup without IPv6 the LAN's packets from the primary's prefix must not go on into it.
+    let mut facts = with_ipv6_on_eth0();
+    facts.routes[2] = narrowed(&facts.routes[2], Only::From("2001:db8:1::/56".parse().unwrap()));
+    assert!(IPV6_REFUSED.iter().all(|refused| in_main(&config, &facts, 1).contains(&(*refused).to_owned())));
+}
+
+#[test]
+fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_another_link() {
+    let config =
+        config("links: [{name: a, interface: eth0}, {name: b, interface: eth1}, {name: c, interface: eth2}]");
+    let of_family = |facts: &Facts, active: usize, flag: &str| -> Vec<String> {
+        in_main(&config, facts, active).into_iter().filter(|command| command.contains(flag)).collect()
+    };
+    let said = |facts: &Facts, active: usize| {
+        routing::refused(&config, &gateway::survey(&config, facts), active, facts).len()
+    };
+    // The primary's router withdraws IPv6; its addresses stay for a while.
+    let mut facts = with_ipv6_on_both();
+    facts.routes.remove(2);
+    assert_eq!(of_family(&facts, 0, "-6"), IPV6_REFUSED);
+    assert_eq!((said(&facts, 0), said(&facts, 1), said(&facts, 2)), (1, 0, 1));
+    brought_in_line(&config, facts.clone(), 0);
+    // A tunnel of somebody's that is no link carries it: none of our business.
+    facts.routes.push(route("::/0", None, "he-ipv6", 512, 3));
+    assert_eq!(of_family(&facts, 0, "-6"), [""; 0]);
+    assert_eq!(
+        routing::needs_every_default(&config, &gateway::survey(&config, &facts)),
+        [wanfo::core::facts::Family::V6]
+    );
+
+    // A backup that has IPv6 only.
+    let mut facts = with_ipv6_on_both();
+    facts.interfaces[1].addresses.remove(0);
+    facts.routes.remove(1);
+    assert_eq!(of_family(&facts, 1, "-4"), IPV4_REFUSED);
+    assert_eq!((said(&facts, 0), said(&facts, 1)), (0, 1));
+    let facts = brought_in_line(&config, facts, 1);
+    assert_eq!(of_family(&facts, 0, "-4 route del unreachable").len(), 2);
+    // And a primary.
+    let mut facts = with_ipv6_on_both();
+    facts.interfaces[0].addresses.remove(0);
+    facts.routes.remove(0);
+    assert_eq!(of_family(&facts, 0, "-4"), IPV4_REFUSED);
+    let tied = |parts: &str| {
+        crate::config(&format!(
+            "links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1, routes: [{parts}]}}]"
+        ))
+    };
+    let refuses = |parts: &str| in_main(&tied(parts), &facts, 0).contains(&IPV4_REFUSED[0].to_owned());
+    assert!(!refuses("0.0.0.0/2, 64.0.0.0/2, 128.0.0.0/2, 192.0.0.0/2"), "all of it has its link");
+    assert!(refuses("0.0.0.0/2, 64.0.0.0/2, 192.0.0.0/2, '::/1'"));
+    // One that has nothing left is down, and the next switch decides.
+    facts.interfaces[0].up = false;
+    assert_eq!((of_family(&facts, 0, "-4"), of_family(&facts, 0, "-6")), (vec![], vec![]));
+}
+
+#[test]
+fn unique_local_addresses_are_no_ipv6_to_offer_unless_the_admin_says_so() {
+    let facts = |name: &str| {
+        let mut facts = with_ipv6_on_eth0();
+        facts.interfaces[1] = interface(name, &["203.0.113.2/25", "fd00:8::2/64", "fe80::2/64"]);
+        facts.routes.push(route("::/0", Some("fe80::1"), name, 1024, RA));
+        facts
+    };
+    let has_ipv6 = |link: &str, facts: &Facts| {
+        gateway::survey(&config(&format!("links: [{{name: a, interface: eth0}}, {{{link}}}]")), facts)[1]
+            .v6
+            .is_ok()
+    };
+    assert!(!has_ipv6("name: b, interface: eth1", &facts("eth1")));
+    assert!(has_ipv6("name: b, interface: eth1, gateway6: 'fe80::1'", &facts("eth1")));
+    assert!(has_ipv6("name: b, interface: ppp0", &facts("ppp0")), "a tunnel's far end may translate it");
+    assert_eq!(in_main(&config(NO_TARGETS), &facts("eth1"), 1)[2..], IPV6_REFUSED);
+    let mut both = facts("eth1");
+    both.interfaces[1].addresses.push(address("2001:db8:2::2/64"));
+    assert!(has_ipv6("name: b, interface: eth1", &both));
+}
+
+#[test]
+fn two_modems_with_one_address_are_told_apart_by_ours_and_with_the_same_of_ours_that_is_said() {
+    let modems = |own: [&str; 2]| Facts {
+        interfaces: vec![interface("eth0", &[own[0]]), interface("eth1", &[own[1]])],
+        routes: vec![
+            route("0.0.0.0/0", Some("192.168.8.1"), "eth0", 100, DHCP),
+            route("0.0.0.0/0", Some("192.168.8.1"), "eth1", 200, DHCP),
+        ],
+        ..Facts::default()
+    };
+    let config = config(
+        "links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1, targets: [gateway]}]",
+    );
+    let facts = modems(["192.168.8.100/24", "192.168.8.101/24"]);
+    let commands = commands(&config, &facts, 0);
+    for rule in [
+        "from 192.168.8.100/32 to 192.168.8.1/32 lookup 5301",
+        "from 192.168.8.101/32 to 192.168.8.1/32 lookup 5302",
+        "from all to 192.168.8.1/32 iif lo ipproto 1 lookup 5302",
+    ] {
+        assert_eq!(
+            commands.iter().filter(|command| command.contains(rule)).count(),
+            1,
+            "{rule} in {commands:#?}"
+        );
+    }
+    assert_eq!(told(&config, &facts), [""; 0]);
+    let facts = modems(["192.168.8.100/24"; 2]);
+    let problems = told(&config, &facts);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("b: it has the address 192.168.8.100, as a has"), "{problems:?}");
+    brought_in_line(&config, facts, 0);
+}
+
+#[test]
+fn only_addresses_that_the_kernel_sends_from_get_rules() {
+    let mut facts = two_lines();
+    let more = (10..250).map(|host| address(&format!("198.51.100.{host}/32")));
+    facts.interfaces[0].addresses.extend(more);
+    // The first of all is for neighbours, the first in the gateway's subnet for the rest.
+    facts.interfaces[0].addresses.insert(0, address("192.0.2.200/29"));
+    let targets: Vec<String> = (1..=6).map(|host| format!("192.0.2.{host}")).collect();
+    let config = config(&format!(
+        "links: [{{name: a, interface: eth0, targets: [{}]}}, {{name: b, interface: eth1}}]",
+        targets.join(", ")
+    ));
+    let rules = commands(&config, &facts, 0).into_iter().filter(|command| command.contains(" rule "));
+    let mut from: Vec<String> =
+        rules.filter_map(|rule| Some(rule.split_once(" from ")?.1.split(' ').next()?.to_owned())).collect();
+    from.sort();
+    from.dedup();
+    assert_eq!(from, ["192.0.2.200/32", "198.51.100.2/32", "203.0.113.2/32", "all"]);
+}
+
 const BOOT: &str = "5f0c3a52-8a0e-4d3b-9e0c-6a1f5b1d7c11";
 const YESTERDAY: &str = include_str!("fixtures/state-v2.json");
+
+fn out(interface: &str, via: Option<&str>, redirected: bool) -> RouteAnswer {
+    RouteAnswer::Out { interface: interface.to_owned(), via: via.map(|via| via.parse().unwrap()), redirected }
+}
+
+#[test]
+fn an_echo_request_goes_only_where_the_kernel_sends_it_by_the_link() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, gateway: 192.0.2.1}, {name: c, interface: ppp0}]",
+    );
+    let mut facts = with_ipv6_on_both();
+    facts.interfaces.push(interface("ppp0", &["198.51.100.129/32"]));
+    let links = gateway::survey(&config, &facts);
+    let (eth0, via) = ("eth0", Some("198.51.100.1"));
+    for (link, to, answer, goes) in [
+        (0, "192.0.2.53", out(eth0, via, false), true),
+        (0, "192.0.2.53", out(eth0, Some("198.51.100.9"), false), false),
+        // The gateway itself has sent us there.
+        (0, "192.0.2.53", out(eth0, Some("198.51.100.9"), true), true),
+        (0, "192.0.2.53", out("eth1", via, true), false),
+        (0, "192.0.2.53", out("eth1", Some("203.0.113.1"), false), false),
+        // Nobody there would answer for it.
+        (0, "192.0.2.53", out(eth0, None, false), false),
+        (0, "192.0.2.53", out("lo", None, false), false),
+        (0, "192.0.2.53", RouteAnswer::Refused(113), false),
+        // Neighbours, the gateway among them.
+        (0, "198.51.100.53", out(eth0, None, false), true),
+        (0, "198.51.100.53", out(eth0, via, false), true),
+        (0, "198.51.100.1", out(eth0, None, false), true),
+        // A gateway outside the subnet.
+        (1, "192.0.2.53", out("eth1", Some("192.0.2.1"), false), true),
+        (1, "192.0.2.1", out("eth1", None, false), true),
+        (1, "192.0.2.1", out("eth1", Some("192.0.2.1"), false), true),
+        (1, "192.0.2.53", out("eth1", None, false), false),
+        // No gateway.
+        (2, "192.0.2.53", out("ppp0", None, false), true),
+        (2, "192.0.2.53", out("ppp0", via, false), false),
+        (2, "192.0.2.53", out(eth0, None, false), false),
+        (0, "2001:db8:f::1", out(eth0, Some("fe80::1"), false), true),
+        (0, "2001:db8:f::1", out("eth1", Some("fe80::1"), false), false),
+    ] {
+        let to: IpAddr = to.parse().unwrap();
+        let next_hop = links[link].next_hop(to.into()).unwrap();
+        let checked = |pretended| flow::check_probe(next_hop, to, Ok(answer.clone()), pretended);
+        assert_eq!(checked(false).is_ok(), goes, "{to} {answer:?}");
+        // In a dry run our own may be yet to come.
+        assert_eq!(checked(true).err(), (!goes).then_some(ProbeError::Unpinned), "{to} {answer:?}");
+    }
+    // A kernel that cannot be asked says nothing of the line.
+    let next_hop = links[0].next_hop(Family::V4).unwrap();
+    let error = Err(anyhow::anyhow!("no reply within 5 s"));
+    let failure = flow::check_probe(next_hop, "192.0.2.53".parse().unwrap(), error, false);
+    assert_eq!(failure, Err(ProbeError::OwnFault("no reply within 5 s".to_owned())));
+}
+
+#[test]
+fn nothing_that_goes_its_own_way_stands_for_the_default_traffic() {
+    let plain = config(NO_TARGETS);
+    let parts = |config: &Config, facts: &Facts, family| -> Vec<String> {
+        let parts = flow::default_traffic(family, config, facts);
+        parts.iter().map(|(part, address)| format!("{part} {address}")).collect()
+    };
+    let halves = ["0.0.0.0/1 2.0.0.1", "128.0.0.0/1 130.0.0.1"];
+    assert_eq!(parts(&plain, &two_lines(), Family::V4), halves);
+    assert_eq!(parts(&plain, &two_lines(), Family::V6), ["2000::/3 2080::1"]);
+    let busy = config(
+        "links: [{name: a, interface: eth0, targets: [2.0.0.1]}, {name: b, interface: eth1, routes: [130.0.0.0/8, \
+         \"2080::/16\"]}]",
+    );
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("lan", &["6.0.0.9/16"]));
+    for (network, interface) in [("134.0.0.0/8", "eth0"), ("192.0.0.0/3", "eth1"), ("224.0.0.0/4", "eth1")] {
+        facts.routes.push(route(network, None, interface, 0, 3));
+    }
+    facts.routes.push(route("2a00::/12", None, "eth1", 1024, 3));
+    // 10.0.0.1 would come next; it is somebody's LAN.
+    let expected = ["0.0.0.0/1 14.0.0.1", "128.0.0.0/1 138.0.0.1", "192.0.0.0/3 192.128.0.1"];
+    assert_eq!(parts(&busy, &facts, Family::V4), expected);
+    assert_eq!(parts(&busy, &facts, Family::V6), ["2000::/3 2180::1", "2a00::/12 2a00:4000::1"]);
+}
+
+#[test]
+fn default_traffic_that_does_not_take_the_active_link_is_told_for_each_part() {
+    let told_with = |config: &Config, facts: &Facts, active: usize| {
+        let view = View::of(config, brought_in_line(config, facts.clone(), active));
+        let kernel = ModelKernel { routes: view.facts.routes.clone(), rules: view.facts.rules.clone() };
+        let state = State::fresh("boot", &config.links[active].name, BootTime(1));
+        problems::default_elsewhere(config, &state, &view, &mut |flow| Ok(kernel.way(flow)))
+            .map(|problem| problem.to_string().split_once("sends ").unwrap().1.to_owned())
+            .map(|text| text.split_once("; `ip rule`").unwrap().0.to_owned())
+    };
+    let plain = config(NO_TARGETS);
+    let told = |facts: &Facts, active| told_with(&plain, facts, active);
+    // Also where the active one has lost, or never had, its IPv6.
+    for facts in [two_lines(), with_ipv6_on_eth0(), with_ipv6_on_both()] {
+        assert_eq!((told(&facts, 0), told(&facts, 1)), (None, None));
+    }
+    let rule = |family| Rule {
+        family,
+        priority: 1000,
+        from: None,
+        to: None,
+        iif: None,
+        ipproto: None,
+        table: 99,
+        protocol: 3,
+        narrowed: false,
+    };
+    let by_rule = |mut facts: Facts, interface: &str| {
+        facts.rules.extend([Family::V4, Family::V6].map(rule));
+        for everything in ["0.0.0.0/0", "::/0"] {
+            facts.routes.push(Route { table: 99, ..route(everything, None, interface, 0, 3) });
+        }
+        facts
+    };
+    let all = |interface| Some(format!("0.0.0.0/1, 128.0.0.0/1, 2000::/3 out of {interface}"));
+    assert_eq!(told(&by_rule(with_ipv6_on_both(), "eth1"), 0), all("eth1"));
+    assert_eq!(told(&by_rule(with_ipv6_on_both(), "eth0"), 1), all("eth0"));
+    assert_eq!(told(&by_rule(two_lines(), "tun0"), 0).unwrap(), "0.0.0.0/1, 128.0.0.0/1 out of tun0");
+    // On the backup IPv6 is to be refused.
+    assert_eq!(told(&by_rule(with_ipv6_on_eth0(), "eth0"), 1), all("eth0"));
+    let by_route = |network, via, interface| {
+        let mut facts = with_ipv6_on_both();
+        facts.routes.push(route(network, via, interface, 0, 3));
+        facts
+    };
+    let wide = by_route("192.0.0.0/3", Some("203.0.113.1"), "eth1");
+    assert_eq!(told(&wide, 0).unwrap(), "192.0.0.0/3 out of eth1 via 203.0.113.1");
+    assert_eq!(told(&wide, 1), None);
+    let wide = by_route("2000::/4", Some("fe80::1"), "eth0");
+    assert_eq!(
+        (told(&wide, 0), told(&wide, 1).unwrap()),
+        (None, "2000::/4 out of eth0 via fe80::1".to_owned())
+    );
+    // Another router of the same line; with a second link on the interface it is that one's.
+    let beside = by_route("64.0.0.0/2", Some("198.51.100.9"), "eth0");
+    assert_eq!(told(&beside, 0), None);
+    let both = config(
+        "links: [{name: a, interface: eth0, gateway: 198.51.100.1}, {name: b, interface: eth0, gateway: 198.51.100.9}]",
+    );
+    assert_eq!(told_with(&both, &beside, 0).unwrap(), "64.0.0.0/2 out of eth0 via 198.51.100.9");
+}
+
+#[test]
+fn a_host_route_of_dhcp_over_a_line_that_waits_is_told_with_its_cure() {
+    let config = config(
+        "links: [{name: a, interface: eth0}, {name: b, interface: eth1, routes: [192.0.2.77]}, \
+         {name: c, interface: eth2, gateway: none, routes_only: true, routes: [192.0.2.78]}]",
+    );
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("eth2", &["198.51.100.130/28"]));
+    for (to, via, interface, protocol) in [
+        ("192.0.2.53/32", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.54/32", Some("198.51.100.1"), "eth0", DHCP),
+        // Its gateway and a neighbour, a network, an admin's, one that the config ties, one of a line for its routes only.
+        ("203.0.113.1/32", None, "eth1", DHCP),
+        ("203.0.113.53/32", None, "eth1", DHCP),
+        ("192.0.2.64/28", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.55/32", Some("203.0.113.1"), "eth1", 4),
+        ("192.0.2.77/32", Some("203.0.113.1"), "eth1", DHCP),
+        ("192.0.2.56/32", None, "eth2", DHCP),
+    ] {
+        facts.routes.push(route(to, via, interface, 0, protocol));
+    }
+    let view = View::of(&config, facts);
+    for (active, tied) in [("a", ("b", "192.0.2.53")), ("b", ("a", "192.0.2.54"))] {
+        let state = State::fresh("boot", active, BootTime(1));
+        let now = BootTime(1);
+        let input = RunInput {
+            config: &config,
+            resolved: &view.links,
+            state: &state,
+            request: Request::Nothing,
+            now,
+        };
+        let mut told = problems::find(&input, &view, &[]);
+        told.retain(|problem| problem.code == Code::HostRoute);
+        let [problem] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(problem.link.as_deref(), Some(tied.0));
+        assert!(problem.text.contains(&format!("ties {} to this line", tied.1)), "{problem}");
+        assert!(problem.text.contains("`RoutesToDNS=no`"), "{problem}");
+    }
+}
 
 fn damage(text: &str) -> String {
     match State::load(text, BOOT) {
@@ -635,8 +1121,7 @@ fn the_state_file_of_yesterday_is_read() {
         Switching { from, to, cause, outage_ms: None, backup_bytes: None, script: None, script_starts: 0 };
     assert_eq!(state.switching, Some(switching));
     let primary = state.link("primary").unwrap();
-    // It was written before the law of silence.
-    assert_eq!(primary.health, Health { verdict: Verdict::Down, ..Health::UNKNOWN });
+    assert_eq!((primary.health.verdict, primary.health.unanswered), (Verdict::Down, 3));
     assert_eq!(primary.gateway6, Some("fe80::1".parse().unwrap()));
     assert_eq!(primary.targets[1].rtt_ms, Some(12.345));
     assert_eq!(state.link("secondary").unwrap().interface, None);

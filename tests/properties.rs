@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use wanfo::core::change::Change;
 use wanfo::core::config::Config;
-use wanfo::core::facts::{Address, Facts, Interface, MAIN_TABLE, Route, RouteTarget, Rule};
+use wanfo::core::facts::{
+    Address, Facts, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
+};
 use wanfo::core::gateway;
 use wanfo::core::health::{Probed, Verdict};
 use wanfo::core::hold::Hold;
@@ -100,7 +102,7 @@ fn happenings() -> impl Strategy<Value = Vec<(Happening, u64)>> {
         1 => Just(Happening::Reboot),
         1 => Just(Happening::StateLost),
     ];
-    prop::collection::vec((happening, prop_oneof![Just(2_000u64), 1u64..20_000]), 1..80)
+    prop::collection::vec((happening, prop_oneof![Just(2_000u64), 1u64..20_000]), 1..50)
 }
 
 fn router(config: &str) -> Router {
@@ -203,7 +205,7 @@ fn interfaces() -> impl Strategy<Value = Vec<Interface>> {
             let addresses =
                 own.into_iter().zip(has).filter(|(_, has)| *has).map(|(address, _)| address).collect();
             let (name, index) = (format!("eth{}", i - 1), u32::from(i));
-            Interface { name, index, up, carrier, point_to_point, addresses }
+            Interface { name, altnames: Vec::new(), index, up, carrier, point_to_point, addresses }
         });
         interfaces.collect()
     })
@@ -227,19 +229,31 @@ fn foreign_route() -> impl Strategy<Value = Route> {
     ];
     let out = (select(vec!["eth0", "eth1", "eth2", "lan"]), prop::option::of(1u8..4));
     let metric = select(vec![0u32, 1, 100, 200, 1024]);
-    (select(destinations), out, metric, select(vec![254u32, 254, 254, 5301, 7000]), 0u8..20).prop_map(
-        |(destination, (interface, via), metric, table, kind)| {
+    // What few routes say: a source address and an MTU; for some packets only; a preference.
+    let more = (prop::option::weighted(0.2, 1u8..4), prop::bool::weighted(0.1), 0u8..3);
+    (select(destinations), out, metric, select(vec![254u32, 254, 254, 5301, 7000]), 0u8..20, more).prop_map(
+        |(destination, (interface, via), metric, table, kind, (source, narrowed, preference))| {
             let destination: IpNetwork = destination.parse().unwrap();
             let via = via.map(|host| match destination.is_ipv4() {
                 true => IpAddr::from([192, 0, 2, 10 * host + 1]),
                 false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
             });
+            let traits = source.map_or(Traits::default(), |host| Traits {
+                source: destination.is_ipv4().then(|| IpAddr::from([192, 0, 2, 10 * host + 4])),
+                words: vec![format!("mtu {}", 1300 + u32::from(host))],
+            });
             let target = match kind {
                 0 => RouteTarget::Other,
-                _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: false },
+                _ => RouteTarget::Out { interface: interface.to_owned(), via, onlink: kind == 1, traits },
             };
+            let only = match destination {
+                IpNetwork::V4(_) => Only::Tos(0x10),
+                IpNetwork::V6(_) => Only::From("2001:db8:a::/48".parse().unwrap()),
+            };
+            let only = narrowed.then_some(only);
+            let preference = [Preference::High, Preference::Medium, Preference::Low][usize::from(preference)];
             let metric = if destination.is_ipv6() { metric.max(1) } else { metric };
-            Route { table, destination, target, metric, protocol: 16 }
+            Route { table, destination, only, target, metric, protocol: 16, preference }
         },
     )
 }
@@ -303,7 +317,8 @@ impl Disorder {
                 true => IpAddr::from([192, 0, 2, host]),
                 false => IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, u16::from(host)]),
             };
-            let target = RouteTarget::Out { interface: "eth1".to_owned(), via: Some(via), onlink: false };
+            let (interface, traits) = ("eth1".to_owned(), Traits::default());
+            let target = RouteTarget::Out { interface, via: Some(via), onlink: false, traits };
             Route { target, ..route.clone() }
         };
         match self {
@@ -350,7 +365,7 @@ fn ways(kernel: &ModelKernel) -> [Option<String>; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
     #[test]
     fn a_switch_of_its_own_waits_for_the_delay_unless_the_active_link_is_down(
@@ -596,6 +611,31 @@ proptest! {
         }
     }
 
+    /// Whatever stands where a client writes classless routes: it names no gateway, or the one in it; never the router's.
+    #[test]
+    fn classless_routes_never_leave_the_gateway_to_the_router(
+        text in "[0-9a-f.,:/ ]{0,60}",
+        octets in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..=33], 0..60),
+        cut in any::<Index>(),
+    ) {
+        let (start, end) = octets.split_at(cut.index(octets.len() + 1));
+        let again = |value: &[u8]| [&[121, value.len() as u8], value].concat();
+        let plain = |at: &str| format!("{at}{text}");
+        for (client, file) in LEASES {
+            let known = String::from_utf8_lossy(file);
+            let with = match client {
+                Client::Networkd => plain("ADDRESS=192.0.2.18\nROUTER=192.0.2.17\nCLASSLESS_ROUTES=") + "\n",
+                Client::NetworkManager => plain(&format!("{known}dhcp4.rfc3442_classless_static_routes=")) + "\n",
+                Client::Dhclient => known.replace("  renew", &(plain("  option unknown-121 ") + ";\n  renew")),
+                Client::Dhcpcd | Client::Udhcpc => String::new(),
+            };
+            let packet = [&file[..240.min(file.len())], &[3, 4, 192, 0, 2, 17], &again(start), &again(end), &[255]].concat();
+            let bytes = if client == Client::Dhcpcd { packet } else { with.into() };
+            let found = lease::read(client, "eth1", &bytes);
+            prop_assert!(found.is_none_or(|lease| lease.gateway != Ipv4Addr::new(192, 0, 2, 17)));
+        }
+    }
+
     /// Cuts and other numbers anywhere in a good file: it is read or refused, and what is read can be worked with.
     #[test]
     fn no_edit_of_a_state_file_makes_a_run_panic(
@@ -622,7 +662,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let Loaded::Known(state) = State::load(&text, BOOT) else { return Ok(()) };
         let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
-        let _ = (text::render(Some(&state), now, overall::Detail::Full), json::render(Some(&state), now), overall::overall(Some(&state), now));
+        let _ = (text::render(Some(&state), now, &jiff::tz::TimeZone::UTC, overall::Detail::Full), json::render(Some(&state), now), overall::overall(Some(&state), now));
         let mut router = router(
             "links: [{name: primary, interface: eth0, targets: [198.51.100.53]}, {name: secondary, interface: eth1}]",
         );

@@ -9,7 +9,8 @@
 //!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
 //!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
-//!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`).
+//!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`);
+//!   `stray_pings: LINK` (from then on a rule of somebody's leads every echo request out of it) and `stray_pings: nowhere`.
 //! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
@@ -81,6 +82,7 @@ struct Happening {
     action_script: Option<Outcome>,
     exit_script: Option<Outcome>,
     disk: Option<Disk>,
+    stray_pings: Option<String>,
     #[serde(flatten)]
     links: BTreeMap<String, Line>,
 }
@@ -262,6 +264,16 @@ impl Happening {
         }
         if let Some(disk) = self.disk {
             router.disk.read_only = matches!(disk, Disk::ReadOnly);
+        }
+        let interface = |router: &Router, name: &str| {
+            let link = router.config.links.iter().find(|link| link.name == name);
+            let link = link.unwrap_or_else(|| panic!("{name} is neither a link nor a word of the timeline"));
+            link.interface.clone().expect("in a story, every link names its interface")
+        };
+        match self.stray_pings.as_deref() {
+            Some("nowhere") => router.stray_pings(None),
+            Some(name) => router.stray_pings(Some(&interface(router, name))),
+            None => {}
         }
     }
 }

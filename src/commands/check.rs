@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Exit, say};
+use super::{Exit, Going, say};
 use crate::core::config::Config;
 use crate::core::decide::Outcome;
-use crate::core::health::Probed;
+use crate::core::health::ProbeError;
 use crate::core::probing::STAY;
 use crate::core::run::{self, Ended};
 use crate::core::state::Loaded;
@@ -23,18 +23,24 @@ use crate::system::store::{self, Store};
 /// A lock that is held for so long is no run under way any more: it hangs, or somebody else holds it.
 const LOCKED_OUT_TOO_LONG: Duration = Duration::from_secs(300);
 
+/// How long a command waits for a run that is under way. A run with a slow script may take longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The pause before the next run of one start. It holds no lock, so that a command gets its turn.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// `wanfo check`, as the timer starts it. Where a link is silent because it has no address or no gateway, or the lines
 /// change under way, it goes on, run after run, until every link is decided.
-pub fn run(config: &Config) -> Result<Exit> {
+pub fn run(going: &Going, by_hand: bool) -> Result<Exit> {
+    let config = &going.settings.config;
     let start = clock::now()?.boot;
     let machine = clock::machine()?;
+    // What the timer starts makes way: the next is two seconds ahead. Somebody at a terminal waits.
+    let patience = if by_hand { PATIENCE } else { Duration::ZERO };
     let one_run = |stay: Duration| -> Result<Option<(Ended, Exit)>> {
-        let order = Order { config, machine: &machine, request: Request::Nothing, stay };
-        let store = Store::lock(&config.paths.run, Duration::ZERO)?;
-        store.map(|store| with_lock(&order, store)).transpose()
+        let order = going.order(&machine, Request::Nothing, stay);
+        let store = Store::lock(&config.paths.run, patience)?;
+        store.map(|store| with_lock(going, &order, store)).transpose()
     };
     let Some((mut ended, mut exit)) = one_run(STAY)? else {
         warn_if_locked_out(config, &machine)?;
@@ -55,8 +61,18 @@ pub fn run(config: &Config) -> Result<Exit> {
     Ok(exit)
 }
 
+impl Going {
+    /// The order for one run.
+    pub fn order<'a>(&'a self, machine: &'a Machine, request: Request, stay: Duration) -> Order<'a> {
+        Order { config: &self.settings.config, config_broken: self.broken.as_deref(), machine, request, stay }
+    }
+}
+
 /// One run on the real router, whose lock was taken.
-pub fn with_lock(order: &Order, store: Store) -> Result<(Ended, Exit)> {
+pub fn with_lock(going: &Going, order: &Order, store: Store) -> Result<(Ended, Exit)> {
+    if let Err(error) = going.settings.keep(&store) {
+        log::warn!("{error:#}");
+    }
     let mut router = Router::new(order.config, &order.machine.boot_id, store)?;
     let ended = run::run(&mut router, order)?;
     let last_word = last_word(&ended)?;
@@ -72,11 +88,13 @@ pub fn with_lock(order: &Order, store: Store) -> Result<(Ended, Exit)> {
 /// `wanfo check --dry-run`.
 pub fn dry_run(config: &Config) -> Result<Exit> {
     let machine = clock::machine()?;
-    let order = Order { config, machine: &machine, request: Request::Nothing, stay: STAY };
+    let order =
+        Order { config, config_broken: None, machine: &machine, request: Request::Nothing, stay: STAY };
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
     say(format_args!("{}\n", last_word(&ended)?))?;
-    if ended.results.iter().any(|result| result.probed == Probed::Void) {
+    let mut targets = ended.results.iter().filter_map(|link| link.targets.as_ref()).flatten();
+    if targets.any(|target| target.result == Err(ProbeError::Unpinned)) {
         say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
     }
     Ok(Exit::Done)

@@ -1,25 +1,19 @@
 //! A run with an admin's wish. It does everything that a `check` does, and the wish is a part of its decision.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
-use super::Exit;
 use super::check;
+use super::{Exit, Going};
 use crate::cli::{Failback, ForceFailover};
-use crate::core::config::Config;
 use crate::core::hold::Hold;
 use crate::core::probing::STAY;
 use crate::core::switch::Request;
-use crate::core::world::Order;
 use crate::system::clock;
 use crate::system::store::Store;
 
-/// How long a command waits for a run that is under way. A run with a slow script may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Switches to a backup, because somebody says so.
-pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
+pub fn failover(going: &Going, arguments: &ForceFailover) -> Result<Exit> {
+    let config = &going.settings.config;
     let to = match &arguments.to {
         None => None,
         Some(name) => match config.links.iter().position(|link| link.name == *name) {
@@ -40,20 +34,18 @@ pub fn failover(config: &Config, arguments: &ForceFailover) -> Result<Exit> {
         None if arguments.hold => Hold::UntilFailback,
         None => Hold::No,
     };
-    run(config, Request::Failover { to, hold })
+    run(going, Request::Failover { to, hold })
 }
 
 /// Switches to the best link.
-pub fn failback(config: &Config, arguments: &Failback) -> Result<Exit> {
-    run(config, Request::Failback { now: arguments.now })
+pub fn failback(going: &Going, arguments: &Failback) -> Result<Exit> {
+    run(going, Request::Failback { now: arguments.now })
 }
 
-fn run(config: &Config, request: Request) -> Result<Exit> {
+fn run(going: &Going, request: Request) -> Result<Exit> {
     let machine = clock::machine()?;
-    match Store::lock(&config.paths.run, PATIENCE)? {
-        Some(store) => {
-            Ok(check::with_lock(&Order { config, machine: &machine, request, stay: STAY }, store)?.1)
-        }
+    match Store::lock(&going.settings.config.paths.run, check::PATIENCE)? {
+        Some(store) => Ok(check::with_lock(going, &going.order(&machine, request, STAY), store)?.1),
         None => Ok(locked_out()),
     }
 }
@@ -62,7 +54,7 @@ fn run(config: &Config, request: Request) -> Result<Exit> {
 pub fn locked_out() -> Exit {
     log::error!(
         "another run has held the lock for {}s (its script may still be at work); try again",
-        PATIENCE.as_secs()
+        check::PATIENCE.as_secs()
     );
     Exit::Busy
 }

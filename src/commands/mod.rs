@@ -16,18 +16,18 @@ mod history;
 mod status;
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{self, Read, Write, stdout};
-use std::path::Path;
+use std::io::{ErrorKind, IsTerminal, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use log::LevelFilter;
+use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
-use crate::core::config::{Config, LogLevel};
-use crate::core::report::overall::Overall;
-use crate::system::{journal, trust};
+use crate::core::config::LogLevel;
+use crate::system::journal;
+use crate::system::output::{self, STDOUT};
+use crate::system::settings::{self, Broken, Settings};
 
 /// How a command ended, as its exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,72 +54,97 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What a command goes by.
+pub struct Going {
+    settings: Settings,
+    /// The config file is no good, and `settings` are the last one that was: why, in one line.
+    broken: Option<String>,
+}
+
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
+    // A folder that only we could read would keep `status` from everybody, one that all may write would be refused.
+    umask(Mode::from_bits_truncate(0o022));
+    match &cli.command {
+        // A pager may take its time: nobody waits for these.
+        Command::Status(_) | Command::History(_) | Command::Config(_) => {}
+        Command::Check(check) if check.dry_run => {}
+        _ => output::hurry(),
+    }
     journal::start(LevelFilter::Info);
-    let config = match load(&cli.config) {
-        Ok(config) => config,
-        Err(problems) => {
-            log::error!("{problems}");
-            return Ok(match cli.command {
-                // To a monitor, 2 would say that no link is up.
-                Command::Status(status) if status.exit_code => Exit::Status(Overall::Unknown as u8),
-                _ => Exit::Usage,
-            });
-        }
-    };
+    // The run that started the script holds the lock until the script ends.
+    if std::env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
+        log::error!(
+            "a script of wanfo's cannot run this command: the run that started the script waits for it, and holds the lock \
+             meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
+        );
+        return Ok(Exit::Busy);
+    }
+    let read = settings::read(&cli.config);
     let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);
-    log::set_max_level(match config.log_level {
-        _ if verbose => LevelFilter::Debug,
-        LogLevel::Error => LevelFilter::Error,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
-    });
+    let set_log_level = |settings: &Settings| {
+        log::set_max_level(match settings.config.log_level {
+            _ if verbose => LevelFilter::Debug,
+            LogLevel::Error => LevelFilter::Error,
+            LogLevel::Info => LevelFilter::Info,
+            LogLevel::Debug => LevelFilter::Debug,
+        });
+    };
+    read.iter().for_each(set_log_level);
+    // These need no good config.
+    match &cli.command {
+        Command::Status(arguments) => return status::run(&read, arguments),
+        Command::History(arguments) => return history::run(&read, arguments),
+        Command::Down => return down::run(&read),
+        _ => {}
+    }
+    let going = match read {
+        Ok(settings) => Going { settings, broken: None },
+        Err(broken) => match go_on(&broken, &cli.command) {
+            Some(going) => going,
+            None => {
+                log::error!("{}", broken.problems);
+                return Ok(Exit::Usage);
+            }
+        },
+    };
+    set_log_level(&going.settings);
     match cli.command {
-        Command::Check(check) if check.dry_run => check::dry_run(&config),
-        Command::Check(_) => check::run(&config),
-        Command::Status(arguments) => status::run(&config, &arguments),
-        Command::History(arguments) => history::run(&config, &arguments),
-        Command::ForceFailover(arguments) => force::failover(&config, &arguments),
-        Command::Failback(arguments) => force::failback(&config, &arguments),
-        Command::Deliver(arguments) => deliver::run(&config, &arguments),
-        Command::Down => down::run(&config),
-        Command::Config(arguments) => config::run(&cli.config, &config, &arguments),
+        Command::Check(check) if check.dry_run => check::dry_run(&going.settings.config),
+        Command::Check(arguments) => check::run(&going, arguments.verbose || stdout().is_terminal()),
+        Command::ForceFailover(arguments) => force::failover(&going, &arguments),
+        Command::Failback(arguments) => force::failback(&going, &arguments),
+        Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
+        Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
+        Command::Status(_) | Command::History(_) | Command::Down => unreachable!("done above"),
     }
 }
 
-/// Prints to stdout; the one way to do so, since `print!` panics where it cannot. A reader that has seen enough and is
-/// gone (`| head`) is no error, a full disk is one. No escape of a damaged file's gets to the terminal.
+/// What a run goes by where the config is no good; `None`: there is nothing, or the config itself is what is asked about.
+fn go_on(broken: &Broken, command: &Command) -> Option<Going> {
+    let by_hand = match command {
+        Command::Config(_) => return None,
+        Command::Check(check) if check.dry_run => return None,
+        // What the timer starts says it once, as a problem.
+        Command::Check(check) => check.verbose || stdout().is_terminal(),
+        Command::Deliver(_) => false,
+        _ => true,
+    };
+    let settings = broken.last_good()?;
+    let why = format!("{}; until it is mended the last good one counts", broken.gist);
+    if by_hand {
+        log::warn!("{why}");
+    }
+    Some(Going { settings, broken: Some(why) })
+}
+
+/// Prints to stdout; the one way to do so, since `print!` panics where it cannot, and waits. A reader that has seen
+/// enough and is gone (`| head`), or hangs while others wait for us, is no error; a full disk is one. No escape of a
+/// damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
     let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
-    let mut stdout = stdout().lock();
-    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+    match STDOUT.write(&text) {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::WouldBlock) => Ok(()),
         written => written.context("writing to standard output"),
     }
-}
-
-/// Nobody writes that much by hand; a log file or a device named by mistake must not eat the router's memory.
-const CONFIG_LIMIT: u64 = 1 << 20;
-
-/// The configuration, or everything that is wrong with it.
-fn load(path: &Path) -> Result<Config, String> {
-    let file = path.display();
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(CONFIG_LIMIT + 1).read_to_end(&mut bytes));
-    read.map_err(|error| {
-        format!("cannot read the configuration {file}: {error}; name another file with --config")
-    })?;
-    if bytes.len() as u64 > CONFIG_LIMIT {
-        return Err(format!(
-            "{file} is larger than {CONFIG_LIMIT} bytes, so it is no configuration of wanfo's"
-        ));
-    }
-    // Whoever can write it has the scripts that it names run by root.
-    trust::refuse_if_others_can_write(path, "configuration")?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("the configuration {file} is not UTF-8 text"))?;
-    crate::core::config::read::parse(&text).map_err(|problems| {
-        let list: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
-        format!("the configuration {file} has {} problem(s):\n{}", list.len(), list.join("\n"))
-    })
 }

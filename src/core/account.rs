@@ -228,17 +228,26 @@ impl<'a> Timeline<'a> {
                     self.close(&mut open, |old| old.kind == IntervalKind::Active, point, End::By(index));
                     open.push(begin(to, IntervalKind::Active));
                 }
-                Event::LinkDown { link, .. } | Event::LinkUp { link, .. } => {
+                Event::LinkDown { link, heard_ms, .. } | Event::LinkUp { link, heard_ms } => {
                     let kind = match record.event {
                         Event::LinkUp { .. } => IntervalKind::Up,
                         _ => IntervalKind::Down,
                     };
+                    // The outage is the line's and not the run's: from its last sign of life to the next.
+                    let late = heard_ms.and_then(|heard| record.boot_ms.since(heard)).unwrap_or_default();
+                    let began = open
+                        .iter()
+                        .filter(|old| old.link == link)
+                        .filter(|old| old.kind != IntervalKind::Active)
+                        .map(|old| old.from)
+                        .max();
+                    let point = point.saturating_sub(late).max(began.unwrap_or_default());
                     // Said once more, it began when it was said first.
                     if !open.iter().any(|old| old.link == link && old.kind == kind) {
                         let is_verdict =
                             |old: &Interval| old.link == link && old.kind != IntervalKind::Active;
                         self.close(&mut open, is_verdict, point, End::By(index));
-                        open.push(begin(link, kind));
+                        open.push(Interval { from: point, ..begin(link, kind) });
                     }
                 }
                 Event::LinksChanged { links, .. } => {

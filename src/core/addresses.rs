@@ -12,12 +12,8 @@ use super::facts::{Address, Assignment, Facts, Family, Interface};
 
 impl Assignment {
     fn is_there(&self, facts: &Facts) -> bool {
-        interface(facts, &self.interface).is_some_and(|interface| has(interface, self.address))
+        facts.interface(&self.interface).is_some_and(|interface| has(interface, self.address))
     }
-}
-
-fn interface<'a>(facts: &'a Facts, name: &str) -> Option<&'a Interface> {
-    facts.interfaces.iter().find(|interface| interface.name == name)
 }
 
 fn has(interface: &Interface, address: IpNetwork) -> bool {
@@ -40,7 +36,7 @@ pub fn owned(before: &[Assignment], config: &Config, facts: &Facts) -> Vec<Assig
     let wanted = wanted(config);
     let kept = before.iter().filter(|own| wanted.contains(own) || own.is_there(facts));
     let added = wanted.iter().filter(|new| {
-        !before.contains(new) && interface(facts, &new.interface).is_some() && !new.is_there(facts)
+        !before.contains(new) && facts.interface(&new.interface).is_some() && !new.is_there(facts)
     });
     kept.chain(added).cloned().collect()
 }
@@ -56,12 +52,20 @@ pub fn plan(facts: &Facts, wanted: &Wanted) -> Vec<Change> {
     let mut changes = Vec::new();
     // Removals first, unlike with routes: IPv6 refuses an address that is there with another prefix length, and of two
     // IPv4 addresses in one subnet the kernel takes the second away together with the first.
-    for old in wanted.leaving.iter().filter(|old| old.is_there(facts)) {
+    // What the config now says by another name of the interface (altname) stays.
+    let is_wanted = |old: &Assignment| {
+        let interface = facts.interface(&old.interface);
+        wanted
+            .addresses
+            .iter()
+            .any(|new| new.address == old.address && facts.interface(&new.interface) == interface)
+    };
+    for old in wanted.leaving.iter().filter(|old| old.is_there(facts) && !is_wanted(old)) {
         changes.push(Change::DeleteAddress(old.clone()));
         changes.extend(endangered(old, facts, &wanted.leaving).map(Change::RestoreAddress));
     }
     for new in &wanted.addresses {
-        let Some(interface) = interface(facts, &new.interface) else { continue };
+        let Some(interface) = facts.interface(&new.interface) else { continue };
         let up = Change::SetUp(interface.name.clone());
         if !interface.up && !changes.contains(&up) {
             changes.push(up);
@@ -80,7 +84,7 @@ fn endangered<'a>(
     facts: &'a Facts,
     leaving: &'a [Assignment],
 ) -> impl Iterator<Item = Assignment> + 'a {
-    let others = interface(facts, &old.interface).into_iter().flat_map(|interface| &interface.addresses);
+    let others = facts.interface(&old.interface).into_iter().flat_map(|interface| &interface.addresses);
     let goes_along = |other: &&Address| {
         let (own, other) = (old.address, other.network);
         Family::from(&own) == Family::V4

@@ -1,11 +1,11 @@
 //! One change to the kernel, and how `ip` is told to make it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::facts::{Assignment, Family, MAIN_TABLE, Route, RouteTarget, Rule};
+use super::facts::{Assignment, Family, MAIN_TABLE, Only, Route, RouteTarget, Rule, Traits};
 
 /// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
 pub const IPV6_METRIC: u32 = 1024;
@@ -42,13 +42,14 @@ impl Route {
         Family::from(&self.destination)
     }
 
+    /// For some packets at least.
     pub fn is_default(&self, family: Family) -> bool {
         self.family() == family && self.destination.prefix() == 0
     }
 
     /// What the kernel tells routes apart by: within one table, one destination and metric is one route.
-    pub fn place(&self) -> (u32, IpNetwork, u32) {
-        (self.table, self.destination, self.metric)
+    pub fn place(&self) -> (u32, IpNetwork, Option<Only>, u32) {
+        (self.table, self.destination, self.only, self.metric)
     }
 
     pub fn leaves_by(&self, name: &str) -> bool {
@@ -74,7 +75,7 @@ impl Change {
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
                 if route.table != MAIN_TABLE {
                     "another program's route stands in that place: move it, or set `routing.table` in the config"
-                } else if self.moves_default_traffic(route.family()) {
+                } else if self.moves_default_traffic(route.family()) || nat64().contains(&route.destination) {
                     "another program's route stands in that place and holds the default traffic: take it out, or set \
                      `routing.override` in the config to the other of halves and default"
                 } else {
@@ -85,23 +86,6 @@ impl Change {
             | Change::AddAddress(_)
             | Change::RestoreAddress(_)
             | Change::DeleteAddress(_) => "another program's address stands in that place: take it out",
-        }
-    }
-
-    /// Whether the pin of this target of a link hangs on the change.
-    pub fn concerns_pin(&self, target: IpAddr, table: u32) -> bool {
-        let to = IpNetwork::from(target);
-        match self {
-            Change::AddRule(rule) | Change::DeleteRule(rule) => rule.to == Some(to),
-            Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                route.table == table && route.family() == Family::from(target)
-                    || route.table == MAIN_TABLE && route.destination == to
-            }
-            // An address that is missing is an fault of the link.
-            Change::SetUp(_)
-            | Change::AddAddress(_)
-            | Change::RestoreAddress(_)
-            | Change::DeleteAddress(_) => false,
         }
     }
 
@@ -154,7 +138,12 @@ impl fmt::Display for Route {
             0 => f.write_str("default")?,
             _ => write!(f, "{}", self.destination)?,
         }
-        if let RouteTarget::Out { interface, via, onlink } = &self.target {
+        match self.only {
+            Some(Only::From(from)) => write!(f, " from {from}")?,
+            Some(Only::Tos(tos)) => write!(f, " tos {tos:#x}")?,
+            None => {}
+        }
+        if let RouteTarget::Out { interface, via, onlink, traits } = &self.target {
             match via {
                 Some(via) if Family::from(*via) != self.family() => write!(f, " via inet6 {via}")?,
                 Some(via) => write!(f, " via {via}")?,
@@ -164,6 +153,7 @@ impl fmt::Display for Route {
             if *onlink {
                 f.write_str(" onlink")?;
             }
+            write!(f, "{traits}")?;
         }
         if self.table != MAIN_TABLE {
             write!(f, " table {}", self.table)?;
@@ -172,6 +162,16 @@ impl fmt::Display for Route {
             write!(f, " metric {}", self.metric)?;
         }
         write!(f, " proto {}", self.protocol)
+    }
+}
+
+/// Each with a space before it.
+impl fmt::Display for Traits {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(source) = self.source {
+            write!(f, " src {source}")?;
+        }
+        self.words.iter().try_for_each(|word| write!(f, " {word}"))
     }
 }
 
@@ -225,6 +225,13 @@ pub fn half(first_octet: u8) -> IpNetwork {
 /// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
 pub fn global_ipv6() -> IpNetwork {
     prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
+}
+
+/// What IPv4 hosts are reached by from networks without IPv4 (NAT64): 64:ff9b::/96 (RFC 6052), and 64:ff9b:1::/48 for a
+/// network's own use (RFC 8215). Both lie outside 2000::/3.
+pub fn nat64() -> [IpNetwork; 2] {
+    [(0, 96), (1, 48)]
+        .map(|(third, length)| prefix_v6(Ipv6Addr::new(0x64, 0xff9b, third, 0, 0, 0, 0, 0), length))
 }
 
 fn prefix_v4(address: Ipv4Addr, length: u8) -> IpNetwork {

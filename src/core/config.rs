@@ -278,6 +278,22 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
+    /// Where nothing is known of any link, as it takes to take out what was made for them.
+    pub fn without_links(paths: Paths) -> Config {
+        Config {
+            links: Vec::new(),
+            probe: Probe::default(),
+            routing: Routing::default(),
+            action_script: None,
+            exit_script: None,
+            script_timeout: Duration::ZERO,
+            flush_conntrack: false,
+            notify: None,
+            paths,
+            log_level: LogLevel::Info,
+        }
+    }
+
     /// The links' names, in order of preference.
     pub fn names(&self) -> Vec<String> {
         self.links.iter().map(|link| link.name.clone()).collect()

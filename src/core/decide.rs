@@ -7,6 +7,7 @@ use super::health::{LinkResult, Probed, Verdict};
 use super::hold::{Hold, Stay};
 use super::round::RunInput;
 use super::switch::{Cause, Request, Switch};
+use super::units::span;
 
 /// What comes of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,8 +165,20 @@ impl RunInput<'_> {
         match forced(links, active, to) {
             Some(to) if to == active => {
                 // Without a wish of its own it leaves an earlier one as it is.
-                let hold = if hold == Hold::No { self.state.hold } else { hold };
-                Outcome::Stay { why: format!("{} is active already", self.name(active)), hold }
+                let (name, wish) = (self.name(active), hold);
+                let hold = if wish == Hold::No { self.state.hold } else { wish };
+                let why = match (wish, hold) {
+                    (Hold::Until(until), _) => {
+                        let time = span(until.since(self.now).unwrap_or_default());
+                        format!("{name} is active already, and held for {time} from now on")
+                    }
+                    (Hold::UntilFailback, _) => {
+                        format!("{name} is active already, and held until `wanfo failback`")
+                    }
+                    (Hold::No, Hold::UntilFailback) => format!("{name} is active already, and stays held"),
+                    (Hold::No, _) => format!("{name} is active already"),
+                };
+                Outcome::Stay { why, hold }
             }
             Some(to) => {
                 let reason = "forced by hand".to_owned();

@@ -12,8 +12,12 @@ use super::lease::Lease;
 pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces and in the
-    /// links' own tables (local, broadcast, multicast and anycast routes left out).
+    /// links' own tables (local, broadcast, multicast and anycast routes left out; of thousands out of one interface the
+    /// first). Foreign default routes over other interfaces are among them only where they matter.
     pub routes: Vec<Route>,
+    /// Gateways on the links' interfaces that do not answer the kernel (NUD_INCOMPLETE, NUD_FAILED). Looked for only where
+    /// there is another to choose.
+    pub silent_gateways: Vec<(String, IpAddr)>,
     /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
     /// the kernel's order: of two with the same priority the first one counts.
     pub rules: Vec<Rule>,
@@ -21,10 +25,30 @@ pub struct Facts {
     pub leases: Vec<LeaseFile>,
     /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
     pub without_ipv6: bool,
+    /// Some of it is not there, and would be (a dry run).
+    pub pretended: bool,
     /// The program that deletes flows is not installed. Looked for only where it is wanted.
     pub without_conntrack: bool,
+    /// The files that the config names and that are of no use as they are.
+    pub files: Vec<BadFile>,
     /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.
     pub sandboxed: Option<bool>,
+}
+
+/// A file that cannot do what the config has it for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BadFile {
+    pub purpose: Purpose,
+    /// The sentence that says what to do.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    ActionScript,
+    ExitScript,
+    /// Getting mail to its relay.
+    Mail,
 }
 
 /// What was found in a file of a DHCP client's.
@@ -38,6 +62,8 @@ pub struct LeaseFile {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interface {
     pub name: String,
+    /// Other names of it (`ip link property add dev DEV altname NAME`).
+    pub altnames: Vec<String>,
     pub index: u32,
     /// Administratively up (IFF_UP, netdevice(7)).
     pub up: bool,
@@ -79,11 +105,41 @@ pub enum Family {
 pub struct Route {
     pub table: u32,
     pub destination: IpNetwork,
+    pub only: Option<Only>,
     pub target: RouteTarget,
     /// IPv4: 0 unless said otherwise; IPv6: the kernel says 1024 where nothing was said.
     pub metric: u32,
     /// Who made it (RTPROT_*, rtnetlink(7)).
     pub protocol: u8,
+    /// What the router says of itself where there are others (RFC 4191). Ours say nothing.
+    pub preference: Preference,
+}
+
+/// What narrows a route to some of the packets to its destination. Never ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Only {
+    /// RTA_SRC, which IPv6 alone knows: packets from there.
+    From(IpNetwork),
+    /// IPv4: packets with this type of service.
+    Tos(u8),
+}
+
+/// From the best to the worst.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Preference {
+    High,
+    #[default]
+    Medium,
+    Low,
+}
+
+/// What a route says besides where it leads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Traits {
+    /// RTA_PREFSRC: the address that this host sends from.
+    pub source: Option<IpAddr>,
+    /// The rest, as `ip route` prints and takes it: `mtu 1400`, `initcwnd lock 20`.
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,6 +150,7 @@ pub enum RouteTarget {
         via: Option<IpAddr>,
         /// RTNH_F_ONLINK: the gateway is reachable though no subnet of the interface holds it.
         onlink: bool,
+        traits: Traits,
     },
     Unreachable,
     /// blackhole, prohibit, throw: never ours.
@@ -115,6 +172,14 @@ pub struct Rule {
     pub protocol: u8,
     /// Something that no rule of ours has narrows it: a mark, a port, an interface to leave by. Never ours.
     pub narrowed: bool,
+}
+
+/// The one whose hosts do not understand this one.
+pub fn other_than(family: Family) -> Family {
+    match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    }
 }
 
 /// The main routing table (RT_TABLE_MAIN, rtnetlink(7)).
@@ -142,9 +207,15 @@ impl Address {
     }
 }
 
+impl Interface {
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|altname| altname == name)
+    }
+}
+
 impl Facts {
     pub fn interface(&self, name: &str) -> Option<&Interface> {
-        self.interfaces.iter().find(|interface| interface.name == name)
+        self.interfaces.iter().find(|interface| interface.is_called(name))
     }
 }
 
@@ -156,4 +227,9 @@ pub fn is_link_local(address: IpAddr) -> bool {
 /// Whether it is one of those that hosts give themselves where nobody else gives them one (169.254/16, RFC 3927).
 pub fn is_ipv4_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.is_link_local())
+}
+
+/// Whether it is one that no provider routes (fc00::/7, RFC 4193).
+pub fn is_unique_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unique_local())
 }

@@ -16,7 +16,7 @@ use super::problem::{Code, Problem};
 use super::record::{Event, Record};
 use super::round::RunInput;
 use super::script::{self, Ending};
-use super::state::{State, Veto};
+use super::state::{ConfigBroken, State, Veto};
 use super::switch::{Request, Switch, Switching};
 use super::time::{BootTime, Moment};
 use super::world::{Level, Order, World};
@@ -31,13 +31,29 @@ const SCRIPT_STARTS: u32 = 3;
 /// What is kept to be told while it cannot be handed on, the newest.
 const MOST_PENDING: usize = 200;
 
-/// Asks the exit script, where there is one and the switch leaves a link that works. The event is what to say of it.
+/// How long a config has to be broken before somebody is told by mail: whoever edits it mends it sooner.
+const CONFIG_MAIL_AFTER: Duration = Duration::from_secs(300);
+
+/// How long an exit script that is not there keeps the traffic on the backup. By then the problem has been in the status,
+/// and nobody has mended it; a backup that costs money, or is the last one, must not be kept for ever by a typo in a path.
+const MISSED_SCRIPT_HOLDS: Duration = Duration::from_secs(600);
+
+/// What came of asking the exit script.
+pub struct Asked {
+    pub outcome: Outcome,
+    pub veto: Option<Veto>,
+    pub missed_since: Option<BootTime>,
+    /// What is to be said of it.
+    pub event: Option<Event>,
+}
+
+/// Asks the exit script, where there is one and the switch leaves a link that works.
 pub fn ask_exit_script(
     world: &mut dyn World,
     order: &Order,
     input: &RunInput,
     outcome: Outcome,
-) -> Result<(Outcome, Option<Veto>, Option<Event>)> {
+) -> Result<Asked> {
     let config = order.config;
     let (Outcome::Switch(Switch { to, reason, may_be_vetoed: true, .. }), Some(path)) =
         (&outcome, &config.exit_script)
@@ -45,23 +61,55 @@ pub fn ask_exit_script(
         // It also outlives a run in which no failback was near, or a primary that misses one round would have the
         // script asked again at once.
         let veto = input.state.standing_veto(input.now).cloned();
-        return Ok((outcome, veto, None));
+        let missed_since = input.state.exit_script_missed_since;
+        return Ok(Asked { outcome, veto, missed_since, event: None });
     };
     let active = input.active();
     let at = order.machine.local(world.now()?);
     let call = script::before_failback(config, input.resolved, active, *to, reason, &at);
-    let why = match world.ask(path, &call, config.script_timeout) {
-        ending if ending.success() => return Ok((outcome, None, None)),
+    let ending = world.ask(path, &call, config.script_timeout);
+    let missed_since = match ending {
+        Ending::Refused(_) => input.state.exit_script_missed_since.or(Some(input.now)),
+        _ => None,
+    };
+    let is_missed_for_long =
+        missed_since.and_then(|since| input.now.since(since)) >= Some(MISSED_SCRIPT_HOLDS);
+    let hangs = match ending {
+        Ending::TimeLimit(_) => input.state.veto.as_ref().map_or(0, |veto| veto.hangs).saturating_add(1),
+        _ => 0,
+    };
+    let why = match ending {
+        ending if ending.success() || is_missed_for_long => {
+            return Ok(Asked { outcome, veto: None, missed_since: None, event: None });
+        }
         ending @ Ending::Exit(_) => format!("the exit script {} says not now ({ending})", path.display()),
-        // Better a bill for the backup than calls cut off because of a typo in a path.
+        // Better a bill for the backup than calls cut off because of a typo in a path; but not for ever.
         ending => format!("the exit script {} could not be asked: {ending}", path.display()),
     };
     // By hand it is the answer to the command. The same every ten seconds would be no news.
     let is_news = input.request == Request::Nothing && input.state.veto.is_none();
     let event = is_news.then(|| Event::Vetoed { link: input.name(active).to_owned(), why: why.clone() });
     // From the answer on: a script that takes its time must not be asked without a pause.
-    let veto = Veto { at: world.now()?.boot, why: why.clone() };
-    Ok((input.vetoed(&why), Some(veto), event))
+    let veto = Veto { at: world.now()?.boot, hangs, why: why.clone() };
+    Ok(Asked { outcome: input.vetoed(&why), veto: Some(veto), missed_since, event })
+}
+
+/// Remembers since when the config is broken, and has somebody told who does not mend it at once.
+pub fn note_config(order: &Order, state: &mut State, now: Moment) -> Option<Problem> {
+    let Some(why) = order.config_broken else {
+        state.config_broken = None;
+        return None;
+    };
+    let mut broken = state.config_broken.unwrap_or(ConfigBroken { since: now.boot, is_mailed: false });
+    if !broken.is_mailed && now.boot.since(broken.since) >= Some(CONFIG_MAIL_AFTER) {
+        broken.is_mailed = true;
+        if order.config.notify.is_some() {
+            let (host, at) = (&order.machine.host, order.machine.local(now));
+            state.pending.mails.push(message::config_broken(host, &at, state, why));
+        }
+    }
+    state.config_broken = Some(broken);
+    Some(Problem::new(Code::ConfigBroken, None, why))
 }
 
 /// Does what is left of a switch that the kernel shows. Returns what could not be done yet; then the next run goes on.
@@ -171,10 +219,7 @@ pub fn hand_on(world: &mut dyn World, order: &Order, state: &mut State) -> Vec<P
     let mut failure = None;
     pending.mails.retain(|mail| world.spool(mail).map_err(|error| failure = Some(error)).is_err());
     if order.config.notify.is_some() {
-        match world.wake() {
-            Ok(waiting) => state.notifications_pending = waiting,
-            Err(error) => failure = failure.or(Some(error)),
-        }
+        failure = failure.or(world.wake(&mut state.outlook).err());
     }
     if let Some(failure) = failure {
         fails(Code::MailNotSpooled, &failure);

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Gateway, Link, Target};
 use super::facts::{
-    Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, is_ipv4_link_local, is_link_local,
+    Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Traits, is_ipv4_link_local,
+    is_link_local, is_unique_local,
 };
-use super::lease::Client;
+use super::lease::{Client, Lease};
 
 /// What was seen, and each link as it stands in it.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct NextHop {
     pub source: Option<Source>,
     /// No subnet of the interface holds the gateway; the kernel must be told that it is a neighbour all the same.
     pub onlink: bool,
+    /// Those of the interface's own default route by this gateway.
+    pub traits: Traits,
     /// The interface's own addresses of this family.
     pub addresses: Vec<Address>,
 }
@@ -87,6 +90,8 @@ pub enum LinkFault {
     NoAddress(Family, String),
     /// What a DHCP client gives itself that got no lease (RFC 3927).
     OnlyLinkLocal(String, IpAddr),
+    /// IPv6 for within the house (RFC 4193).
+    OnlyUniqueLocal(String, IpAddr),
     NoGateway(Family, String),
     /// The kernel has no IPv6 at all.
     NoIpv6,
@@ -111,6 +116,9 @@ impl fmt::Display for LinkFault {
             LinkFault::NoAddress(family, name) => write!(f, "interface {name} has no {family} address"),
             LinkFault::OnlyLinkLocal(name, address) => {
                 write!(f, "interface {name} has no IPv4 address but a link-local one ({address})")
+            }
+            LinkFault::OnlyUniqueLocal(name, address) => {
+                write!(f, "interface {name} has no IPv6 address but a unique local one ({address})")
             }
             LinkFault::NoGateway(Family::V4, name) => write!(
                 f,
@@ -155,8 +163,13 @@ impl ResolvedLink {
 
     /// The link's own addresses, of both families.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let next_hops = [&self.v4, &self.v6].into_iter().flatten();
-        next_hops.flat_map(|next_hop| &next_hop.addresses).map(|own| own.network.ip()).collect()
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for next_hop in [&self.v4, &self.v6].into_iter().flatten() {
+            addresses.extend(next_hop.addresses.iter().map(|own| own.network.ip()));
+            // It may stand on another interface.
+            addresses.extend(next_hop.traits.source.filter(|source| !addresses.contains(source)));
+        }
+        addresses
     }
 
     /// The address behind a target, where it has one just now.
@@ -182,6 +195,20 @@ impl NextHop {
         self.addresses.iter().any(|own| own.reaches(address))
     }
 
+    /// The addresses that the kernel sends from by this way: the one that the link's default route names, else the first
+    /// in the gateway's subnet and, toward a neighbour, the first of all (inet_select_addr, net/ipv4/devinet.c).
+    pub fn sources(&self) -> Vec<IpAddr> {
+        if let Some(source) = self.traits.source {
+            return vec![source];
+        }
+        let beside_gateway =
+            self.addresses.iter().find(|own| self.via.is_some_and(|gateway| own.reaches(gateway)));
+        let mut sources: Vec<IpAddr> =
+            self.addresses.first().into_iter().chain(beside_gateway).map(|own| own.network.ip()).collect();
+        sources.dedup();
+        sources
+    }
+
     /// Whether the whole network is: one that is wider than the subnet around its first address is not.
     pub fn holds_all(&self, network: IpNetwork) -> bool {
         let mut held = self.addresses.iter().flat_map(|own| [Some(own.network), own.peer]).flatten();
@@ -197,7 +224,7 @@ pub fn survey(config: &Config, facts: &Facts) -> Vec<ResolvedLink> {
 /// The interface that a link uses: the one it names, else the one whose subnet holds its gateway.
 pub fn interface_of<'a>(link: &Link, interfaces: &'a [Interface]) -> Option<&'a Interface> {
     match (&link.interface, link.gateway) {
-        (Some(name), _) => interfaces.iter().find(|interface| interface.name == *name),
+        (Some(name), _) => interfaces.iter().find(|interface| interface.is_called(name)),
         (None, Gateway::Address(gateway)) => {
             let prefix =
                 |own: &Address| own.reaches(gateway).then(|| own.peer.unwrap_or(own.network).prefix());
@@ -261,91 +288,170 @@ fn find_next_hop(
             None => LinkFault::NoAddress(family, name),
         });
     }
-    let direct = NextHop { interface: name.clone(), via: None, source: None, onlink: false, addresses };
+    let unique_local =
+        || interface.addresses.iter().map(|own| own.network.ip()).find(|own| is_unique_local(*own));
+    if no_address && let Some(unique_local) = unique_local() {
+        return Err(LinkFault::OnlyUniqueLocal(name, unique_local));
+    }
+    let defaults = own_defaults(interface, family, protocol, facts);
+    let way = |via: Option<IpAddr>, source| {
+        let traits = defaults.iter().find(|default| default.via == via).map(|default| default.traits.clone());
+        NextHop {
+            interface: name.clone(),
+            via,
+            source,
+            onlink: via.is_some_and(|gateway| !is_neighbour(gateway, interface, protocol, facts)),
+            traits: traits.unwrap_or_default(),
+            addresses: addresses.clone(),
+        }
+    };
+    let by_default = |default: &OwnDefault| {
+        let way = way(default.via, default.via.map(|_| Source::DefaultRoute));
+        NextHop { onlink: default.onlink || way.onlink, ..way }
+    };
     match setting {
-        Gateway::Address(gateway) => Ok(direct.by_way_of(gateway, Source::Config)),
+        Gateway::Address(gateway) => Ok(way(Some(gateway), Some(Source::Config))),
         // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
         Gateway::None if no_address => Err(LinkFault::NoAddress(family, name)),
-        Gateway::None if family == Family::V4 || interface.point_to_point => Ok(direct),
+        Gateway::None if family == Family::V4 || interface.point_to_point => Ok(way(None, None)),
         Gateway::None => Err(LinkFault::NoGateway(family, name)),
-        Gateway::Auto => match default_route_of(&name, family, protocol, &facts.routes) {
-            Some((Some(gateway), onlink)) => {
-                let next_hop = direct.by_way_of(gateway, Source::DefaultRoute);
-                // The kernel may know a host route to the gateway; then it did not need the flag, and nor do we.
-                Ok(NextHop { onlink, ..next_hop })
+        Gateway::Auto => match (&defaults[..], lease_of(interface, &addresses, facts)) {
+            ([best, ..], _) if best.fits => Ok(by_default(best)),
+            // An IPv6 gateway comes by router advertisement, never by DHCP.
+            (_, Some(lease)) if family == Family::V4 => {
+                Ok(way(Some(lease.gateway.into()), Some(Source::Lease(lease.client))))
             }
-            Some((None, _)) => Ok(direct),
-            None if no_address => Err(LinkFault::NoAddress(family, name)),
-            None if interface.point_to_point => Ok(direct),
-            None => {
-                let leases = facts.leases.iter().filter(|file| file.interface == name);
-                // An IPv6 gateway comes by router advertisement, never by DHCP.
-                let lease = leases.flat_map(|file| &file.lease).find(|lease| {
-                    direct.addresses.iter().any(|own| own.network.ip() == IpAddr::from(lease.address))
-                });
-                match lease {
-                    Some(lease) => Ok(direct.by_way_of(lease.gateway.into(), Source::Lease(lease.client))),
-                    None => Err(LinkFault::NoGateway(family, name)),
-                }
-            }
+            // The kernel goes on sending that way, and perhaps somebody there listens.
+            ([best, ..], _) => Ok(by_default(best)),
+            _ if no_address => Err(LinkFault::NoAddress(family, name)),
+            _ if interface.point_to_point => Ok(way(None, None)),
+            _ => Err(LinkFault::NoGateway(family, name)),
         },
     }
+}
+
+/// The lease that the interface's address comes from.
+fn lease_of<'a>(interface: &Interface, addresses: &[Address], facts: &'a Facts) -> Option<&'a Lease> {
+    let leases = facts.leases.iter().filter(|file| file.interface == interface.name);
+    leases
+        .flat_map(|file| &file.lease)
+        .find(|lease| addresses.iter().any(|own| own.network.ip() == IpAddr::from(lease.address)))
 }
 
 /// The interface's own addresses of a family that can be used on the Internet.
 fn usable_addresses(interface: &Interface, setting: Gateway, family: Family) -> Vec<Address> {
     // A tunnel's, or one that goes with the gateway that the admin names, is meant to be used.
     let is_meant = |own: &Address| match setting {
-        Gateway::Address(gateway) => own.reaches(gateway),
+        Gateway::Address(gateway) => own.reaches(gateway) || is_link_local(gateway),
         _ => interface.point_to_point,
     };
+    let is_for_the_house = |own: IpAddr| is_ipv4_link_local(own) || is_unique_local(own);
     let usable = |own: &&Address| {
         Family::from(&own.network) == family
             && own.global
             && !own.tentative
-            && (!is_ipv4_link_local(own.network.ip()) || is_meant(own))
+            && (!is_for_the_house(own.network.ip()) || is_meant(own))
     };
     interface.addresses.iter().filter(usable).copied().collect()
 }
 
 /// The interfaces whose IPv4 gateway only a DHCP client can know.
 pub fn in_need_of_a_lease<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Interface> {
+    let protocol = config.routing.protocol;
     let links = config.links.iter().filter(|link| link.gateway == Gateway::Auto);
     let mut needy: Vec<&Interface> = Vec::new();
     for interface in links.filter_map(|link| interface_of(link, &facts.interfaces)) {
-        let next_hop = find_next_hop(Gateway::Auto, Family::V4, interface, config.routing.protocol, facts);
-        if matches!(next_hop, Err(LinkFault::NoGateway(..))) && !needy.contains(&interface) {
+        let next_hop = find_next_hop(Gateway::Auto, Family::V4, interface, protocol, facts);
+        let knows_none = matches!(next_hop, Err(LinkFault::NoGateway(..)));
+        let is_stale =
+            || own_defaults(interface, Family::V4, protocol, facts).first().is_some_and(|best| !best.fits);
+        if (knows_none || next_hop.is_ok() && is_stale()) && !needy.contains(&interface) {
             needy.push(interface);
         }
     }
     needy
 }
 
-impl NextHop {
-    fn by_way_of(self, gateway: IpAddr, source: Source) -> NextHop {
-        let onlink = !self.holds(gateway) && !is_link_local(gateway);
-        NextHop { via: Some(gateway), source: Some(source), onlink, ..self }
-    }
+/// What a default route of the interface's own says.
+struct OwnDefault<'a> {
+    via: Option<IpAddr>,
+    onlink: bool,
+    traits: &'a Traits,
+    /// The kernel would take it today. One that stands may be older than the interface's addresses.
+    fits: bool,
 }
 
-/// Gateway and on-link flag of the interface's own default route: not one of ours, any metric, the main table first.
-fn default_route_of(
-    interface: &str,
+/// The interface's own default routes, the one to go by first: not ours, any metric.
+///
+/// Those that fit come first. Then it is the kernel's own order: one by a router that does not answer comes last, whatever
+/// its metric and preference (rt6_score_route, net/ipv6/route.c; fib_select_default, net/ipv4/fib_semantics.c).
+fn own_defaults<'a>(
+    interface: &Interface,
     family: Family,
     protocol: u8,
-    routes: &[Route],
-) -> Option<(Option<IpAddr>, bool)> {
-    routes
-        .iter()
-        .filter(|route| route.protocol != protocol && route.is_default(family))
+    facts: &'a Facts,
+) -> Vec<OwnDefault<'a>> {
+    let foreign = facts.routes.iter().filter(|route| route.protocol != protocol && route.is_default(family));
+    let mut defaults: Vec<_> = foreign
         .filter_map(|route| match &route.target {
-            RouteTarget::Out { interface: out, via, onlink } if out == interface => {
-                Some((route.table != MAIN_TABLE, route.metric, (*via, *onlink)))
+            RouteTarget::Out { interface: out, via, onlink, traits } if *out == interface.name => {
+                let fits = fits(route, interface, protocol, facts);
+                let is_silent = |gateway| {
+                    facts.silent_gateways.iter().any(|(on, silent)| on == out && *silent == gateway)
+                };
+                let elsewhere = route.table != MAIN_TABLE;
+                let rank = (
+                    !fits,
+                    via.is_some_and(is_silent),
+                    (elsewhere, route.only.is_some(), route.metric, route.preference),
+                );
+                Some((rank, OwnDefault { via: *via, onlink: *onlink, traits, fits }))
             }
             _ => None,
         })
-        .min_by_key(|(elsewhere, metric, _)| (*elsewhere, *metric))
-        .map(|(_, _, gateway)| gateway)
+        .collect();
+    defaults.sort_by_key(|(rank, _)| *rank);
+    defaults.into_iter().map(|(_, default)| default).collect()
+}
+
+/// Whether the kernel would take a route out of the interface today.
+pub fn fits(route: &Route, interface: &Interface, protocol: u8, facts: &Facts) -> bool {
+    match &route.target {
+        RouteTarget::Out { via: Some(gateway), onlink: false, .. } => {
+            is_neighbour(*gateway, interface, protocol, facts)
+        }
+        _ => true,
+    }
+}
+
+/// Whether the kernel takes a route by way of this gateway without being told that it is a neighbour (fib_check_nh,
+/// net/ipv4/fib_semantics.c): a subnet of the interface holds it, or a route that leads there directly.
+fn is_neighbour(gateway: IpAddr, interface: &Interface, protocol: u8, facts: &Facts) -> bool {
+    let leads_there = |route: &Route| {
+        matches!(&route.target, RouteTarget::Out { interface: out, via: None, .. } if *out == interface.name)
+            && route.protocol != protocol
+            && route.table == MAIN_TABLE
+            && route.destination.prefix() > 0
+            && route.destination.contains(gateway)
+    };
+    is_link_local(gateway)
+        || interface.addresses.iter().any(|own| own.reaches(gateway))
+        || facts.routes.iter().any(leads_there)
+}
+
+/// The links' interfaces on which two gateways or more are known: which of them answer is worth a question.
+pub fn with_a_choice<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Interface> {
+    let protocol = config.routing.protocol;
+    let have_choice = |interface: &&Interface| {
+        [Family::V4, Family::V6].into_iter().any(|family| {
+            let defaults = own_defaults(interface, family, protocol, facts);
+            defaults.iter().any(|default| default.via != defaults[0].via)
+        })
+    };
+    let interfaces = config.links.iter().filter_map(|link| interface_of(link, &facts.interfaces));
+    let mut choice: Vec<&Interface> = interfaces.filter(have_choice).collect();
+    choice.dedup();
+    choice
 }
 
 /// Targets that two links have in common just now (`gateway` on two links with the same router address): first

@@ -48,8 +48,10 @@ pub enum ProbeError {
     Unusable(String),
     /// Two links have this target just now, and it serves the other one.
     Shared,
-    /// Its pin is not in the kernel, and the request could leave by another link: not asked.
+    /// Its pin is not in the kernel yet, as in a dry run, and the request would leave by another link: not asked.
     Unpinned,
+    /// The kernel would send the request by another way than the link's: not asked. The sentence tells which.
+    Diverted(String),
     /// This machine would not send it: the sentence tells the cure. It says nothing of this line, or of any other.
     Refused(String),
     /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
@@ -64,9 +66,10 @@ impl fmt::Display for ProbeError {
                 write!(f, "answered after {} ms, later than `max_latency`", rtt.as_millis())
             }
             ProbeError::Unreachable => f.write_str("unreachable"),
-            ProbeError::Unusable(why) | ProbeError::Refused(why) | ProbeError::OwnFault(why) => {
-                f.write_str(why)
-            }
+            ProbeError::Unusable(why)
+            | ProbeError::Diverted(why)
+            | ProbeError::Refused(why)
+            | ProbeError::OwnFault(why) => f.write_str(why),
             ProbeError::Unpinned => f.write_str("not probed, it is not tied to its link in the kernel"),
             ProbeError::Shared => f.write_str("not probed, it is another link's target"),
         }
@@ -76,7 +79,7 @@ impl fmt::Display for ProbeError {
 impl ProbeError {
     /// Whether the target could not be asked: it might have answered.
     pub fn is_missing(&self) -> bool {
-        matches!(self, ProbeError::Unpinned | ProbeError::Refused(_))
+        matches!(self, ProbeError::Unpinned | ProbeError::Diverted(_) | ProbeError::Refused(_))
     }
 
     /// Whether it says something of this machine and nothing of any line.

@@ -3,10 +3,17 @@
 //! A backup's client is often told to install no default route, and then nothing but its notes names the gateway. Each
 //! client writes them in a way of its own. None of them is an interface that its authors promise to keep, so what is
 //! not as expected names no gateway.
+//!
+//! A server may send classless routes (option 121) beside the routers (option 3). Then the routers count for nothing,
+//! also where the routes hold no default (RFC 3442). Microsoft's number for the same is 249; it counts with the clients
+//! that heed it, NetworkManager and dhcpcd. A default without a router (0.0.0.0) names no gateway: the clients themselves
+//! make different things of it, and `gateway: none` can say it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
 /// The DHCP clients whose notes are understood, in the order in which they are asked.
@@ -68,10 +75,17 @@ pub fn is_named_after(client: Client, name: &str, interface: &str) -> bool {
 
 /// The lease for the interface in a file of this client's; `None`: it names no address, or no gateway.
 pub fn read(client: Client, interface: &str, bytes: &[u8]) -> Option<Lease> {
-    let [address, gateway] = match client {
-        // udhcpc writes nothing by itself; our hook writes like networkd.
-        Client::Networkd | Client::Udhcpc => pair(bytes, None, ["ADDRESS", "ROUTER"])?,
-        Client::NetworkManager => pair(bytes, Some("[dhcp4]"), ["dhcp4.ip_address", "dhcp4.routers"])?,
+    let (address, gateway) = match client {
+        // Before version 251 they are called `ROUTES`. udhcpc writes nothing by itself; our hook writes like networkd.
+        Client::Networkd | Client::Udhcpc => {
+            settings(bytes, None, ["ADDRESS", "ROUTER"], ["CLASSLESS_ROUTES", "ROUTES"])?
+        }
+        Client::NetworkManager => settings(
+            bytes,
+            Some("[dhcp4]"),
+            ["dhcp4.ip_address", "dhcp4.routers"],
+            ["dhcp4.rfc3442_classless_static_routes", "dhcp4.ms_classless_static_routes"],
+        )?,
         Client::Dhcpcd => packet(bytes)?,
         Client::Dhclient => last_block(bytes, interface)?,
     };
@@ -83,54 +97,125 @@ pub fn read(client: Client, interface: &str, bytes: &[u8]) -> Option<Lease> {
     is_gateway.then_some(Lease { client, address, gateway })
 }
 
-/// Lines of `KEY=VALUE`, in one section of the file where that is given: the values of two keys.
+/// The gateway among what a client writes as text: of the classless routes where there are any, else of the routers.
+fn gateway(classless: Option<&str>, routers: Option<&str>) -> Option<Ipv4Addr> {
+    match classless {
+        Some(routes) => default_in_text(routes),
+        None => words(routers?).next()?.parse().ok(),
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ' ']).filter(|word| !word.is_empty())
+}
+
+/// networkd writes `0.0.0.0/0,192.0.2.17`, NetworkManager has a blank there. dhclient knows no such option, and writes
+/// the octets: `0,192,0,2,17`; Red Hat's `0 192.0.2.17`; in hexadecimal with colons where dhclient.conf declares nothing.
+fn default_in_text(routes: &str) -> Option<Ipv4Addr> {
+    if !routes.contains('/') {
+        let radix = if routes.contains(':') { 16 } else { 10 };
+        let octets = words(routes).flat_map(|word| word.split(['.', ':']));
+        let option: Option<Vec<u8>> = octets.map(|octet| u8::from_str_radix(octet, radix).ok()).collect();
+        return default_in_option(&option?);
+    }
+    let mut default = None;
+    let mut words = words(routes);
+    while let Some(destination) = words.next() {
+        let destination: Ipv4Network = destination.parse().ok()?;
+        let router = words.next()?.parse().ok()?;
+        if destination.prefix() == 0 {
+            default = default.or(Some(router));
+        }
+    }
+    default
+}
+
+/// Of each route the width of its destination, as many octets of that as are needed, and the router (RFC 3442).
+fn default_in_option(mut routes: &[u8]) -> Option<Ipv4Addr> {
+    let mut default = None;
+    while let [width @ 0..=32, rest @ ..] = routes {
+        let (_, rest) = rest.split_at_checked(usize::from(width.div_ceil(8)))?;
+        let (router, rest) = rest.split_first_chunk::<4>()?;
+        if *width == 0 {
+            default = default.or(Some(Ipv4Addr::from(*router)));
+        }
+        routes = rest;
+    }
+    default.filter(|_| routes.is_empty())
+}
+
+/// Lines of `KEY=VALUE`, in one section of the file where that is given: the address, and the gateway of the routers or
+/// of the first kind of classless routes that is there.
 ///
 /// A client that is killed while it writes leaves half a line at the end, and half an address may be an address as
-/// well: only a line with its end counts.
-fn pair(bytes: &[u8], section: Option<&str>, keys: [&str; 2]) -> Option<[Ipv4Addr; 2]> {
+/// well: only a line with its end counts. (That whole lines are missing does not happen: these clients, and the hook, put
+/// a whole file in the place of the old one.)
+fn settings(
+    bytes: &[u8],
+    section: Option<&str>,
+    [address, routers]: [&str; 2],
+    classless: [&str; 2],
+) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let whole = &text[..text.rfind('\n')?];
+    let (whole, _) = text.rsplit_once('\n')?;
     let of_section = whole.lines().skip_while(|line| section.is_some_and(|section| line.trim() != section));
     let lines: Vec<&str> = of_section
         .skip(usize::from(section.is_some()))
         .take_while(|line| section.is_none() || !line.starts_with('['))
         .collect();
-    let value = |key| {
-        let value = lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        value.split_whitespace().next()?.parse().ok()
-    };
-    Some([value(keys[0])?, value(keys[1])?])
+    let value = |key: &str| lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let address = value(address)?.trim().parse().ok()?;
+    Some((address, gateway(classless.into_iter().find_map(value), value(routers))?))
 }
 
-/// The server's answer itself, as it came (RFC 2131, section 2): `yiaddr`, and the option Router (RFC 2132, section 3.5).
-fn packet(bytes: &[u8]) -> Option<[Ipv4Addr; 2]> {
+/// The server's answer itself, as it came (RFC 2131, section 2): `yiaddr`, and the options.
+fn packet(bytes: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
     const YIADDR: usize = 16;
+    const SNAME: usize = 44;
+    const FILE: usize = 108;
     const COOKIE: usize = 236;
-    const PAD: u8 = 0;
     const ROUTER: u8 = 3;
-    const END: u8 = 255;
+    const OVERLOAD: u8 = 52;
+    const CLASSLESS: [u8; 2] = [121, 249];
     let address = |at: &[u8]| at.first_chunk::<4>().map(|bytes| Ipv4Addr::from(*bytes));
     let own = address(bytes.get(YIADDR..)?)?;
-    let mut rest = bytes.get(COOKIE..)?.strip_prefix(&[99, 130, 83, 99])?;
+    let mut options = BTreeMap::new();
+    gather(bytes.get(COOKIE..)?.strip_prefix(&[99, 130, 83, 99])?, &mut options)?;
+    // Where there was no room for all, they go on in fields that have no other use by now (RFC 2132, section 9.3).
+    let overload = options.get(&OVERLOAD).and_then(|value| value.first().copied()).unwrap_or(0);
+    for (flag, field) in [(1, FILE..COOKIE), (2, SNAME..FILE)] {
+        if overload & flag != 0 {
+            gather(&bytes[field], &mut options)?;
+        }
+    }
+    let gateway = match CLASSLESS.iter().find_map(|option| options.get(option)) {
+        Some(routes) => default_in_option(routes)?,
+        None => address(options.get(&ROUTER)?)?,
+    };
+    Some((own, gateway))
+}
+
+/// The options of one field, up to their end. One that comes again goes on (RFC 3396).
+fn gather(mut field: &[u8], options: &mut BTreeMap<u8, Vec<u8>>) -> Option<()> {
+    const PAD: u8 = 0;
+    const END: u8 = 255;
     loop {
-        rest = match rest {
+        field = match field {
             [PAD, rest @ ..] => rest,
-            [] | [END, ..] => return None,
+            [END, ..] => return Some(()),
             [option, length, rest @ ..] => {
                 let (value, rest) = rest.split_at_checked(usize::from(*length))?;
-                if *option == ROUTER {
-                    return Some([own, address(value)?]);
-                }
+                options.entry(*option).or_default().extend(value);
                 rest
             }
-            [_] => return None,
+            _ => return None,
         }
     }
 }
 
 /// dhclient.leases(5): the file grows by a block with every lease, so the last whole one for the interface counts. What
 /// is read may begin in the midst of a block.
-fn last_block(bytes: &[u8], interface: &str) -> Option<[Ipv4Addr; 2]> {
+fn last_block(bytes: &[u8], interface: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let text = String::from_utf8_lossy(bytes);
     let (mut last, mut block) = (None, None::<Vec<&str>>);
     for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
@@ -149,10 +234,19 @@ fn last_block(bytes: &[u8], interface: &str) -> Option<[Ipv4Addr; 2]> {
 }
 
 /// What one block says; the outer `None`: it is another interface's.
-fn leased(lines: &[&str], interface: &str) -> Option<Option<[Ipv4Addr; 2]>> {
-    let value =
-        |statement| lines.iter().find_map(|line| line.strip_prefix(statement)?.trim().strip_suffix(';'));
-    let address = |statement| value(statement)?.split(',').next()?.trim().parse().ok();
-    let of = value("interface ")?.trim_matches('"');
-    (of == interface).then(|| Some([address("fixed-address ")?, address("option routers ")?]))
+fn leased(lines: &[&str], interface: &str) -> Option<Option<(Ipv4Addr, Ipv4Addr)>> {
+    // Each stands on a line of its own, and ends there.
+    let value = |statement: &str| {
+        lines
+            .iter()
+            .find_map(|line| line.strip_prefix(statement)?.strip_prefix(' ')?.trim().strip_suffix(';'))
+    };
+    if value("interface")?.trim_matches('"') != interface {
+        return None;
+    }
+    // Debian's dhclient.conf, Red Hat's dhclient, and what neither of them declares.
+    let names = ["rfc3442-classless-static-routes", "classless-static-routes", "unknown-121"];
+    let classless = names.iter().find_map(|name| value(&format!("option {name}")));
+    let address = value("fixed-address").and_then(|address| address.parse().ok());
+    Some(address.zip(gateway(classless, value("option routers"))))
 }

@@ -41,6 +41,9 @@ impl Switched<'_> {
         let index = |name: &str| self.state.links.iter().position(|link| link.name == name);
         let name = |name: &str, in_two: &'static str| if two { in_two.to_owned() } else { name.to_owned() };
         match (index(from), index(to)) {
+            _ if self.switching.cause == Cause::Found => {
+                format!("'{host}' has been on {} WAN link since it started.", name(to, "secondary"))
+            }
             _ if self.switching.cause == Cause::Config => {
                 format!(
                     "WAN link {from} left on '{host}', because the config says so. Switched to {to} link."
@@ -136,6 +139,18 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Op
     }
     let topic = format!("standby-{link}");
     Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic) }
+}
+
+/// The mail about a config that is broken since a while.
+pub fn config_broken(host: &str, at: &Zoned, state: &State, why: &str) -> Message {
+    let subject = one_line(&format!("The WAN failover config is broken on '{host}'."));
+    let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
+    let text = format!(
+        "{subject}\n\nWhy:  {why}\nWhen: {when}\nThe traffic goes over {} as before. After a reboot there is no last \
+         good one to go by.\n",
+        state.active
+    );
+    Message { id: state.id_of_now("config"), at: at.timestamp(), subject, text, topic: None }
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {

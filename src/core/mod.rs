@@ -8,12 +8,12 @@ pub mod addresses;
 pub mod change;
 /// What the admin wants.
 pub mod config;
-/// Others who use our numbers.
-pub mod conflict;
 /// Which link should carry the traffic.
 pub mod decide;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
+/// Which way something takes that leaves this host.
+pub mod flow;
 /// What a switch brings with it.
 pub mod follow_up;
 /// Each link's interface and gateways in what was seen.

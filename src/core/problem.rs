@@ -26,13 +26,30 @@ pub enum Code {
     NoIpv6,
     LeaseNotUsed,
     GatewayOutsideSubnet,
+    SameAddress,
     SharedTarget,
     RouteIsTarget,
     ForeignRoute,
     ForeignRule,
     ForeignDefault,
+    /// Another default route of the same metric by another link.
+    EqualDefaults,
+    /// A link without targets.
+    NotProbed,
+    TargetIsOwnAddress,
+    GatewayIsOwnAddress,
+    TargetNeverAnswered,
+    ConfigBroken,
+    ScriptUnusable,
+    /// A file that mail needs.
+    MailFileUnusable,
+    RouteStays,
+    FamilyRefused,
     NoLinkUp,
     CannotProbe,
+    ProbeDiverted,
+    DefaultElsewhere,
+    HostRoute,
     RouteNotSet,
     ScriptNotStarted,
     ScriptsSandboxed,
@@ -47,9 +64,31 @@ impl Problem {
         Problem { code, link: link.map(str::to_owned), text: text.into() }
     }
 
-    /// Whether it is the same one, told in other words perhaps.
+    /// What it is called, without its details and its cure.
+    pub fn name(&self) -> String {
+        let code = serde_json::to_value(self.code).ok();
+        let words = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default().replace('-', " ");
+        match &self.link {
+            Some(link) => format!("{link}: {words}"),
+            None => words,
+        }
+    }
+
+    /// Whether it is the same one, told in other words perhaps. Of files there may be several, which their sentences tell
+    /// apart.
     pub fn is(&self, other: &Problem) -> bool {
-        (self.code, &self.link) == (other.code, &other.link)
+        let is_of_a_file = matches!(self.code, Code::ScriptUnusable | Code::MailFileUnusable);
+        (self.code, &self.link) == (other.code, &other.link) && (!is_of_a_file || self.text == other.text)
+    }
+
+    /// Whether it is said already by this one. A config that is broken in another way than before is said anew.
+    pub fn is_said_by(&self, known: &Problem) -> bool {
+        self.is(known) && (self.code != Code::ConfigBroken || self.text == known.text)
+    }
+
+    /// Whether something is doubtful only, and may work all the same.
+    pub fn is_a_doubt(&self) -> bool {
+        matches!(self.code, Code::EqualDefaults | Code::NotProbed)
     }
 }
 

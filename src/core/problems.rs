@@ -2,28 +2,116 @@
 //!
 //! A new problem is a new `Code` in problem.rs and a few lines here.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 
+use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Gateway, Link, Pin, Target};
-use super::facts::Family;
-use super::gateway::{LinkFault, ResolvedLink, View, shared_targets};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose};
+use super::flow::{self, Flow, RouteAnswer};
+use super::gateway::{LinkFault, NextHop, ResolvedLink, View, shared_targets};
 use super::health::{LinkResult, ProbeError, Verdict};
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
+use super::state::{LinkState, State, TargetState};
 
 /// How many foreign routes or rules are named in one sentence.
 const NAMED: usize = 3;
+
+/// What DHCP clients mark their routes with (RTPROT_DHCP, rtnetlink(7)).
+const DHCP: u8 = 16;
+/// So often a target is asked in vain before that is told.
+const ASKED_IN_VAIN: u32 = 5;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
     let mut problems = of_links(input.config, view);
     problems.extend(conflicts(input.config, view));
+    problems.extend(host_routes(input, view));
+    problems.extend(left_behind(input, view, results));
+    problems.extend(refused(input.config, view, input.active()));
     problems.extend(no_link_up(input, results));
     problems.extend(surroundings(input, view));
+    problems.extend(of_config(input.config, view));
     problems
+}
+
+/// What is wrong with the config on this machine, whatever the lines are like just now: all that breaks on the night of the
+/// switch and not before.
+pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in &view.facts.files {
+        let (code, what) = match file.purpose {
+            Purpose::ActionScript => (Code::ScriptUnusable, "no switch is told to the action script"),
+            Purpose::ExitScript => (Code::ScriptUnusable, "no failback can be asked of the exit script"),
+            Purpose::Mail => (Code::MailFileUnusable, "no mail can be sent"),
+        };
+        problems.push(Problem::new(code, None, format!("{what}: {}", file.why)));
+    }
+    for (link, resolved) in config.links.iter().zip(&view.links) {
+        let mut add = |code, text: String| problems.push(Problem::new(code, Some(&link.name), text));
+        for address in link.targets.iter().filter_map(|target| resolved.resolve(*target)) {
+            if let Some(whose) = owner_of(address, config, &view.facts) {
+                let text = format!(
+                    "target {address} is this router's own address ({whose}), which answers for ever, however dead the \
+                     line is; take one beyond it"
+                );
+                add(Code::TargetIsOwnAddress, text);
+            }
+        }
+        for next_hop in [&resolved.v4, &resolved.v6].into_iter().flatten() {
+            if let Some(gateway) = next_hop.via
+                && let Some(whose) = owner_of(gateway, config, &view.facts)
+            {
+                let text = format!(
+                    "gateway {gateway} is this router's own address ({whose}), so nothing leaves by it; set `gateway` to \
+                     the provider's router"
+                );
+                add(Code::GatewayIsOwnAddress, text);
+            }
+        }
+        if link.targets.is_empty() && !link.routes_only {
+            let text = "it has no targets, so it is not probed, and counts as good for as long as its interface has \
+                        carrier; give it `targets`";
+            add(Code::NotProbed, text.to_owned());
+        }
+    }
+    problems.extend(routing::equal_defaults(config, view).into_iter().map(|(link, other)| {
+        let text = format!(
+            "its default route has the same metric as that of {other}, so without wanfo it is left to chance which one \
+             is taken; give each its own in their DHCP or network settings"
+        );
+        Problem::new(Code::EqualDefaults, Some(link), text)
+    }));
+    problems
+}
+
+/// The interface of this machine that has the address, or is given it by the config.
+fn owner_of<'a>(address: IpAddr, config: &'a Config, facts: &'a Facts) -> Option<&'a str> {
+    let found =
+        facts.interfaces.iter().flat_map(|it| it.addresses.iter().map(|own| (it.name.as_str(), own.network)));
+    let given = config.links.iter().filter_map(|link| Some((link.interface.as_deref()?, &link.address)));
+    let given = given.flat_map(|(name, networks)| networks.iter().map(move |network| (name, *network)));
+    found.chain(given).find(|(_, network)| network.ip() == address).map(|(name, _)| name)
+}
+
+/// Targets that have not answered once since they are in the config, or since boot.
+pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
+    let of_link = |link: &LinkState| {
+        let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
+        let never = link.targets.iter().filter(never).map(|target| target.address);
+        let text = format!(
+            "{} has never answered since it is a target here, or since boot; is it a typo, or an address that answers no \
+             ping?",
+            list(never)?
+        );
+        Some(Problem::new(Code::TargetNeverAnswered, Some(&link.name), text))
+    };
+    links.iter().filter_map(of_link).collect()
 }
 
 /// What config, interfaces, addresses and gateways of the links say by themselves.
@@ -33,21 +121,80 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
         links.flat_map(|(link, resolved)| of_link(link, resolved, view)).collect();
     problems.extend(shared(config, &view.links));
     problems.extend(routes_on_targets(config, &view.links));
+    problems.extend(same_addresses(config, &view.links));
     problems
 }
 
 /// What keeps this machine from probing. It says nothing of any line.
-pub fn own_faults(results: &[LinkResult]) -> Vec<Problem> {
+pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
     let mut faults: Vec<Problem> = Vec::new();
-    for target in results.iter().filter_map(|link| link.targets.as_ref()).flatten() {
-        if let Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) = &target.result {
-            let fault = Problem::new(Code::CannotProbe, None, fault);
-            if !faults.contains(&fault) {
-                faults.push(fault);
+    for (link, result) in config.links.iter().zip(results) {
+        // Most often all targets of a link go the same wrong way.
+        let mut diverted: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+        for target in result.targets.iter().flatten() {
+            match &target.result {
+                Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) => {
+                    let fault = Problem::new(Code::CannotProbe, None, fault);
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
+                }
+                Err(ProbeError::Diverted(how)) => diverted.entry(how).or_default().push(target.address),
+                _ => {}
+            }
+        }
+        faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
+            let text = format!(
+                "echo request to {}: {how}; if a rule or route of somebody else's does that, move it, or set \
+                 `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
+                list(targets)?
+            );
+            Some(Problem::new(Code::ProbeDiverted, Some(&link.name), text))
+        }));
+    }
+    faults
+}
+
+/// The default traffic that does not take the active link, or is not refused where the link has none of the family and
+/// it should be. Asked of the kernel when all else is done.
+pub fn default_elsewhere(
+    config: &Config,
+    state: &State,
+    view: &View,
+    way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
+) -> Option<Problem> {
+    let active = state.active_in(config).filter(|_| !view.facts.pretended)?;
+    let mut astray: BTreeMap<String, Vec<IpNetwork>> = BTreeMap::new();
+    for family in [Family::V4, Family::V6] {
+        let next_hop = view.links[active].next_hop(family).ok();
+        if next_hop.is_none() && !routing::is_refused(config, &view.facts, family) {
+            continue;
+        }
+        // Another router of the line may be as good; that of another link on the same interface is not.
+        let is_right = |answer: &RouteAnswer| match (answer, next_hop) {
+            (RouteAnswer::Out { interface, via, .. }, Some(next_hop)) => {
+                let mut others = view.links.iter().filter_map(|other| other.next_hop(family).ok());
+                let is_anothers = others
+                    .any(|other| other != next_hop && other.interface == *interface && other.via == *via);
+                *interface == next_hop.interface && !is_anothers
+            }
+            (RouteAnswer::Refused(_), None) => true,
+            _ => false,
+        };
+        for (part, address) in flow::default_traffic(family, config, &view.facts) {
+            // An error has no other way to be told than the next look's.
+            if let Some(answer) = way(&Flow::forwarded_tcp(address)).ok().filter(|answer| !is_right(answer)) {
+                astray.entry(answer.to_string()).or_default().push(part);
             }
         }
     }
-    faults
+    let ways = astray.into_iter().filter_map(|(way, parts)| Some(format!("{} {way}", list(parts)?)));
+    let text = format!(
+        "the default traffic goes elsewhere: the kernel sends {}; `ip rule` and `ip route show table all` list what \
+         leads it there",
+        list(ways)?
+    );
+    Some(Problem::new(Code::DefaultElsewhere, Some(&state.active), text))
 }
 
 fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
@@ -109,6 +256,9 @@ fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
         LinkFault::NoAddress(Family::V4, _) => (Code::NoAddress, "; is its DHCP or PPP client running?"),
         LinkFault::OnlyLinkLocal(..) => {
             (Code::NoAddress, "; is its DHCP client running, and what does it say?")
+        }
+        LinkFault::OnlyUniqueLocal(..) => {
+            (Code::NoAddress, "; if the router there translates it, set `gateway6` in the config")
         }
         LinkFault::NoAddress(Family::V6, _) => (Code::NoAddress, NO_ADVERTISEMENT),
         LinkFault::NoGateway(Family::V6, _) => (Code::NoGateway, NO_ADVERTISEMENT),
@@ -177,6 +327,58 @@ fn routes_on_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem>
     problems
 }
 
+/// Two modems that hand out the same address.
+fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
+    let links = config.links.iter().zip(resolved).enumerate();
+    let mut problems = Vec::new();
+    for (index, (link, resolved_link)) in links {
+        let (earlier, names) = (&resolved[..index], config.links.iter());
+        let mine = resolved_link.addresses();
+        let has_mine = |other: &ResolvedLink| {
+            let shared = other.addresses().into_iter().find(|address| mine.contains(address));
+            shared.filter(|address| address.is_ipv4() && other.interface != resolved_link.interface)
+        };
+        let mut same = earlier.iter().zip(names).filter_map(|(other, first)| Some((has_mine(other)?, first)));
+        if let Some((address, first)) = same.next() {
+            let text = format!(
+                "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops                  what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
+                first.name
+            );
+            problems.push(Problem::new(Code::SameAddress, Some(&link.name), text));
+        }
+    }
+    problems
+}
+
+/// What other programs send by a link that is down and does not carry the default traffic: no failover moves it.
+fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
+    let links = input.config.links.iter().zip(&view.links).zip(results).enumerate();
+    let down = links
+        .filter(|(index, (_, result))| *index != input.active() && result.health.verdict == Verdict::Down);
+    let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
+        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts))?;
+        let text = format!(
+            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another              link, if somebody needs these destinations"
+        );
+        Some(Problem::new(Code::RouteStays, Some(&link.name), text))
+    };
+    down.filter_map(problem).collect()
+}
+
+/// A family that the active link has no way for, and another link has.
+fn refused(config: &Config, view: &View, active: usize) -> Vec<Problem> {
+    let problem = |family| {
+        let fault = view.links[active].next_hop(family).err()?;
+        let (_, cure) = code_and_cure(fault);
+        let text = format!(
+            "{family} is refused while this link carries the traffic, or it would go astray by another: {fault}{cure}"
+        );
+        Some(Problem::new(Code::FamilyRefused, Some(&config.links[active].name), text))
+    };
+    let families = routing::refused(config, &view.links, active, &view.facts).into_iter();
+    families.filter_map(problem).collect()
+}
+
 /// Others who use the numbers that wanfo takes: a link's own table, or the priority of its rules.
 fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let protocol = config.routing.protocol;
@@ -211,12 +413,45 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }
     for route in routing::unbeatable_defaults(config, facts) {
-        let text = format!(
-            "with `override: default` no failover can beat this default route: {route}; give it a metric of 2 or more"
-        );
+        let cure = match route.only {
+            None => "give it a metric of 2 or more",
+            Some(_) => "what narrows it counts before any metric; use `override: halves`",
+        };
+        let text =
+            format!("with `override: default` no failover can beat this default route: {route}; {cure}");
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
     problems
+}
+
+/// Host routes of a DHCP client that keep to a line which is not active, as systemd-networkd's to name servers do.
+fn host_routes(input: &RunInput, view: &View) -> Vec<Problem> {
+    let active = view.links[input.active()].interface.as_deref();
+    let links =
+        input.config.links.iter().zip(&view.links).filter(|(link, resolved_link)| {
+            !link.routes_only && resolved_link.interface.as_deref() != active
+        });
+    let problems = links.filter_map(|(link, resolved_link)| {
+        let interface = resolved_link.interface.as_deref()?;
+        let tied = view.facts.routes.iter().filter(|route| {
+            let (to, family) = (route.destination.ip(), route.family());
+            let is_neighbour = |next_hop: &NextHop| next_hop.holds(to) || next_hop.via == Some(to);
+            route.protocol == DHCP
+                && route.table == MAIN_TABLE
+                && route.destination == IpNetwork::from(to)
+                && route.leaves_by(interface)
+                && !link.routes.contains(&route.destination)
+                && !resolved_link.next_hop(family).is_ok_and(is_neighbour)
+        });
+        let text = format!(
+            "its DHCP client ties {} to this line, also while another one is active; if that is a name or time server, \
+             everybody waits for it while the line is dead: set `RoutesToDNS=no` and `RoutesToNTP=no` under [DHCPv4] in \
+             its .network file (systemd-networkd)",
+            list(tied.map(|route| route.destination.ip()))?
+        );
+        Some(Problem::new(Code::HostRoute, Some(&link.name), text))
+    });
+    problems.collect()
 }
 
 fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
@@ -247,8 +482,8 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     problems
 }
 
-fn list<T: Display>(items: impl Iterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.map(|item| item.to_string()).collect();
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     let more = match all.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -57,13 +57,13 @@ pub enum Event {
         link: String,
         reason: String,
         /// The last sign of life before.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         heard_ms: Option<BootTime>,
     },
     LinkUp {
         link: String,
         /// The first one after the outage.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         heard_ms: Option<BootTime>,
     },
     /// The action script; `outcome` as a clause: "exit code 0", "killed after 60s".
@@ -142,7 +142,7 @@ impl fmt::Display for Event {
             Event::Reconciled { changes } => list(f, "brought the kernel's routes in line:", changes),
             Event::Repaired { changes } => list(f, "brought the kernel's routes in line again:", changes),
             Event::Problem { problem } => write!(f, "problem: {problem}"),
-            Event::Solved { problem } => write!(f, "no longer a problem: {problem}"),
+            Event::Solved { problem } => write!(f, "no longer a problem: {}", problem.name()),
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::change::Change;
+use anyhow::Result;
+
 use super::config::{Config, Link};
-use super::conflict;
-use super::facts::Facts;
+use super::flow::{self, RouteAnswer};
 use super::gateway::{self, ResolvedLink};
 use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
 use super::record::Event;
@@ -49,9 +49,13 @@ impl RunInput<'_> {
         self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health.as_of(self.now))
     }
 
-    /// What to ask of each link. `left` are the changes that the kernel still lacks: a target whose pin is among them
-    /// is not pinged, because the request could leave by another link. Nor is one whose pin somebody else undoes.
-    pub fn plan_probes(&self, left: &[Change], facts: &Facts) -> Vec<ProbePlan> {
+    /// What to ask of each link. A target is not pinged where `way`, the kernel's answer for our echo request, is not the
+    /// link's way. `pretended`: some of our routes and rules are not in the kernel yet.
+    pub fn plan_probes(
+        &self,
+        way: &mut dyn FnMut(IpAddr) -> Result<RouteAnswer>,
+        pretended: bool,
+    ) -> Vec<ProbePlan> {
         let shared = gateway::shared_targets(self.config, self.resolved);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
@@ -61,17 +65,15 @@ impl RunInput<'_> {
             .map(|(index, (link, resolved_link))| {
                 let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
                 let targets = addresses.map(|address| {
-                    let fault = resolved_link.fault().or(resolved_link.next_hop(address.into()).err());
-                    let table = self.config.table_of(index);
-                    let error = if let Some(fault) = fault {
-                        Some(ProbeError::Unusable(fault.to_string()))
-                    } else if is_shared(index, address) {
-                        Some(ProbeError::Shared)
-                    } else if left.iter().any(|change| change.concerns_pin(address, table)) {
-                        Some(ProbeError::Unpinned)
-                    } else {
-                        conflict::diversion(self.config, facts, index, resolved_link, address)
-                            .map(ProbeError::Refused)
+                    let next_hop = resolved_link.next_hop(address.into());
+                    let error = match (resolved_link.fault(), next_hop) {
+                        (Some(fault), _) | (None, Err(fault)) => {
+                            Some(ProbeError::Unusable(fault.to_string()))
+                        }
+                        _ if is_shared(index, address) => Some(ProbeError::Shared),
+                        (None, Ok(next_hop)) => {
+                            flow::check_probe(next_hop, address, way(address), pretended).err()
+                        }
                     };
                     (address, error)
                 });
@@ -100,8 +102,40 @@ impl RunInput<'_> {
             || !is_healthy(active) || (index < active && may_return()) || self.request != Request::Nothing;
         index == active
             || !is_healthy(index)
+            || self.has_new_target(index)
             || (!link.routes_only && switch_may_be_near())
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
+    }
+
+    /// Whether it has a target that the last probe did not know: by an edit of the config, or another gateway.
+    fn has_new_target(&self, index: usize) -> bool {
+        let Some(before) = self.state.link(self.name(index)) else { return false };
+        let mut now = self.targets_of(index);
+        now.any(|address| !before.targets.iter().any(|known| known.address == address))
+    }
+
+    /// The addresses of its targets that have one just now.
+    fn targets_of(&self, index: usize) -> impl Iterator<Item = IpAddr> {
+        let (link, resolved_link) = (&self.config.links[index], &self.resolved[index]);
+        link.targets.iter().filter_map(|target| resolved_link.resolve(*target))
+    }
+
+    /// What the state is to remember of a link's targets: nothing of those that are no longer its own.
+    fn target_states(&self, index: usize, results: Option<&[TargetResult]>) -> Vec<TargetState> {
+        let before = self.state.link(self.name(index)).map_or(&[][..], |link| &link.targets);
+        let Some(results) = results else {
+            let own: Vec<IpAddr> = self.targets_of(index).collect();
+            return before.iter().filter(|known| own.contains(&known.address)).cloned().collect();
+        };
+        let state_of = |result: &TargetResult| {
+            let known = before.iter().find(|known| known.address == result.address);
+            // What was not sent, or could not leave, says nothing of the target.
+            let in_vain = matches!(result.result, Err(ProbeError::NoReply | ProbeError::Unreachable));
+            let asked_in_vain =
+                known.map_or(0, |known| known.asked_in_vain).saturating_add(u32::from(in_vain));
+            TargetState { asked_in_vain, ..TargetState::from(result) }
+        };
+        results.iter().map(state_of).collect()
     }
 
     /// Why a link is not good: by what this run learnt, else by the last one that learnt something.
@@ -150,9 +184,9 @@ impl RunInput<'_> {
 
     /// Each link as it goes to the state file.
     pub fn link_states(&self, results: &[LinkResult]) -> Vec<LinkState> {
-        let links = self.config.links.iter().zip(self.resolved).zip(results);
+        let links = self.config.links.iter().zip(self.resolved).zip(results).enumerate();
         links
-            .map(|((link, resolved_link), result)| {
+            .map(|(index, ((link, resolved_link), result))| {
                 let before = self.state.link(&link.name);
                 let gateway = |next_hop: &Result<gateway::NextHop, _>| {
                     next_hop.as_ref().ok().and_then(|next_hop| next_hop.via)
@@ -162,10 +196,10 @@ impl RunInput<'_> {
                 };
                 let (probed_at, targets) = match &result.targets {
                     Some(targets) if result.probed != Probed::Void => {
-                        (result.health.asked_at, targets.iter().map(TargetState::from).collect())
+                        (result.health.asked_at, self.target_states(index, Some(targets)))
                     }
                     // Nothing was learnt: the next run asks again.
-                    _ => before.map(|link| (link.probed_at, link.targets.clone())).unwrap_or_default(),
+                    _ => (before.and_then(|link| link.probed_at), self.target_states(index, None)),
                 };
                 let since = before.and_then(|link| link.verdict_since);
                 let (verdict_since, outage_ms) =
@@ -205,6 +239,7 @@ impl RunInput<'_> {
                     silent_since,
                     law: Law::of(&self.config.probe, link),
                     routes_only: link.routes_only,
+                    has_targets: !link.targets.is_empty(),
                     probed_at,
                     last_error: match &result.probed {
                         Probed::Silent(why) | Probed::Unusable(why) => Some(why.clone()),
@@ -227,6 +262,7 @@ impl From<&TargetResult> for TargetState {
             heard_at: target.heard_at,
             rtt_ms: target.result.as_ref().ok().copied().map(rtt_ms),
             error: target.result.as_ref().err().map(ProbeError::to_string),
+            asked_in_vain: 0,
         }
     }
 }

@@ -3,25 +3,23 @@
 //! `wanted` computes the routes and rules from config, gateways and active link; `plan` compares them with what the
 //! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 use ipnetwork::IpNetwork;
 
 use super::addresses;
-use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, plain_metric};
+use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, nat64, plain_metric};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
-use super::facts::{Facts, Family, MAIN_TABLE, Route, RouteTarget, Rule};
-use super::gateway::{NextHop, ResolvedLink};
+use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
+use super::gateway::{self, NextHop, ResolvedLink, View};
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
 const BACKSTOP_METRIC: u32 = 4_278_198_272;
 
-/// IP_PROTO ICMP and ICMPv6 (RFC 5237 registry). By number, for `ip` looks names up in /etc/protocols, which a small
-/// system may not have.
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
+/// A router with a NAT64 of its own has a route to it, which wins.
+const NAT64_METRIC: u32 = BACKSTOP_METRIC - 1;
 
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
@@ -78,17 +76,18 @@ impl Builder<'_> {
                 }
             }
             self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
-            for target in targets {
-                self.rule(self.config.rule_of_request(index, target));
-                // Strict reverse-path filtering asks for the way back to the target without naming a protocol
-                // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an
-                // inactive link is dropped. IPv6 has no such filter.
-                let own = next_hop
-                    .map_or(&[][..], |next_hop| &next_hop.addresses)
-                    .iter()
-                    .filter(|_| family == Family::V4);
-                for from in own.map(|own| Some(IpNetwork::from(own.network.ip()))) {
-                    self.rule(Rule { from, ..self.config.rule_to(index, target) });
+            // Strict reverse-path filtering asks for the way back to whoever sent, without naming a protocol
+            // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an inactive link
+            // is dropped, and so is the gateway's ARP request where another line has a gateway of the same address. IPv6
+            // has no such filter.
+            let sources = next_hop.filter(|_| family == Family::V4).map(NextHop::sources).unwrap_or_default();
+            let gateway = next_hop.and_then(|next_hop| next_hop.via).filter(IpAddr::is_ipv4);
+            for to in targets.iter().copied().chain(gateway) {
+                if targets.contains(&to) {
+                    self.rule(self.config.rule_of_request(index, to));
+                }
+                for own in &sources {
+                    self.rule(Rule { from: Some(IpNetwork::from(*own)), ..self.config.rule_to(index, to) });
                 }
             }
         }
@@ -116,64 +115,103 @@ impl Builder<'_> {
         let out = match resolved[active].next_hop(family) {
             Ok(next_hop) if active == 0 && self.default_leaves_by(next_hop, family) => return,
             Ok(next_hop) => next_hop.toward_gateway(),
-            // Its gateway is gone from sight for a moment (a DHCP client at work), or for good. What carries the
-            // traffic stays; the link's failed rounds will tell.
-            Err(_) if family == Family::V4 && self.keep_override(resolved[active].interface.as_deref()) => {
+            Err(_) if self.must_refuse(family, resolved, active) => RouteTarget::Unreachable,
+            Err(_) => {
+                self.wanted.routes.extend(self.kept_override(family, &resolved[active]));
                 return;
             }
-            Err(_) if self.must_refuse(family, resolved, active) => RouteTarget::Unreachable,
-            Err(_) => return,
         };
         for (destination, metric) in self.override_places(family) {
             self.route(MAIN_TABLE, destination, out.clone(), metric);
         }
     }
 
-    /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own.
+    /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own. Of two on a
+    /// par the kernel may long take the one whose gateway is gone.
     fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
-        let defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
-        let Some(best) = defaults.iter().map(|route| route.metric).min() else { return false };
-        let best_ones = || defaults.iter().filter(|route| route.metric == best);
-        best_ones().all(|route| route.leaves_by(&next_hop.interface))
-            && best_ones()
+        let best_ones = self.best_foreign_defaults(family);
+        let fits = |route: &&Route| {
+            let interface = self.facts.interface(&next_hop.interface);
+            interface.is_none_or(|own| gateway::fits(route, own, self.config.routing.protocol, self.facts))
+        };
+        best_ones.iter().all(|route| route.leaves_by(&next_hop.interface))
+            && (best_ones.len() == 1 || best_ones.iter().all(fits))
+            && (best_ones.iter())
                 .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
     }
 
-    /// Keeps the IPv4 override by this interface as it stands.
-    fn keep_override(&mut self, interface: Option<&str>) -> bool {
-        let Some(interface) = interface else { return false };
-        let places = self.override_places(Family::V4);
-        let kept: Vec<Route> = self
-            .ours()
-            .filter(|route| route.table == MAIN_TABLE && route.leaves_by(interface))
-            .filter(|route| places.contains(&(route.destination, route.metric)))
-            .cloned()
-            .collect();
-        let any = !kept.is_empty();
-        for Route { table, destination, target, metric, .. } in kept {
-            self.route(table, destination, target, metric);
-        }
-        any
+    /// Those for all packets that have the lowest metric.
+    fn best_foreign_defaults(&self, family: Family) -> Vec<&Route> {
+        let mut defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
+        defaults.retain(|route| route.only.is_none());
+        let best = defaults.iter().map(|route| route.metric).min();
+        defaults.retain(|route| Some(route.metric) == best);
+        defaults
     }
 
-    /// IPv6 would go on into the dead line, and every client in the LAN would wait for its timeouts; refused at once,
-    /// it falls back to IPv4. Only where a link has IPv6 to go astray by. On the primary a foreign default route
-    /// is none of our business, but that of a link that is for its routes only must carry the traffic of neither family.
+    /// The override by the active link as it stands, where its IPv4 gateway is gone from sight for a moment (a DHCP client
+    /// at work), or for good. What carries the traffic stays; the link's failed rounds will tell.
+    fn kept_override(&self, family: Family, active: &ResolvedLink) -> Vec<Route> {
+        let places = self.override_places(family);
+        let stands = |route: &&Route| {
+            family == Family::V4
+                && route.table == MAIN_TABLE
+                && active.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
+                && places.contains(&(route.destination, route.metric))
+        };
+        self.ours().filter(stands).cloned().collect()
+    }
+
+    /// Whether traffic for which the active link has no way would go astray by another one: into a dead line, or out of one
+    /// that drops the source address, and every client in the LAN would wait for its timeouts. Refused at once, it falls
+    /// back to the other family.
+    ///
+    /// On the primary a foreign default route is none of our business as long as it leads over no link. But that of a link
+    /// that is for its routes only must never carry the traffic.
     fn must_refuse(&self, family: Family, resolved: &[ResolvedLink], active: usize) -> bool {
-        let mut links = self.config.links.iter().zip(resolved);
-        let leave_ipv6 = self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
-        !(family == Family::V6 && leave_ipv6)
-            && links.any(|(link, resolved_link)| match resolved_link.next_hop(family) {
-                Ok(_) if family == Family::V6 && active > 0 => true,
-                Ok(next_hop) => link.routes_only && self.default_leaves_by(next_hop, family),
-                Err(_) => false,
-            })
+        let is_left_alone = match family {
+            Family::V4 => self.all_ipv4_is_tied(0, 0),
+            Family::V6 => self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave,
+        };
+        if is_left_alone || !self.kept_override(family, &resolved[active]).is_empty() {
+            return false;
+        }
+        let has = |family| resolved[active].next_hop(family).is_ok();
+        let links = self.config.links.iter().zip(resolved).enumerate();
+        links.filter(|(index, _)| *index != active).any(|(_, (link, other))| match other.next_hop(family) {
+            Ok(next_hop) if link.routes_only && self.default_leaves_by(next_hop, family) => true,
+            Ok(next_hop) if active == 0 => {
+                has(other_than(family)) && self.default_leads_into(&next_hop.interface, family)
+            }
+            Ok(_) => family == Family::V6 || has(Family::V6),
+            Err(_) => false,
+        })
+    }
+
+    /// Whether `routes` of the links cover this network, whole or in parts: then nothing of it can go astray.
+    fn all_ipv4_is_tied(&self, start: u32, length: u8) -> bool {
+        let address = IpAddr::from(Ipv4Addr::from(start));
+        let mut routes = self.config.links.iter().flat_map(|link| &link.routes);
+        routes.any(|route| route.prefix() <= length && route.contains(address))
+            || length < 4
+                && self.all_ipv4_is_tied(start, length + 1)
+                && self.all_ipv4_is_tied(start | 1 << (31 - length), length + 1)
+    }
+
+    /// Whether a default route of somebody else's takes traffic out of this interface.
+    fn default_leads_into(&self, interface: &str, family: Family) -> bool {
+        let narrowed = foreign_defaults(self.facts, self.config.routing.protocol, family).into_iter();
+        let narrowed = narrowed.filter(|route| route.only.is_some());
+        narrowed.chain(self.best_foreign_defaults(family)).any(|route| route.leaves_by(interface))
     }
 
     fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
         match (self.config.routing.override_by, family) {
             (Override::Halves, Family::V4) => vec![(half(0), 0), (half(128), 0)],
-            (Override::Halves, Family::V6) => vec![(global_ipv6(), IPV6_METRIC)],
+            (Override::Halves, Family::V6) => {
+                let nat64 = nat64().map(|network| (network, NAT64_METRIC));
+                [(global_ipv6(), IPV6_METRIC)].into_iter().chain(nat64).collect()
+            }
             (Override::Default, family) => vec![(everything(family), 1)],
         }
     }
@@ -191,7 +229,8 @@ impl Builder<'_> {
         match self.config.probe.pin {
             Pin::Rule => {
                 let table = self.config.table_of(index);
-                self.wanted.rules.iter().any(|rule| rule.to == Some(to) && rule.table != table)
+                let is_pin = |rule: &&Rule| rule.to == Some(to) && rule.ipproto.is_some();
+                self.wanted.rules.iter().filter(is_pin).any(|rule| rule.table != table)
             }
             Pin::Route => {
                 self.wanted.routes.iter().any(|route| route.table == MAIN_TABLE && route.destination == to)
@@ -206,14 +245,17 @@ impl Builder<'_> {
 
     fn route(&mut self, table: u32, destination: IpNetwork, target: RouteTarget, metric: u32) {
         let protocol = self.config.routing.protocol;
-        let route = Route { table, destination, target, metric, protocol };
+        let preference = Preference::default();
+        let route = Route { table, destination, only: None, target, metric, protocol, preference };
         if !self.wanted.routes.iter().any(|other| other.place() == route.place()) {
             self.wanted.routes.push(route);
         }
     }
 
+    /// Of two that are about the same packets the first counts.
     fn rule(&mut self, rule: Rule) {
-        if !self.wanted.rules.contains(&rule) {
+        let is_like = |other: &Rule| Rule { table: rule.table, ..other.clone() } == rule;
+        if !self.wanted.rules.iter().any(is_like) {
             self.wanted.rules.push(rule);
         }
     }
@@ -221,11 +263,13 @@ impl Builder<'_> {
 
 impl NextHop {
     fn toward_gateway(&self) -> RouteTarget {
-        RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink }
+        let traits = self.traits.clone();
+        RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink, traits }
     }
 
     fn direct(&self) -> RouteTarget {
-        RouteTarget::Out { interface: self.interface.clone(), via: None, onlink: false }
+        let traits = self.traits.clone();
+        RouteTarget::Out { interface: self.interface.clone(), via: None, onlink: false, traits }
     }
 }
 
@@ -237,10 +281,7 @@ impl Config {
 
     /// The rule that sends our own echo requests to a target of this link to the link's table, and nothing else.
     pub fn rule_of_request(&self, index: usize, target: IpAddr) -> Rule {
-        let protocol = match Family::from(target) {
-            Family::V4 => ICMP,
-            Family::V6 => ICMPV6,
-        };
+        let protocol = Family::from(target).icmp();
         Rule { iif: Some(OURSELVES.to_owned()), ipproto: Some(protocol), ..self.rule_to(index, target) }
     }
 
@@ -267,6 +308,16 @@ impl Config {
     }
 }
 
+/// Whether the default traffic of a family has a route of ours that refuses it.
+pub fn is_refused(config: &Config, facts: &Facts, family: Family) -> bool {
+    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let places = builder.override_places(family);
+    let mut ours = builder.ours().filter(|route| route.table == MAIN_TABLE);
+    ours.any(|route| {
+        route.target == RouteTarget::Unreachable && places.contains(&(route.destination, route.metric))
+    })
+}
+
 /// Which link the kernel's own routes prefer: asked where there is no state to tell.
 pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> usize {
     let builder = Builder { config, facts, wanted: Wanted::default() };
@@ -276,6 +327,7 @@ pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Fact
         .filter(|route| route.table == MAIN_TABLE && places.contains(&(route.destination, route.metric)));
     let defaults = [Family::V4, Family::V6].into_iter().flat_map(|family| {
         let mut defaults = foreign_defaults(facts, config.routing.protocol, family);
+        defaults.retain(|route| route.only.is_none());
         defaults.sort_by_key(|route| route.metric);
         defaults
     });
@@ -297,27 +349,83 @@ fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<
         .or_else(|| place(&on_interface))
 }
 
-/// Default routes that others made in the main table. One over a cable that is out counts too: the kernel goes on
+/// Default routes that others made in the main table, for some packets at least. One over a cable that is out counts too: the kernel goes on
 /// using it (`linkdown`).
 fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> {
     let foreign = |route: &&Route| route.protocol != protocol && route.table == MAIN_TABLE;
     facts.routes.iter().filter(foreign).filter(|route| route.is_default(family)).collect()
 }
 
-/// Whether default routes over interfaces that are no link's matter too.
-pub fn needs_every_default(config: &Config) -> bool {
-    config.routing.override_by == Override::Default
+/// Links whose default routes, made by others, have the same metric: each with the other before it in the config.
+pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a str)> {
+    let carriers = || config.links.iter().zip(&view.links).filter(|(link, _)| !link.routes_only);
+    let mut equal: Vec<(&str, &str)> = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let defaults = foreign_defaults(&view.facts, config.routing.protocol, family);
+        let metric = |resolved_link: &ResolvedLink| {
+            let interface = resolved_link.interface.as_deref()?;
+            let own = defaults.iter().filter(|route| route.leaves_by(interface));
+            own.map(|route| route.metric).min().map(|metric| (interface.to_owned(), metric))
+        };
+        let metrics: Vec<_> =
+            carriers().filter_map(|(link, it)| Some((link.name.as_str(), metric(it)?))).collect();
+        for (index, (name, (interface, metric))) in metrics.iter().enumerate() {
+            let is_equal =
+                |(_, (other, of_other)): &&(&str, (String, u32))| other != interface && of_other == metric;
+            let pair = metrics[..index].iter().find(is_equal).map(|(other, _)| (*name, *other));
+            equal.extend(pair.filter(|pair| !equal.contains(pair)));
+        }
+    }
+    equal
 }
 
-/// With `override: default`: default routes of others that ours, with its metric 1, cannot beat.
+/// Families whose traffic is refused, because the active link has no way for it and it would go astray by another.
+pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Vec<Family> {
+    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let is_refused = |family: &Family| {
+        resolved[active].next_hop(*family).is_err() && builder.must_refuse(*family, resolved, active)
+    };
+    [Family::V4, Family::V6].into_iter().filter(is_refused).collect()
+}
+
+/// The families in which default routes over interfaces that are no link's matter too: ours must beat them, or they tell
+/// whether traffic that the primary has no way for goes astray by a backup.
+pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink]) -> Vec<Family> {
+    let needs = |family: &Family| {
+        config.routing.override_by == Override::Default
+            || resolved[0].next_hop(*family).is_err()
+                && resolved.iter().any(|link| link.next_hop(*family).is_ok())
+    };
+    [Family::V4, Family::V6].into_iter().filter(needs).collect()
+}
+
+/// With `override: default`: default routes of others that ours, with its metric 1, cannot beat. What narrows a route counts
+/// before its metric.
 pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    if !needs_every_default(config) {
+    if config.routing.override_by != Override::Default {
         return Vec::new();
     }
     let both = [Family::V4, Family::V6].into_iter();
     both.flat_map(|family| foreign_defaults(facts, config.routing.protocol, family))
-        .filter(|route| route.metric <= 1)
+        .filter(|route| route.metric <= 1 || route.only.is_some())
         .collect()
+}
+
+/// What others send out of a link by way of a gateway, and no override moves.
+pub fn foreign_destinations<'a>(
+    config: &Config,
+    resolved_link: &'a ResolvedLink,
+    facts: &'a Facts,
+) -> impl Iterator<Item = &'a Route> {
+    let protocol = config.routing.protocol;
+    let leads_on = |route: &Route| matches!(route.target, RouteTarget::Out { via: Some(_), .. });
+    facts.routes.iter().filter(move |route| {
+        route.table == MAIN_TABLE
+            && route.protocol != protocol
+            && route.destination.prefix() > 0
+            && leads_on(route)
+            && resolved_link.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
+    })
 }
 
 /// The changes that bring the kernel from `facts` to `wanted`: of routes and rules additions and replacements first,

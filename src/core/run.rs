@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::addresses;
 use super::config::Config;
 use super::decide::Outcome;
+use super::flow::Flow;
 use super::follow_up;
 use super::gateway::View;
 use super::health::{Law, LinkResult, Verdict};
@@ -53,7 +54,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
 
     let links = kept.view.links.clone();
     let input = RunInput { config, resolved: &links, state: &state, request: order.request, now: now.boot };
-    let plans = input.plan_probes(&kept.left, &kept.view.facts);
+    let mut way = |target| world.way(&Flow::echo_request(target));
+    let plans = input.plan_probes(&mut way, kept.view.facts.pretended);
     let Findings { mut results, undecided } = probing::probe(world, &input, plans, order.stay)?;
     let now = world.now()?;
     let input = RunInput { now: now.boot, ..input };
@@ -65,12 +67,16 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         // Whoever says so by hand does not wait until it is stable.
         results[switch.to].health.rise(now.boot);
     }
-    let (outcome, veto, objection) = follow_up::ask_exit_script(world, order, &input, decided)?;
-    let problems = problems::find(&input, &kept.view, &results);
-    faults.extend(problems::own_faults(&results));
+    let asked = follow_up::ask_exit_script(world, order, &input, decided)?;
+    let follow_up::Asked { outcome, veto, missed_since, event: objection } = asked;
+    let mut problems = problems::find(&input, &kept.view, &results);
+    faults.extend(problems::own_faults(config, &results));
     let watched_at = if input.is_blind(&results) { state.watched_at } else { now.boot };
     let links_now = input.link_states(&results);
-    state = State { links: links_now, veto, checked_at: world.now()?.boot, watched_at, ..state };
+    let (checked_at, exit_script_missed_since) = (world.now()?.boot, missed_since);
+    state = State { links: links_now, veto, exit_script_missed_since, checked_at, watched_at, ..state };
+    problems.extend(problems::never_answered(&state.links));
+    problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);
     if let Request::Failback { .. } = order.request {
@@ -85,7 +91,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
             kept = reconcile(world, config, kept.view, &state)?;
             // The kernel first, then the words: whoever reads them may be slow.
             let moved = kept.default_traffic_moved_to(switch.to);
-            news.extend(switch_event(&state, moved));
+            // By hand it is the answer to the command.
+            news.extend(switch_event(&state, moved).filter(|_| !moved || order.request == Request::Nothing));
             news.extend(kept.event(|changes| Event::Reconciled { changes }));
             say(world, &news);
             if moved {
@@ -99,6 +106,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         Outcome::Vetoed { .. } => say(world, &news),
     }
     say_replies(world, config, &results, now.boot);
+    problems.extend(problems::default_elsewhere(config, &state, &kept.view, &mut |flow| world.way(flow)));
 
     faults.extend(kept.problems());
     state.schedule(config, world.now()?.boot);
@@ -125,6 +133,7 @@ fn recall(world: &mut dyn World, order: &Order, view: &View, now: BootTime) -> R
                 Ok(held) => (state.hold_on_disk, state.held_before) = (held.clone(), held),
                 Err(error) => world.say(Level::Warn, &format!("{error:#}")),
             }
+            state.find_on_a_backup(config);
             (state, vec![Event::Started { active: active.clone(), links: config.names() }])
         }
     };
@@ -232,7 +241,7 @@ fn complete_switch(
     let event = match state.switched_at == Some(now) {
         true => switch_event(state, true),
         // The script alone is tried again: the switch was told when it was made.
-        false if switching.script_starts > 0 => None,
+        false if switching.script_starts > 0 || switching.cause == Cause::Found => None,
         false => Some(Event::SwitchCompleted { from: switching.from.clone(), to: switching.to.clone() }),
     };
     say(world, event.as_slice());
@@ -299,7 +308,7 @@ fn remember_and_tell(
     if *state != saved {
         world.save(state)?;
     }
-    let is_new = |problem: &&Problem| !before.iter().any(|known| known.is(problem));
+    let is_new = |problem: &&Problem| !before.iter().any(|known| problem.is_said_by(known));
     let is_gone = |known: &&Problem| !state.problems.iter().any(|problem| problem.is(known));
     let new = problems.iter().filter(is_new).cloned().map(|problem| Event::Problem { problem });
     let gone = before.iter().filter(is_gone).cloned().map(|problem| Event::Solved { problem });

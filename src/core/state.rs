@@ -15,7 +15,7 @@ use super::health::{Health, Law};
 use super::hold::{Hold, Stay};
 use super::problem::Problem;
 use super::record::Record;
-use super::spool::Message;
+use super::spool::{Message, Outlook};
 use super::switch::{Cause, Switch, Switching};
 use super::time::BootTime;
 use super::usage::Usage;
@@ -25,6 +25,9 @@ pub const VERSION: u32 = 2;
 
 /// How long the exit script's no stands before it is asked again.
 const VETO_STANDS: Duration = Duration::from_secs(10);
+
+/// One that hangs is asked again after pauses that double up to this: while it hangs nobody looks at the lines.
+const LONGEST_VETO: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -53,12 +56,16 @@ pub struct State {
     pub next_switch_after: Option<BootTime>,
     /// The exit script's answer, when it was no.
     pub veto: Option<Veto>,
+    /// Since when the exit script is not there to be asked, while a failback waits for it.
+    pub exit_script_missed_since: Option<BootTime>,
+    /// The config file is no good, and the runs go on by the last one that was.
+    pub config_broken: Option<ConfigBroken>,
     /// The bytes over the backup that is active.
     pub usage: Option<Usage>,
     /// What is to be told and written down, and was not seen to be done yet.
     pub pending: Pending,
-    /// Mails in the spool.
-    pub notifications_pending: usize,
+    /// What is known of the mails in the spool.
+    pub outlook: Outlook,
     /// When a repair was last written into the history.
     pub repair_recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
@@ -72,7 +79,15 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Veto {
     pub at: BootTime,
+    /// How often in a row the script was killed at its time limit.
+    pub hangs: u32,
     pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigBroken {
+    pub since: BootTime,
+    pub is_mailed: bool,
 }
 
 /// Told only after it is on disk here, and struck out only after it is where it belongs: killed in between, the next run
@@ -107,6 +122,9 @@ pub struct LinkState {
     #[serde(default)]
     pub law: Law,
     pub routes_only: bool,
+    /// The config names targets for it.
+    #[serde(default)]
+    pub has_targets: bool,
     pub probed_at: Option<BootTime>,
     /// Why it did not answer when it was asked last.
     pub last_error: Option<String>,
@@ -118,6 +136,9 @@ pub struct TargetState {
     pub address: IpAddr,
     /// Its last answer.
     pub heard_at: Option<BootTime>,
+    /// In how many runs it was asked and did not answer, since it is a target here.
+    #[serde(default)]
+    pub asked_in_vain: u32,
     pub rtt_ms: Option<f64>,
     pub error: Option<String>,
 }
@@ -173,14 +194,28 @@ impl State {
             switching: None,
             next_switch_after: None,
             veto: None,
+            exit_script_missed_since: None,
+            config_broken: None,
             usage: None,
             pending: Pending::default(),
-            notifications_pending: 0,
+            outlook: Outlook::default(),
             repair_recorded_at: None,
             checked_at: now,
             watched_at: now,
             problems: Vec::new(),
             links: Vec::new(),
+        }
+    }
+
+    /// At boot a backup may carry the traffic from the start, its lease being there first. The scripts and the mails are
+    /// told as if it had been switched to; no delay follows from it.
+    pub fn find_on_a_backup(&mut self, config: &Config) {
+        let from = &config.links[0].name;
+        if self.active != *from {
+            let (from, to, cause) = (from.clone(), self.active.clone(), Cause::Found);
+            let (outage_ms, backup_bytes) = (None, None);
+            self.switching =
+                Some(Switching { from, to, cause, outage_ms, backup_bytes, script: None, script_starts: 0 });
         }
     }
 
@@ -214,7 +249,7 @@ impl State {
         if !self.forced && left.is_some_and(|link| !link.ever_good) {
             self.hold = Hold::Until(now);
         }
-        self.veto = None;
+        (self.veto, self.exit_script_missed_since) = (None, None);
         if matches!(switch.cause, Cause::Forced | Cause::Failback | Cause::Hold) {
             self.held_before = None;
         }
@@ -254,7 +289,11 @@ impl State {
 
     /// The exit script's no, as long as it is not to be asked again.
     pub fn standing_veto(&self, now: BootTime) -> Option<&Veto> {
-        self.veto.as_ref().filter(|veto| now.since(veto.at).is_some_and(|time| time < VETO_STANDS))
+        let stands = |veto: &Veto| {
+            let doubled = 1u32.checked_shl(veto.hangs).and_then(|times| VETO_STANDS.checked_mul(times));
+            doubled.unwrap_or(LONGEST_VETO).min(LONGEST_VETO)
+        };
+        self.veto.as_ref().filter(|veto| now.since(veto.at).is_some_and(|time| time < stands(veto)))
     }
 
     pub fn link(&self, name: &str) -> Option<&LinkState> {

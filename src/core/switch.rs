@@ -36,6 +36,8 @@ pub enum Cause {
     Config,
     /// A hold from before a reboot.
     Hold,
+    /// The first run since boot found it so.
+    Found,
 }
 
 /// A switch that was decided.

@@ -11,10 +11,11 @@ use jiff::tz::TimeZone;
 use super::change::Change;
 use super::config::Config;
 use super::facts::Facts;
+use super::flow::{Flow, RouteAnswer};
 use super::health::Reply;
 use super::record::Record;
 use super::script::{Call, Ending};
-use super::spool::Message;
+use super::spool::{Message, Outlook};
 use super::state::{Loaded, State};
 use super::switch::Request;
 use super::time::Moment;
@@ -22,6 +23,8 @@ use super::time::Moment;
 /// What a run is given at its start and never changes under way.
 pub struct Order<'a> {
     pub config: &'a Config,
+    /// Why the config file is no good, in one line; `config` is the last one that was.
+    pub config_broken: Option<&'a str>,
     pub machine: &'a Machine,
     pub request: Request,
     /// For how long the run may stay while a link is undecided.
@@ -73,6 +76,9 @@ pub trait World {
     /// Makes the changes in their order. Returns what went wrong, as sentences; whether it worked the next look tells.
     fn apply(&mut self, changes: &[Change]) -> Vec<String>;
 
+    /// Which way the kernel would send this now, by all its rules and routes.
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer>;
+
     /// Sends an echo request to each target. Each stays open until the run ends; what comes of it `listen` tells. The
     /// last one may be waited for here, for up to `patience`.
     fn ping(&mut self, targets: &[IpAddr], patience: Duration);
@@ -95,8 +101,8 @@ pub trait World {
     /// Hands a mail on; one that was handed on before is not doubled.
     fn spool(&mut self, mail: &Message) -> Result<()>;
 
-    /// How many mails wait; has one that is due sent.
-    fn wake(&mut self) -> Result<usize>;
+    /// Has a mail that is due sent, and brings up to date what is known of the spool.
+    fn wake(&mut self, outlook: &mut Outlook) -> Result<()>;
 
     /// Adds to the history. One that stands there already is told apart when it is read.
     fn record(&mut self, records: &[Record]) -> Result<()>;

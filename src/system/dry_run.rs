@@ -12,12 +12,13 @@ use super::{clock, counters, router, store};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::{Address, Facts, Interface, Route};
-use crate::core::health::{ProbeError, Reply};
+use crate::core::flow::{Flow, RouteAnswer};
+use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
-use crate::core::spool::Message;
+use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
-use crate::core::time::{BootTime, Moment};
+use crate::core::time::Moment;
 use crate::core::world::{Level, World};
 
 /// A dry run: it looks and probes like a run, tells what a run would do, and changes nothing, no file and no route.
@@ -29,23 +30,13 @@ pub struct DryRun<'a> {
     pretended: Vec<Change>,
     tell: fn(&str) -> Result<()>,
     pinger: Pinger,
-    /// Targets whose pins only a real run would have set, so that they are not probed.
-    not_probed: Vec<IpAddr>,
 }
 
 impl<'a> DryRun<'a> {
     /// `tell` prints one line to the user.
     pub fn new(config: &'a Config, boot_id: &'a str, tell: fn(&str) -> Result<()>) -> Result<DryRun<'a>> {
         let kernel = Kernel::open()?;
-        Ok(DryRun {
-            config,
-            boot_id,
-            kernel,
-            pretended: Vec::new(),
-            tell,
-            pinger: Pinger::new(),
-            not_probed: Vec::new(),
-        })
+        Ok(DryRun { config, boot_id, kernel, pretended: Vec::new(), tell, pinger: Pinger::default() })
     }
 
     fn would(&self, what: &str) {
@@ -70,6 +61,7 @@ impl World for DryRun<'_> {
     fn look(&mut self, config: &Config) -> Result<Facts> {
         let mut facts = router::look(&mut self.kernel, config)?;
         self.pretended.iter().for_each(|change| pretend(change, &mut facts));
+        facts.pretended = !self.pretended.is_empty();
         Ok(facts)
     }
 
@@ -79,25 +71,17 @@ impl World for DryRun<'_> {
         Vec::new()
     }
 
+    /// What was only pretended the kernel knows nothing of.
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        self.kernel.way(flow)
+    }
+
     fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
-        // Without its pin a request could leave by another link.
-        let tables = self.config.tables();
-        let is_pinned = |target: &&IpAddr| {
-            let concerns = |change: &Change| tables.clone().any(|table| change.concerns_pin(**target, table));
-            !self.pretended.iter().any(concerns)
-        };
-        let (pinned, unpinned): (Vec<&IpAddr>, Vec<&IpAddr>) = targets.iter().partition(is_pinned);
-        self.not_probed.extend(unpinned);
-        self.pinger.ping(&pinned.into_iter().copied().collect::<Vec<_>>(), patience);
+        self.pinger.ping(targets, patience);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Reply> {
-        let at = clock::now().map_or(BootTime(0), |now| now.boot);
-        let unpinned = |address| Reply { address, at, result: Err(ProbeError::Unpinned) };
-        match self.not_probed.is_empty() {
-            true => self.pinger.listen(limit),
-            false => self.not_probed.drain(..).map(unpinned).collect(),
-        }
+        self.pinger.listen(limit)
     }
 
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
@@ -124,8 +108,8 @@ impl World for DryRun<'_> {
         Ok(())
     }
 
-    fn wake(&mut self) -> Result<usize> {
-        Ok(0)
+    fn wake(&mut self, _: &mut Outlook) -> Result<()> {
+        Ok(())
     }
 
     fn record(&mut self, _: &[Record]) -> Result<()> {
@@ -151,7 +135,7 @@ fn pretend(change: &Change, facts: &mut Facts) {
         |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
     let Facts { routes, rules, interfaces, .. } = facts;
     let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
-        interfaces.iter_mut().filter(|interface| interface.name == name).for_each(act);
+        interfaces.iter_mut().filter(|interface| interface.is_called(name)).for_each(act);
     };
     match change {
         Change::AddRoute(route) => routes.push(route.clone()),

@@ -65,7 +65,7 @@ fn read(client: Client, interface: &str, path: &Path) -> Result<Option<Lease>, S
         return Ok(None);
     }
     // It decides over root's routes. Some clients do their work as an account of their own.
-    trust::refuse_if_people_can_write(path, "lease file")?;
+    trust::refuse_if_people_can_write(path, "lease file").map_err(|refusal| refusal.to_string())?;
     let refuse = |why: String| format!("the lease file {} is not used: {why}", path.display());
     let bytes = match client {
         Client::Dhclient => file::open_foreign(path).and_then(|file| Ok(file::tail(file, LIMIT)?.0)),

@@ -10,6 +10,8 @@ pub mod counters;
 pub mod dry_run;
 /// Opening what may be no file.
 pub mod file;
+/// The files that the configuration names.
+pub mod files;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.
@@ -18,6 +20,8 @@ pub mod journal;
 pub mod kernel;
 /// What the DHCP clients know.
 pub mod leases;
+/// Stdout and stderr, whose reader may hang.
+pub mod output;
 /// One round of echo requests.
 pub mod ping;
 /// Children with a time limit.
@@ -28,11 +32,15 @@ pub mod records;
 pub mod router;
 /// The admin's action and exit scripts.
 pub mod script;
+/// The configuration file, and the last good one.
+pub mod settings;
 /// A mail on its way out.
 pub mod smtp;
 /// Messages that wait to be sent.
 pub mod spool;
 /// The lock and the state file.
 pub mod store;
+/// Whether systemd starts the checks.
+pub mod timer;
 /// Who else could change a file that root obeys.
 pub mod trust;

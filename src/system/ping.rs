@@ -45,14 +45,16 @@ pub struct Pinger {
     asked: HashSet<IpAddr>,
 }
 
-impl Pinger {
-    pub fn new() -> Pinger {
+impl Default for Pinger {
+    fn default() -> Pinger {
         let (sender, receiver) = channel();
         let open = Arc::new(AtomicUsize::new(0));
         let most_open = room(getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft));
         Pinger { sender, receiver, ready: Vec::new(), open, most_open, asked: HashSet::new() }
     }
+}
 
+impl Pinger {
     /// Sends one request to each target. The last is waited for in this thread, if `patience` is not zero: most runs have
     /// one or two targets, and their answers come at once.
     ///
@@ -182,7 +184,7 @@ fn explain_errno(errno: Errno) -> ProbeError {
     match errno {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => ProbeError::Unreachable,
         // A modem that hangs with its carrier up: its queue does not drain, and LAN traffic fills it.
-        Errno::ENOBUFS => ProbeError::Unusable("the interface's queue is full and does not drain".to_owned()),
+        Errno::ENOBUFS => ProbeError::Unusable("the interface's queue is full and does not drain, or the kernel is short of memory".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL => ProbeError::Unusable(sentence),
         Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
             ProbeError::Unusable("this kernel has no IPv6, or no ICMP sockets for it".to_owned())

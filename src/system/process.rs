@@ -1,5 +1,7 @@
 //! Child processes: no shell, absolute paths, a clean environment, a time limit on every one.
 
+#![expect(unsafe_code, reason = "what happens between fork and exec; nowhere else in wanfo")]
+
 use std::ffi::{CString, c_char};
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Seek, Write};

@@ -10,16 +10,17 @@ use super::kernel::{Kernel, Selection};
 use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
-use super::{clock, conntrack, counters, iproute, leases, records, script, trust};
+use super::{clock, conntrack, counters, files, iproute, leases, records, script, settings, trust};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::Facts;
+use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
 use crate::core::health::Reply;
 use crate::core::record::Record;
 use crate::core::routing;
 use crate::core::script::{Call, Ending};
-use crate::core::spool::Message;
+use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
 use crate::core::world::{Level, World};
@@ -35,19 +36,20 @@ pub struct Router<'a> {
 
 impl<'a> Router<'a> {
     pub fn new(config: &'a Config, boot_id: &'a str, store: Store) -> Result<Router<'a>> {
-        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::new() })
+        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::default() })
     }
 
     /// Forgets everything that the runs have left.
     pub fn forget(&self) -> Result<()> {
-        self.store.forget()
+        self.store.forget()?;
+        settings::forget(&self.config.paths.run)
     }
 
     /// What stands there is the admin's, and is written by root.
     fn trust_state_folder(&self) -> Result<()> {
         let folder = &self.config.paths.state;
         match folder.exists() {
-            true => trust::refuse_if_others_can_write(folder, "directory").map_err(Error::msg),
+            true => trust::refuse_if_others_can_write(folder, "directory").map_err(Error::new),
             false => Ok(()),
         }
     }
@@ -72,6 +74,10 @@ impl World for Router<'_> {
 
     fn apply(&mut self, changes: &[Change]) -> Vec<String> {
         iproute::apply(changes)
+    }
+
+    fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
+        self.kernel.way(flow)
     }
 
     fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
@@ -103,10 +109,9 @@ impl World for Router<'_> {
         Spool::new(&self.config.paths.state).put(mail)
     }
 
-    fn wake(&mut self) -> Result<usize> {
+    fn wake(&mut self, outlook: &mut Outlook) -> Result<()> {
         let spool = Spool::new(&self.config.paths.state);
-        spool.wake(&self.config.paths.run, clock::now()?.wall)?;
-        spool.pending()
+        spool.wake_if_due(&self.config.paths.run, outlook, clock::now()?.wall)
     }
 
     fn record(&mut self, records: &[Record]) -> Result<()> {
@@ -147,13 +152,20 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     let selection = Selection {
         protocol: config.routing.protocol,
         wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
-        every_default: routing::needs_every_default(config),
         tables: config.tables(),
         rule_priority: config.routing.rule_priority,
     };
     let mut facts = kernel.facts(interfaces, &selection)?;
+    for interface in gateway::with_a_choice(config, &facts).into_iter().cloned().collect::<Vec<_>>() {
+        facts.silent_gateways.extend(kernel.silent_neighbours(&interface)?);
+    }
+    for family in routing::needs_every_default(config, &gateway::survey(config, &facts)) {
+        let elsewhere = kernel.defaults_elsewhere(&facts, &selection, family)?;
+        facts.routes.extend(elsewhere);
+    }
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
     facts.without_conntrack = config.flush_conntrack && !conntrack::is_installed();
+    facts.files = files::look(config);
     facts.sandboxed = script::sandboxed();
     Ok(facts)
 }

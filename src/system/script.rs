@@ -1,6 +1,6 @@
 //! The admin's own scripts: told what is going on, and waited for, but not for ever.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -8,9 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
 
+use super::file;
 use super::process::{self, Heard, Task, Unfinished};
-use super::trust;
+use super::trust::{self, Refusal};
 use crate::core::script::Ending;
 
 /// What every script finds in its environment.
@@ -30,10 +32,14 @@ const GRACE: Duration = Duration::from_secs(2);
 const LINES: u32 = 200;
 const LINE_LENGTH: usize = 1000;
 
-/// Whether what we start could gain no privilege (PR_GET_NO_NEW_PRIVS, prctl(2)). Nobody sets that by hand: it means the
-/// sandbox of wanfo.service, in which a script may not do what root may.
+/// Whether scripts run inside the sandbox of wanfo.service, in which they may not do what root may: the unit says so, or
+/// its drop-in action-script.conf. `None`: neither has started us.
 pub fn sandboxed() -> Option<bool> {
-    Some(nix::sys::prctl::get_no_new_privs().unwrap_or(false))
+    match std::env::var("WANFO_SANDBOX").as_deref() {
+        Ok("yes") => Some(true),
+        Ok("no") => Some(false),
+        _ => None,
+    }
 }
 
 /// Runs a script to its end, no shell in between, and puts what it says into the log as it comes.
@@ -44,8 +50,10 @@ pub fn sandboxed() -> Option<bool> {
 /// writes meets SIGPIPE.
 ///
 pub fn run(path: &Path, arguments: &[String], environment: &[(String, String)], limit: Duration) -> Ending {
-    if let Err(why) = trust::refuse_if_others_can_write(path, "script") {
-        return Ending::Refused(why);
+    match trust::refuse_if_others_can_write(path, "script") {
+        Ok(()) => {}
+        Err(Refusal::Standing(why)) => return Ending::Refused(why),
+        Err(Refusal::Passing(why)) => return Ending::NotStarted(why),
     }
     let own = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let environment = [&own, environment].concat();
@@ -123,56 +131,93 @@ impl Output {
     }
 }
 
-/// What execve(2)'s error means for this file. What is not a fault of the file itself may pass.
-fn explain(path: &Path, error: &io::Error) -> Ending {
-    let script = path.display();
-    let could_not = |why: &str| format!("the script {script} could not be run: {why}");
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ending::Refused(could_not(&error.to_string()));
-        }
-        Err(error) => return Ending::NotStarted(could_not(&error.to_string())),
-    };
-    let fault = if metadata.is_dir() {
-        "it is a directory".to_owned()
-    } else if !metadata.is_file() {
-        "it is no regular file".to_owned()
-    } else if metadata.permissions().mode() & 0o111 == 0 {
-        format!("it is not executable; run `chmod 755 {script}`")
-    } else {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOEXEC) => {
-                "its first line names no interpreter; make it #!/bin/sh, or whichever it is written for"
-                    .to_owned()
-            }
-            Some(Errno::ENOENT) => no_interpreter(path),
-            Some(Errno::EACCES) => {
-                "its interpreter may not be executed, or its filesystem is mounted noexec".to_owned()
-            }
-            Some(Errno::ETXTBSY) => return Ending::NotStarted(could_not("somebody has it open for writing")),
-            _ => return Ending::NotStarted(could_not(&error.to_string())),
-        }
-    };
-    Ending::Refused(could_not(&fault))
+/// What would keep this script from running, as far as a look at it tells: the sentence says what to do.
+pub fn fault(path: &Path) -> Option<String> {
+    match trust::refuse_if_others_can_write(path, "script") {
+        Err(Refusal::Standing(why)) => Some(why),
+        // It says nothing of the script.
+        Err(Refusal::Passing(_)) => None,
+        Ok(()) => program_fault(path).map(|why| could_not(path, &why)),
+    }
 }
 
-/// The script is there, and the program that its first line names is not.
-fn no_interpreter(path: &Path) -> String {
+/// The same of a program that anybody may own.
+pub fn program_fault(path: &Path) -> Option<String> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(error.to_string()),
+        Err(_) => return None,
+    };
+    if metadata.is_dir() {
+        Some("it is a directory".to_owned())
+    } else if !metadata.is_file() {
+        Some("it is no regular file".to_owned())
+    } else if metadata.permissions().mode() & 0o111 == 0 {
+        Some(format!("it is not executable; run `chmod 755 {}`", path.display()))
+    } else if geteuid().is_root() && access(path, AccessFlags::X_OK) == Err(Errno::EACCES) {
+        // Root may execute whatever has an x, but from a filesystem mounted noexec (access(2)).
+        Some(NOT_EXECUTABLE.to_owned())
+    } else {
+        let start = start_of(path)?;
+        match start.get(..2) {
+            _ if start.starts_with(b"\x7fELF") => None,
+            Some(b"#!") => missing_interpreter(path, &start),
+            _ => Some(NO_INTERPRETER.to_owned()),
+        }
+    }
+}
+
+const NO_INTERPRETER: &str =
+    "its first line names no interpreter; make it #!/bin/sh, or whichever it is written for";
+
+const NOT_EXECUTABLE: &str = "its interpreter may not be executed, or its filesystem is mounted noexec";
+
+fn could_not(path: &Path, why: &str) -> String {
+    format!("the script {} could not be run: {why}", path.display())
+}
+
+/// What execve(2)'s error means for this file. What is not a fault of the file itself may pass.
+fn explain(path: &Path, error: &io::Error) -> Ending {
+    let refused = |why: &str| Ending::Refused(could_not(path, why));
+    let number = error.raw_os_error().map(Errno::from_raw);
+    match (program_fault(path), number) {
+        // The kernel knows other binaries than ELF (binfmt_misc), so for those it has the word.
+        (Some(why), _) if why != NO_INTERPRETER => refused(&why),
+        (_, Some(Errno::ENOEXEC)) => refused(NO_INTERPRETER),
+        (_, Some(Errno::ENOENT)) => refused("the loader that it is linked for is not on this machine"),
+        (_, Some(Errno::EACCES)) => refused(NOT_EXECUTABLE),
+        (_, Some(Errno::ETXTBSY)) => Ending::NotStarted(could_not(path, "somebody has it open for writing")),
+        _ => Ending::NotStarted(could_not(path, &error.to_string())),
+    }
+}
+
+/// As much as the kernel reads of it (BINPRM_BUF_SIZE, linux/binfmts.h).
+fn start_of(path: &Path) -> Option<Vec<u8>> {
     let mut start = Vec::new();
-    // As much as the kernel reads of it (BINPRM_BUF_SIZE, linux/binfmts.h). What cannot be read is named by
-    // its absence.
-    let _ = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
-    let start = String::from_utf8_lossy(&start);
+    file::open_foreign(path).ok()?.take(256).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
+/// The program that a script's first line names, where it is missing.
+fn missing_interpreter(path: &Path, start: &[u8]) -> Option<String> {
+    let start = String::from_utf8_lossy(start);
     let line = start.split('\n').next().unwrap_or_default();
+    let Some(interpreter) = line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next()) else {
+        return Some(NO_INTERPRETER.to_owned());
+    };
     if line.ends_with('\r') {
-        return format!(
+        return Some(format!(
             "its lines end with CR LF, as on Windows; run `sed -i 's/\\r$//' {}`",
             path.display()
-        );
+        ));
     }
-    match line.strip_prefix("#!").and_then(|rest| rest.split_whitespace().next()) {
-        Some(interpreter) => format!("its first line names {interpreter}, which is not on this machine"),
-        None => "the loader that it is linked for is not on this machine".to_owned(),
+    match fs::metadata(interpreter) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(format!("its first line names {interpreter}, which is not on this machine"))
+        }
+        Ok(metadata) if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 => {
+            Some(NOT_EXECUTABLE.to_owned())
+        }
+        _ => None,
     }
 }

@@ -342,7 +342,7 @@ fn tls_config(smtp: &Smtp) -> Result<Arc<ClientConfig>, Failure> {
 fn password(smtp: &Smtp) -> Result<String, Failure> {
     let failure = |text: String| Failure::Temporary(format!("no password for {}: {text}", name_of(smtp)));
     let read = match (&smtp.password_file, &smtp.password_credential) {
-        (Some(path), _) => read_secret(path, Readers::LinkResult),
+        (Some(path), _) => password_in(path),
         (None, Some(name)) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
             Some(directory) => read_secret(&Path::new(&directory).join(name), Readers::SystemdKnows),
             None => Err(format!(
@@ -356,9 +356,14 @@ fn password(smtp: &Smtp) -> Result<String, Failure> {
 }
 
 enum Readers {
-    LinkResult,
+    Owner,
     /// A credential's file has an owner and a mode that systemd sees to.
     SystemdKnows,
+}
+
+/// The password that the admin keeps in a file, or why it is of no use.
+pub fn password_in(path: &Path) -> Result<String, String> {
+    read_secret(path, Readers::Owner)
 }
 
 fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
@@ -366,7 +371,7 @@ fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
     let said = |error: io::Error| format!("{shown} cannot be read: {error}");
     let open = file::open_foreign(path).map_err(said)?;
     let mode = open.metadata().map_err(said)?.permissions().mode();
-    if matches!(readers, Readers::LinkResult) && mode & 0o007 != 0 {
+    if matches!(readers, Readers::Owner) && mode & 0o007 != 0 {
         return Err(format!("{shown} is open to everybody on this machine; run `chmod 600 {shown}`"));
     }
     let bytes = file::whole(open, PASSWORD_LIMIT).map_err(said)?;

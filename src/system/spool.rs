@@ -192,11 +192,6 @@ impl Spool {
         Ok(())
     }
 
-    /// The same without an outlook.
-    pub fn wake(&self, run: &Path, now: Timestamp) -> Result<()> {
-        self.wake_if_due(run, &mut Outlook::default(), now)
-    }
-
     /// Takes the lock of `wanfo deliver`; `None`: another one is at work.
     pub fn lock(self) -> Result<Option<Delivery>> {
         self.refuse_if_others_can_write()?;
@@ -208,7 +203,7 @@ impl Spool {
 
     /// What stands here is told to people in the router's name, and written by root.
     fn refuse_if_others_can_write(&self) -> Result<()> {
-        trust::refuse_if_others_can_write(&self.directory, "directory").map_err(Error::msg)
+        trust::refuse_if_others_can_write(&self.directory, "directory").map_err(Error::new)
     }
 
     fn waiting(&self, id: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use fs2::FileExt;
 use nix::errno::Errno;
 
@@ -101,12 +101,10 @@ impl Store {
     /// Takes the lock, waiting for at most `patience`; `None`: another run holds it still.
     pub fn lock(directory: &Path, patience: Duration) -> Result<Option<Store>> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(|error| {
-            let advice = advice(&error);
-            anyhow::Error::from(error)
-                .context(format!("creating the directory {}{advice}", directory.display()))
+            anyhow!("creating the directory {}: {error}{}", directory.display(), advice(&error))
         })?;
         // What stands here decides over routes, and is written by root.
-        trust::refuse_if_others_can_write(directory, "directory").map_err(anyhow::Error::msg)?;
+        trust::refuse_if_others_can_write(directory, "directory")?;
         let lock = Lock::take(&directory.join(LOCK), patience)?;
         Ok(lock.map(|lock| Store { directory: directory.to_owned(), _lock: lock }))
     }
@@ -177,10 +175,8 @@ impl Lock {
     pub fn take(path: &Path, patience: Duration) -> Result<Option<Lock>> {
         let mut how = OpenOptions::new();
         let file = file::open(path, how.create(true).truncate(false).write(true).mode(0o600));
-        let file = file.map_err(|error| {
-            let advice = advice(&error);
-            anyhow::Error::from(error).context(format!("opening the lock {}{advice}", path.display()))
-        })?;
+        let file =
+            file.map_err(|error| anyhow!("opening the lock {}: {error}{}", path.display(), advice(&error)))?;
         let deadline = Instant::now() + patience;
         loop {
             match FileExt::try_lock_exclusive(&file) {

@@ -1,10 +1,13 @@
 //! Who else could change what root is about to obey.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf, absolute};
 
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 /// As many symbolic links as the kernel follows on one path (path_resolution(7)).
@@ -17,6 +20,49 @@ const FIRST_PERSON: u32 = 1000;
 const STICKY: u32 = 0o1000;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
+
+/// Why a file is not used: a sentence with the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is not there, or others can change it. So it stays until somebody does what the sentence says.
+    Standing(String),
+    /// The look itself failed for a reason that may pass: no memory, no descriptor, a disk that does not answer.
+    Passing(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Refusal::Standing(why) | Refusal::Passing(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    fn map(self, tell: impl FnOnce(String) -> String) -> Refusal {
+        match self {
+            Refusal::Standing(why) => Refusal::Standing(tell(why)),
+            Refusal::Passing(why) => Refusal::Passing(tell(why)),
+        }
+    }
+
+    /// By what the kernel says of a path (path_resolution(7)).
+    pub fn of(error: &io::Error, why: String) -> Refusal {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(
+                Errno::ENOENT
+                | Errno::ENOTDIR
+                | Errno::EACCES
+                | Errno::ELOOP
+                | Errno::ENAMETOOLONG
+                | Errno::EINVAL,
+            ) => Refusal::Standing(why),
+            _ => Refusal::Passing(why),
+        }
+    }
+}
 
 /// Refuses a file that somebody besides root and the calling user can change, or replace by way of any folder
 /// on the path to it, symbolic links and what they lead to included. `what` it is ("script") goes into the
@@ -32,43 +78,68 @@ const OTHERS_WRITE: u32 = 0o002;
 ///
 /// # Errors
 /// A sentence with the path and the `chmod` or `chown` that cures it.
-pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), String> {
+pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), Refusal> {
     refuse_unless(&Trusted::here(1), path, what)
+}
+
+/// The same of a file that is open already, which need not be the one that stands at its path by now. It is judged itself,
+/// and then the path, whose folders are all that can be asked for.
+///
+/// # Errors
+/// As above.
+pub fn refuse_if_others_can_write_open(file: &File, path: &Path, what: &str) -> Result<(), Refusal> {
+    let trusted = Trusted::here(1);
+    let metadata = file.metadata().map_err(|error| Refusal::of(&error, error.to_string()));
+    metadata
+        .and_then(|metadata| trusted.judge(path, &metadata).map_err(Refusal::Standing))
+        .map_err(|why| why.map(|why| not_used(path, what, &why)))?;
+    refuse_unless(&trusted, path, what)
 }
 
 /// The same where an account of the system, as which a daemon does its work, may own a step as well as root.
 ///
 /// # Errors
 /// As above.
-pub fn refuse_if_people_can_write(path: &Path, what: &str) -> Result<(), String> {
+pub fn refuse_if_people_can_write(path: &Path, what: &str) -> Result<(), Refusal> {
     refuse_unless(&Trusted::here(FIRST_PERSON), path, what)
 }
 
-fn refuse_unless(trusted: &Trusted, path: &Path, what: &str) -> Result<(), String> {
-    let refuse = |why: String| format!("the {what} {} is not used: {why}", path.display());
-    let path = absolute(path).map_err(|error| refuse(error.to_string()))?;
+fn refuse_unless(trusted: &Trusted, path: &Path, what: &str) -> Result<(), Refusal> {
+    walk(trusted, path).map_err(|why| why.map(|why| not_used(path, what, &why)))
+}
+
+fn not_used(path: &Path, what: &str, why: &str) -> String {
+    format!("the {what} {} is not used: {why}", path.display())
+}
+
+/// Judges every step of the path.
+fn walk(trusted: &Trusted, path: &Path) -> Result<(), Refusal> {
+    let path = absolute(path).map_err(|error| Refusal::of(&error, error.to_string()))?;
+    let judge = |here: &Path| {
+        let metadata = metadata(here)?;
+        trusted.judge(here, &metadata).map_err(Refusal::Standing)?;
+        Ok(metadata)
+    };
     // What is still to be walked, the next step last.
     let mut ahead: Vec<OsString> = steps(&path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
-    trusted.judge(&here, &metadata(&here).map_err(&refuse)?).map_err(&refuse)?;
+    judge(&here)?;
     while let Some(step) = ahead.pop() {
         if step == ".." {
             here.pop();
             continue;
         }
         here.push(step);
-        let metadata = metadata(&here).map_err(&refuse)?;
-        trusted.judge(&here, &metadata).map_err(&refuse)?;
-        if !metadata.is_symlink() {
+        if !judge(&here)?.is_symlink() {
             continue;
         }
         links += 1;
         if links > LINKS {
-            return Err(refuse(format!("{} leads round in circles", here.display())));
+            return Err(Refusal::Standing(format!("{} leads round in circles", here.display())));
         }
         let target = fs::read_link(&here)
-            .map_err(|error| refuse(format!("{} cannot be read: {error}", here.display())))?;
+            .map_err(|error| Refusal::of(&error, format!("{} cannot be read: {error}", here.display())))?;
         // /dev/stdin and the like lead to a pipe that has no name: whoever started us holds it
         // (proc_pid_fd(5)).
         if here.starts_with("/proc") && target.to_string_lossy().starts_with("pipe:[") {
@@ -90,8 +161,8 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 /// Of the thing itself, not of what a link leads to.
-fn metadata(path: &Path) -> Result<Metadata, String> {
-    fs::symlink_metadata(path).map_err(|error| format!("{}: {error}", path.display()))
+fn metadata(path: &Path) -> Result<Metadata, Refusal> {
+    fs::symlink_metadata(path).map_err(|error| Refusal::of(&error, format!("{}: {error}", path.display())))
 }
 
 /// The owners whose files may be obeyed.

@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -89,7 +88,7 @@ impl Client {
                         &path,
                         &format!(
                             "[connection]\nid={line}\ntype=ethernet\ninterface-name={line}\n\
-                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=8\n[ipv6]\nmethod=disabled\n"
+                             [ipv4]\nmethod=auto\nnever-default={never}\ndhcp-timeout=4\n[ipv6]\nmethod=disabled\n"
                         ),
                     );
                     // It reads no connection that others can read: passwords may be in there.
@@ -126,7 +125,9 @@ impl Client {
                 router.write(original, ADMINS_SCRIPT);
                 let mode = fs::Permissions::from_mode(0o755);
                 router.run(|| fs::set_permissions(original, mode)).expect("the file is ours");
-                let arguments = |line| format!("-f -i {line} -p /run/{line}.pid -s {EXAMPLES}/hooks/udhcpc");
+                let hook = format!("{EXAMPLES}/hooks/udhcpc -O staticroutes");
+                // Where nobody answers, not for long, and soon again.
+                let arguments = |line| format!("-f -i {line} -p /run/{line}.pid -s {hook} -t 3 -T 1 -A 2");
                 ["eth0", "eth1"].map(|line| start(self.program(), &arguments(line))).into()
             }
         }
@@ -165,7 +166,6 @@ const BUS: &str = "<busconfig>
 
 /// Starts a client that may want to tell the host its name: the machine's is not to be touched.
 fn background(command: &mut Command) -> Running {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; this is a bare system call.
-    unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUTS)?)) };
+    lab::before_exec(command, || unshare(CloneFlags::CLONE_NEWUTS));
     Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }

@@ -26,6 +26,8 @@ impl Deref for House {
 pub enum Service {
     /// It gives out the router's address of the lab's plan, and the gateway of this number.
     Leases(u8),
+    /// The same with classless routes (option 121), which the routers (option 3) contradict: they name nobody.
+    Classless(&'static str),
     /// It takes back what it has given out, and gives out nothing.
     Refuses,
 }
@@ -52,17 +54,27 @@ impl House {
         let base = 16 * (line - 1);
         let own = base + 2;
         let range = match service {
-            Service::Leases(_) => format!("192.0.2.{own},192.0.2.{own},1h"),
+            Service::Leases(_) | Service::Classless(_) => format!("192.0.2.{own},192.0.2.{own},1h"),
             Service::Refuses => format!("192.0.2.{base},static"),
         };
-        let router = if let Service::Leases(host) = service { host } else { 1 };
+        let router = match service {
+            Service::Leases(host) => host,
+            Service::Classless(_) => 13,
+            Service::Refuses => 1,
+        };
         // What one that refuses would not give out it does not know of either.
         let notes = self.site.path(&format!("leases-{line}-{}", matches!(service, Service::Refuses)));
         let mut dnsmasq = self.site.dnsmasq(line);
         dnsmasq
             .arg(format!("--dhcp-range={range}"))
             .arg(format!("--dhcp-option=3,192.0.2.{}", base + usize::from(router)))
+            // A name server and a time server behind the provider, for which some clients set host routes.
+            .arg(format!("--dhcp-option=6,{}", target(line, 2)))
+            .arg(format!("--dhcp-option=42,{}", target(line, 3)))
             .arg(format!("--dhcp-leasefile={}", notes.display()));
+        if let Service::Classless(routes) = service {
+            dnsmasq.arg(format!("--dhcp-option=121,{routes}"));
+        }
         if line == 2 {
             dnsmasq.args(["--dhcp-option=option:T1,4", "--dhcp-option=option:T2,8"]);
         }

@@ -26,6 +26,66 @@ pub fn udhcpc_s_leases_are_followed_by_its_hook() {
     follow(Client::Udhcpc)
 }
 
+pub fn systemd_networkd_s_classless_routes_win() {
+    prefer_classless_routes(Client::Networkd)
+}
+
+pub fn networkmanager_s_classless_routes_win() {
+    prefer_classless_routes(Client::NetworkManager)
+}
+
+pub fn dhcpcd_s_classless_routes_win() {
+    prefer_classless_routes(Client::Dhcpcd)
+}
+
+pub fn dhclient_s_classless_routes_win() {
+    prefer_classless_routes(Client::Dhclient)
+}
+
+pub fn udhcpc_s_classless_routes_win_by_its_hook() {
+    prefer_classless_routes(Client::Udhcpc)
+}
+
+fn prefer_classless_routes(client: Client) {
+    client.need();
+    let mut house = House::new();
+    // The backup comes first: no default route of the primary keeps the client from setting another.
+    house.serve(1, Service::Refuses);
+    house.serve(2, Service::Classless("0.0.0.0/0,192.0.2.17"));
+    let _clients = client.start(&house);
+    let addresses = || house.router.ip("-4 address show dev eth1");
+    wait_until("a lease on the backup", || addresses().contains("192.0.2.18/28"));
+    house.serve(1, Service::Classless("0.0.0.0/0,192.0.2.1"));
+    house.wait_for_leases();
+    wait_for_gateway(&house, client, "192.0.2.17");
+    // On the primary the client has installed it, and what the kernel has counts.
+    assert_eq!(house.link("primary")["gateway"], "192.0.2.1");
+    assert_eq!(house.link("primary")["gateway_source"], "default-route");
+    house.assert_no_default_route_on_the_backup();
+    house.assert_served_over(1);
+    house.assert_the_backup_answers();
+
+    // Routes without a default: nobody is the gateway, and least of all the router.
+    house.serve(2, Service::Classless("203.0.113.192/28,192.0.2.20"));
+    client.renew(&house);
+    wait_until("a backup without a gateway", || {
+        house.check();
+        house.problems().contains("no IPv4 gateway is known for eth1")
+    });
+    assert!(house.link("secondary")["gateway"].is_null());
+    house.assert_no_default_route_on_the_backup();
+
+    house.serve(2, Service::Classless("203.0.113.192/28,192.0.2.20,0.0.0.0/0,192.0.2.17"));
+    wait_for_gateway(&house, client, "192.0.2.17");
+    house.assert_the_backup_answers();
+
+    // No such routes any more: the router counts again.
+    house.move_gateway(2, 14);
+    wait_for_gateway(&house, client, "192.0.2.30");
+    house.assert_the_backup_answers();
+    house.assert_no_default_route_on_the_backup();
+}
+
 fn follow(client: Client) {
     client.need();
     let mut house = House::new();

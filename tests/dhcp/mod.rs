@@ -16,6 +16,11 @@ pub fn trials() -> Vec<Trial> {
             dhcpcd_s_leases_are_followed,
             dhclient_s_leases_are_followed,
             udhcpc_s_leases_are_followed_by_its_hook,
+            systemd_networkd_s_classless_routes_win,
+            networkmanager_s_classless_routes_win,
+            dhcpcd_s_classless_routes_win,
+            dhclient_s_classless_routes_win,
+            udhcpc_s_classless_routes_win_by_its_hook,
         },
         files::{
             a_run_that_reads_a_lease_is_quiet_and_starts_no_process,

@@ -1,4 +1,3 @@
-use std::os::unix::process::CommandExt;
 use std::time::Instant;
 
 use nix::libc;
@@ -12,8 +11,8 @@ use crate::story::beyond_the_silence;
 const SOMEBODY: Uid = Uid::from_raw(54321);
 
 fn before_exec(command: &mut Command, act: fn() -> nix::Result<()>) -> &mut Command {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; all that are given are bare system calls.
-    unsafe { command.pre_exec(move || Ok(act()?)) }
+    lab::before_exec(command, act);
+    command
 }
 
 pub fn a_user_is_told_to_run_it_as_root() {
@@ -46,8 +45,9 @@ pub fn root_without_the_capability_is_told_once() {
     let run = ended(before_exec(&mut lab.wanfo_command(&["check"]), || {
         // Out of the bounding set, so exec does not give it back (capabilities(7)).
         // SAFETY: prctl with integers only.
-        nix::errno::Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) })?;
-        Ok(())
+        #[expect(unsafe_code, reason = "nix does not have it")]
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) };
+        nix::errno::Errno::result(dropped).map(drop)
     }));
     assert_ends(&run, 1, &["Operation not permitted", "needs root (CAP_NET_ADMIN)", "were not tried"]);
     assert_eq!(run.stderr.matches("Operation not permitted").count(), 1, "{}", run.stderr);

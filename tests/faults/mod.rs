@@ -11,10 +11,14 @@ mod config;
 pub mod iproute;
 /// Runs that are killed, and interfaces that vanish under them.
 mod killed;
+/// A config that somebody breaks while the router is at work.
+mod last_good;
 /// No permission, and too few of what a process needs.
 mod limits;
-/// Readers of our output that have gone.
+/// Readers of our output that have gone, or do not read.
 mod output;
+/// What would fail later, and is told today.
+mod standing;
 /// The lock and the state file, and the disk below them.
 mod store;
 
@@ -54,6 +58,18 @@ pub fn trials() -> Vec<Trial> {
             an_unknown_interface_leaves_the_other_link_serving,
             a_gateway_outside_every_subnet,
         },
+        last_good::{
+            a_broken_config_breaks_no_run,
+            a_config_broken_in_another_way_is_told_anew,
+            a_config_that_is_gone_or_not_to_be_trusted_breaks_no_run,
+            down_needs_no_config,
+        },
+        standing::{
+            files_that_are_of_no_use_are_told_before_they_are_needed,
+            addresses_of_this_router_are_no_targets_and_no_gateways,
+            what_is_doubtful_is_told_and_works,
+            a_target_that_is_changed_is_asked_at_once_and_a_typo_is_told,
+        },
         limits::{
             a_user_is_told_to_run_it_as_root,
             root_without_the_capability_is_told_once,
@@ -81,6 +97,8 @@ pub fn trials() -> Vec<Trial> {
             a_disk_that_fills_up_before_a_switch,
             nobody_but_root_can_take_the_lock,
             a_directory_that_cannot_be_written,
+            whatever_the_umask_the_modes_are_the_same,
+            folders_that_are_there_keep_their_modes,
             what_is_no_file_holds_nothing_up,
             a_file_that_fills_the_memory,
             no_file_writes_to_the_terminal,
@@ -105,6 +123,11 @@ pub fn trials() -> Vec<Trial> {
             a_reader_that_has_seen_enough_is_no_error,
             output_that_cannot_be_written_is_told,
             closed_descriptors_do_no_harm,
+            whoever_does_not_read_holds_up_no_switch,
+            what_nobody_has_read_is_counted,
+            a_pager_may_take_its_time,
+            a_background_job_is_not_stopped_for_its_words,
+            only_the_journal_is_told_priorities,
         },
     ]
 }

@@ -1,6 +1,5 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use fs2::FileExt;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{alarm, mkfifo};
 use serde_json::json;
 
@@ -268,13 +267,11 @@ pub fn a_directory_that_cannot_be_written() {
 /// A command with ten seconds and 256 MiB, which is killed where it takes more.
 fn bounded(lab: &Lab, arguments: &[&str]) -> Run {
     let mut command = lab.wanfo_command(arguments);
-    // SAFETY: between fork and exec only bare system calls are allowed, and these are such. An alarm outlives exec.
-    unsafe {
-        command.pre_exec(|| {
-            alarm::set(10);
-            Ok(setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)?)
-        });
-    }
+    lab::before_exec(&mut command, || {
+        // It outlives exec.
+        alarm::set(10);
+        setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)
+    });
     ended(&mut command)
 }
 
@@ -382,4 +379,76 @@ pub fn no_file_writes_to_the_terminal() {
     let run = lab.wanfo(&["status"]);
     assert_ends(&run, 0, &["cannot be used", "[2Jgone"]);
     assert!(!run.stderr.contains('\u{1b}'), "{:?}", run.stderr);
+}
+
+/// Everything below `run` and `state` with its mode, after a switch with a hold, a mail, a delivery.
+fn modes_under(lab: &Lab, mask: u32) -> Vec<String> {
+    let sendmail = lab.path("sendmail");
+    write(&sendmail, "#!/bin/sh\ncat >/dev/null\n");
+    fs::set_permissions(&sendmail, PermissionsExt::from_mode(0o755)).expect("the file is ours");
+    lab.configure(&format!(
+        "{TWO_LINKS}notify: {{to: [noc@example.com], from: wanfo@example.com, sendmail: {}}}\n",
+        sendmail.display()
+    ));
+    let wanfo = |arguments: &[&str]| {
+        let mut command = lab.wanfo_command(arguments);
+        lab::before_exec(&mut command, move || {
+            umask(Mode::from_bits_truncate(mask));
+            nix::Result::Ok(())
+        });
+        assert_ends(&ended(&mut command), 0, &[]);
+    };
+    wanfo(&["check"]);
+    wanfo(&["force-failover", "--hold"]);
+    wanfo(&["deliver"]);
+    wanfo(&["failback", "--now"]);
+    wanfo(&["force-failover", "--hold"]);
+    let (mut paths, mut found) = (vec![lab.path("run"), lab.path("state")], Vec::new());
+    while let Some(path) = paths.pop() {
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode() & 0o7777;
+        let name = path.strip_prefix(lab.path("")).expect("it is below").display();
+        found.push(format!("{name}{} {mode:o}", if path.is_dir() { "/" } else { "" }));
+        if path.is_dir() {
+            paths.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+pub fn whatever_the_umask_the_modes_are_the_same() {
+    for mask in [0, 0o022, 0o077] {
+        let lab = two_links();
+        let found = modes_under(&lab, mask);
+        let is = |place: &str, mode: &str| {
+            let entry = found.iter().find(|entry| entry.starts_with(place));
+            let entry = entry.unwrap_or_else(|| panic!("no {place} in {found:#?}"));
+            assert!(entry.ends_with(&format!(" {mode}")), "with umask {mask:o}: {entry}, not {mode}");
+        };
+        is("run/ ", "755");
+        is("run/state.json ", "644");
+        is("run/lock ", "600");
+        is("run/deliver ", "644");
+        is("state/ ", "755");
+        is("state/history.jsonl ", "644");
+        is("state/hold ", "644");
+        is("state/spool/ ", "700");
+        is("state/spool/lock ", "600");
+        is("state/spool/sent/ ", "700");
+        for entry in found.iter().filter(|entry| entry.starts_with("state/spool/") && !entry.contains("/ ")) {
+            assert!(entry.ends_with(" 600"), "with umask {mask:o}: {entry}");
+        }
+    }
+}
+
+pub fn folders_that_are_there_keep_their_modes() {
+    let lab = two_links();
+    for (folder, mode) in [("run", 0o700), ("state", 0o750), ("state/spool", 0o755)] {
+        fs::create_dir(lab.path(folder)).expect("a folder");
+        fs::set_permissions(lab.path(folder), PermissionsExt::from_mode(mode)).expect("it is ours");
+    }
+    let found = modes_under(&lab, 0);
+    for entry in ["run/ 700", "state/ 750", "state/spool/ 755", "state/spool/sent/ 700"] {
+        assert!(found.iter().any(|found| found == entry), "{entry} is not in {found:#?}");
+    }
 }

@@ -36,8 +36,12 @@ exit 0
 
 /// The config of these links with `action` as its action script.
 fn with_action(story: &Story, links: &[String], more: &[&str]) {
-    let path = format!("action_script: {}", story.path("action").display());
-    story.configure(&config(links, &[&[PROBE, "script_timeout: 1s", &path], more].concat()));
+    with_action_within(story, "1s", links, more);
+}
+
+fn with_action_within(story: &Story, limit: &str, links: &[String], more: &[&str]) {
+    let script = format!("script_timeout: {limit}\naction_script: {}", story.path("action").display());
+    story.configure(&config(links, &[&[PROBE, &script], more].concat()));
 }
 
 pub fn an_astlinux_script_is_called_once_for_every_switch() {
@@ -96,6 +100,41 @@ pub fn an_astlinux_script_is_called_once_for_every_switch() {
     story.succeeds(&["force-failover", "--hold"]);
     assert!(lines(&story.path("told")).contains(&"WANFO_FORCED=1".to_owned()));
     assert_eq!(lines(&story.path("calls")), [there, &back, there]);
+}
+
+/// The value of a variable that a file of `systemd/` sets.
+fn set_by(unit: &str, variable: &str) -> String {
+    let text = fs::read_to_string(format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"))).expect("a unit");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Environment=")?.strip_prefix(variable)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("{unit} sets no {variable}")).to_owned()
+}
+
+pub fn of_the_sandbox_the_unit_and_its_drop_in_tell() {
+    let story = Story::of_two_links();
+    with_action(&story, &two_links(["", ""]), &[]);
+    script(&story, "action", ASTLINUX);
+    let check = |unit: Option<&str>| {
+        let mut command = story.wanfo_command(&["check"]);
+        command.env_remove("WANFO_SANDBOX");
+        if let Some(unit) = unit {
+            command.env("WANFO_SANDBOX", set_by(unit, "WANFO_SANDBOX"));
+        }
+        // A container, say.
+        lab::before_exec(&mut command, nix::sys::prctl::set_no_new_privs);
+        assert_eq!(command.output().expect("wanfo starts").status.code(), Some(0));
+        story.problems().contains("action-script.conf")
+    };
+    assert!(!check(None));
+    assert!(check(Some("wanfo.service")));
+    assert!(check(None), "a run by hand cannot tell");
+    assert!(!check(Some("action-script.conf")));
+    story.pull_cable(1);
+    assert!(check(Some("wanfo.service")));
+    let told = lines(&story.path("told"));
+    assert!(told.contains(&"WANFO_STATE=SECONDARY".to_owned()), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("SANDBOX")), "{told:#?}");
 }
 
 pub fn with_three_links_secondary_is_the_backup_that_is_entered_or_left() {
@@ -194,7 +233,7 @@ pub fn whatever_the_script_does_the_switch_stands() {
 
 pub fn a_process_that_the_script_leaves_behind_holds_up_nothing() {
     let story = Story::of_two_links();
-    with_action(&story, &two_links(["delay: 1h", "delay: 1h"]), &[]);
+    with_action_within(&story, "20s", &two_links(["delay: 1h", "delay: 1h"]), &[]);
     // With the script's output still open: nobody may wait for its end.
     script(&story, "action", "sleep 1000 &\necho $! >HERE/left");
     story.check();
@@ -205,7 +244,7 @@ pub fn a_process_that_the_script_leaves_behind_holds_up_nothing() {
     for _ in 0..3 {
         assert_eq!(story.wanfo(&["check"]).code, 0, "the lock is free");
     }
-    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let files = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives on");
     for file in files {
         let file = fs::read_link(file.unwrap().path()).unwrap_or_default();

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -168,8 +167,7 @@ fn killed_between_any_two_steps(mut subject: Subject) {
 /// directory, a new process. There it is killed. The exit code if it ended before that.
 #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
 fn killed_after(mut command: Command, steps: usize) -> Option<i32> {
-    // SAFETY: between fork and exec calls must be async-signal-safe; ptrace is a bare system call.
-    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    lab::before_exec(&mut command, ptrace::traceme);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let program = Pid::from_raw(child.id() as i32);
     // It stops at its exec; options can be set from then on.
@@ -231,6 +229,7 @@ fn is_step(thread: Pid) -> bool {
         return false;
     }
     // SAFETY: `op` says which member of the union it is.
+    #[expect(unsafe_code, reason = "a union")]
     let (number, first) = unsafe { (info.u.entry.nr as libc::c_long, info.u.entry.args[0]) };
     // What goes to stdout and stderr is no step.
     steps.contains(&number) || number == libc::SYS_write && first > 2

@@ -1,7 +1,6 @@
 //! Mails, as they lie in the spool.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -158,13 +157,11 @@ pub fn a_host_name_adds_no_header() {
     story.pull_cable(1);
     let under_an_odd_name = |arguments: &[&str]| {
         let mut command = story.wanfo_command(arguments);
-        let rename = || {
+        lab::before_exec(&mut command, || {
             unshare(CloneFlags::CLONE_NEWUTS)?;
             // 64 bytes at most (uname(2)); the second line end is Unicode's.
-            Ok(sethostname("gw'\r\nBcc: all@example.com\n\n.\u{2028}Cc: é\u{7f}\x1b[2J")?)
-        };
-        // SAFETY: between fork and exec only bare system calls are allowed, and these are such.
-        unsafe { command.pre_exec(rename) };
+            sethostname("gw'\r\nBcc: all@example.com\n\n.\u{2028}Cc: é\u{7f}\x1b[2J")
+        });
         let run = lab::Run::from(command.output().expect("wanfo starts"));
         assert_eq!(run.code, 0, "{run:?}");
     };

@@ -36,6 +36,7 @@ pub fn trials() -> Vec<Trial> {
             an_astlinux_script_is_called_once_for_every_switch,
             with_three_links_secondary_is_the_backup_that_is_entered_or_left,
             whatever_the_script_does_the_switch_stands,
+            of_the_sandbox_the_unit_and_its_drop_in_tell,
             a_process_that_the_script_leaves_behind_holds_up_nothing,
         },
         mail::{

@@ -22,8 +22,11 @@
 //! addresses is answered over the line it came from. LAN addresses are routed, not translated, so only the
 //! service answers them over the right line (see `Service`); everything else answers the LAN over line 1.
 
-// Each test program and the demo compile the lab for themselves, and none uses all of it.
-#![allow(dead_code, unused_imports)]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each program of the lab compiles it for itself, and none uses all of it"
+)]
 
 mod files;
 mod namespace;
@@ -35,7 +38,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
@@ -50,7 +52,7 @@ use nix::unistd::{getegid, geteuid};
 use tempfile::TempDir;
 
 use namespace::time_ahead;
-pub use namespace::{Namespace, die_with_parent};
+pub use namespace::{Namespace, before_exec, die_with_parent};
 pub use service::{Answer, Meter, Service};
 
 /// Where LAN users find the service.
@@ -420,16 +422,13 @@ impl Lab {
         let c_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).expect("no zero byte");
         let covers: Vec<_> = covers.iter().map(|(cover, below)| (c_string(cover), c_string(below))).collect();
         let mut command = self.wanfo_command(arguments);
-        let cover = move || {
+        before_exec(&mut command, move || {
             unshare(CloneFlags::CLONE_NEWNS)?;
             let nothing = None::<&str>;
-            for (cover, below) in &covers {
-                mount(Some(cover.as_c_str()), below.as_c_str(), nothing, MsFlags::MS_BIND, nothing)?;
-            }
-            Ok(())
-        };
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
-        unsafe { command.pre_exec(cover) };
+            covers.iter().try_for_each(|(cover, below)| {
+                mount(Some(cover.as_c_str()), below.as_c_str(), nothing, MsFlags::MS_BIND, nothing)
+            })
+        });
         command
     }
 }

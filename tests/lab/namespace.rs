@@ -117,13 +117,12 @@ impl Namespace {
         let (handle, files) = (Arc::clone(&self.handle), self.files.clone());
         let enter = move || {
             setns(&*handle, CloneFlags::CLONE_NEWNET)?;
-            if let Some(files) = &files {
-                setns(&**files, CloneFlags::CLONE_NEWNS)?;
+            match &files {
+                Some(files) => setns(&**files, CloneFlags::CLONE_NEWNS),
+                None => Ok(()),
             }
-            Ok(())
         };
-        // SAFETY: between fork and exec calls must be async-signal-safe; setns is a bare system call.
-        unsafe { command.pre_exec(enter) };
+        before_exec(&mut command, enter);
         command
     }
 
@@ -191,16 +190,28 @@ pub(super) fn has_ipv6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }
 
+/// Has the child do something between fork and exec, where only bare system calls are allowed: nothing that takes memory or
+/// a lock.
+pub fn before_exec<E: Into<io::Error>>(
+    command: &mut Command,
+    mut act: impl FnMut() -> Result<(), E> + Send + Sync + 'static,
+) {
+    // SAFETY: who calls this has read the sentence above.
+    #[expect(unsafe_code, reason = "there is no other way into a child")]
+    unsafe {
+        command.pre_exec(move || act().map_err(E::into))
+    };
+}
+
 /// Has the kernel kill the program when the thread that started it ends, so that nothing outlives the lab.
 pub fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     let arm = move || {
         set_pdeathsig(Signal::SIGKILL)?;
         // A parent that was gone before the line above sends no signal any more.
-        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH) }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls.
-    unsafe { command.pre_exec(arm) };
+    before_exec(command, arm);
 }
 
 /// A time namespace (time_namespaces(7)) in which the machine was started so much earlier.
@@ -217,22 +228,17 @@ pub(super) fn time_ahead(by: Duration) -> OwnedFd {
 
 /// Runs the program, of `Namespace::command`, in a time namespace of `time_ahead`.
 pub(super) fn with_clock(command: &mut Command, clock: Arc<OwnedFd>) {
-    let enter = move || Ok(setns(&*clock, CloneFlags::from_bits_retain(libc::CLONE_NEWTIME))?);
-    // SAFETY: between fork and exec calls must be async-signal-safe; setns is a bare system call.
-    unsafe { command.pre_exec(enter) };
+    before_exec(command, move || setns(&*clock, CloneFlags::from_bits_retain(libc::CLONE_NEWTIME)));
 }
 
 /// Gives the program, of `Namespace::command`, a /sys that shows its own namespace's interfaces, as `ip netns exec` does.
 /// Where the kernel lets nobody mount one, as in some containers, it keeps the machine's: no interface of the lab is
 /// in there.
 pub(super) fn with_own_sys(command: &mut Command) {
-    let mount_sys = || {
+    before_exec(command, || -> nix::Result<()> {
         let _ = unshare(CloneFlags::CLONE_NEWNS).and_then(|()| mount_own_sys());
         Ok(())
-    };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are bare system calls, and their
-    // strings need no memory.
-    unsafe { command.pre_exec(mount_sys) };
+    });
 }
 
 /// A bare system call, fit for a child between fork and exec: its strings need no memory.

@@ -2,7 +2,6 @@
 
 use std::fs::read_to_string;
 use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

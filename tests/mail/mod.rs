@@ -9,7 +9,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -22,8 +21,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
-use wanfo::core::spool::MOST_ATTEMPTS;
 use wanfo::core::spool::Message;
+use wanfo::core::spool::{MOST_ATTEMPTS, Outlook};
 use wanfo::system::spool::Spool;
 
 use crate::lab::{self, Lab, Run};
@@ -389,12 +388,12 @@ fn a_relay_that_was_down_gets_every_message_once() {
     assert_eq!(pending(&lab), 2);
     let run_directory = lab.path("run");
     fs::create_dir_all(&run_directory).unwrap();
-    spool(&lab).wake(&run_directory, Timestamp::now()).unwrap();
+    spool(&lab).wake_if_due(&run_directory, &mut Outlook::default(), Timestamp::now()).unwrap();
     assert!(!run_directory.join("deliver").exists(), "nothing is due");
 
     let relay = Relay::start(&lab, json!({}));
     make_due(&lab);
-    spool(&lab).wake(&run_directory, Timestamp::now()).unwrap();
+    spool(&lab).wake_if_due(&run_directory, &mut Outlook::default(), Timestamp::now()).unwrap();
     assert!(run_directory.join("deliver").exists());
     assert_done(&deliver(&lab));
     assert_eq!(pending(&lab), 0);
@@ -608,13 +607,10 @@ fn no_text_adds_a_header_or_a_command() {
     }
 
     let mut command = lab.wanfo_command(&["deliver", "--test"]);
-    // SAFETY: between fork and exec only bare system calls are allowed, and these are such.
-    unsafe {
-        command.pre_exec(|| {
-            unshare(CloneFlags::CLONE_NEWUTS)?;
-            Ok(sethostname("gw\r\nBcc: all@example.com\r\nRCPT TO:<all@example.com>")?)
-        });
-    }
+    lab::before_exec(&mut command, || {
+        unshare(CloneFlags::CLONE_NEWUTS)?;
+        sethostname("gw\r\nBcc: all@example.com\r\nRCPT TO:<all@example.com>")
+    });
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 

@@ -118,10 +118,7 @@ pub fn what_is_refused_to_us_costs_no_mail() {
 /// `wanfo deliver` with little memory to take.
 fn deliver_in_little_room(lab: &Lab) -> Run {
     let mut command = lab.wanfo_command(&["deliver"]);
-    // SAFETY: between fork and exec only bare system calls are allowed, and this is one.
-    unsafe {
-        command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20)?));
-    }
+    lab::before_exec(&mut command, || setrlimit(Resource::RLIMIT_AS, 256 << 20, 256 << 20));
     command.output().unwrap().into()
 }
 

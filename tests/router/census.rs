@@ -1,7 +1,6 @@
 //! Counts the processes that a program starts, by tracing it (ptrace(2)).
 
 use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::libc;
@@ -22,8 +21,7 @@ pub struct Census {
 /// Runs the program to its end.
 #[expect(clippy::zombie_processes, reason = "`trace` waits for it")]
 pub fn take(mut command: Command) -> Census {
-    // SAFETY: between fork and exec calls must be async-signal-safe; ptrace is a bare system call.
-    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    crate::lab::before_exec(&mut command, ptrace::traceme);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let program = Pid::from_raw(child.id() as i32);

@@ -224,10 +224,16 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     let silent = format!("no reply from {}", target(1, 1));
     assert!(status["reason"].as_str().unwrap().contains(&silent), "{status:#}");
     assert_eq!(status["links"][0]["targets"][0]["error"], "no reply");
-    let page = story.succeeds(&["status"]).stdout;
-    for words in ["secondary is active since", &silent, "DOWN", "down since", "via 192.0.2.17"] {
+    let page = story.wanfo_command(&["status"]).env("TZ", "TST-5:30").output().expect("wanfo starts").stdout;
+    let page = String::from_utf8(page).expect("text");
+    let since: jiff::Timestamp = status["since"].as_str().unwrap().parse().expect("RFC 3339");
+    let zone = jiff::tz::TimeZone::posix("TST-5:30").expect("a zone");
+    let local =
+        since.to_zoned(zone).strftime("secondary is active since %Y-%m-%d %H:%M:%S TST (").to_string();
+    for words in [local.as_str(), &silent, "DOWN", "down since", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
     }
+    assert_eq!(page.matches(" since ").count(), page.matches(" TST (").count(), "{page}");
 
     story.cut_silently(2);
     story.check();
@@ -252,8 +258,7 @@ pub fn status_needs_no_root() {
             command.uid(65534).gid(65534);
         } else {
             // In a user namespace without any mapping the user is nobody, and exec leaves it no capability.
-            // SAFETY: between fork and exec calls must be async-signal-safe; unshare is a bare system call.
-            unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWUSER)?)) };
+            lab::before_exec(&mut command, || unshare(CloneFlags::CLONE_NEWUSER));
         }
         command.output().unwrap()
     };
@@ -267,7 +272,12 @@ pub fn status_needs_no_root() {
 pub fn a_dry_run_prints_what_it_would_do_and_does_not_do_it() {
     let story = Story::of_two_links();
     let would_run = || -> Vec<String> {
-        let printed = story.succeeds(&["check", "--dry-run"]).stdout;
+        let run = story.succeeds(&["check", "--dry-run"]);
+        let printed = run.stdout;
+        // Only a run ties the backup's target to its line; that is nobody's fault.
+        let commands_for_pins = printed.contains("ip -4 rule add");
+        assert_eq!(printed.contains("the targets are probed once"), commands_for_pins, "{printed}");
+        assert!(!run.stderr.contains("not asked"), "{}", run.stderr);
         printed.lines().filter_map(|line| line.strip_prefix("would run: ip ")).map(str::to_owned).collect()
     };
     let untouched = story.kernel();

@@ -1,9 +1,10 @@
 //! IPv6: targets, gateways, and a backup that has none of it.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::lab::{SERVICE, SERVICE6, target6};
+use crate::lab::{SERVICE, SERVICE6, gateway6, target6};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 pub fn targets_over_ipv6_alone_decide() {
@@ -56,12 +57,80 @@ fn backup_without_ipv6(sections: &[&str]) -> Story {
     story
 }
 
-pub fn a_backup_without_ipv6_refuses_it_at_once() {
-    let story = backup_without_ipv6(&[PROBE]);
+#[track_caller]
+fn assert_refused_at_once(story: &Story, service: impl Into<IpAddr>) {
     let start = Instant::now();
-    let error = story.ask(SERVICE6).expect_err("no IPv6");
+    let error = story.ask(service).expect_err("no way");
     assert!(matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable), "{error}");
     assert!(start.elapsed().as_millis() < 500, "an answer at once, not {:?}", start.elapsed());
+}
+
+/// Its router says that it is none any more: the route goes, the addresses stay for a while.
+pub fn a_primary_that_loses_its_ipv6_refuses_it_and_says_so() {
+    let story = Story::of_two_links();
+    story.check();
+    let calm = story.kernel();
+    story.router.ip("-6 route del default dev wan1");
+    story.check();
+    assert_eq!(story.active(), "primary");
+    assert_refused_at_once(&story, SERVICE6);
+    story.assert_served_over(1, SERVICE);
+    let problems = story.problems();
+    assert!(problems.contains("primary: IPv6 is refused while this link carries the traffic"), "{problems}");
+    // A tunnel of somebody's that is no link carries it.
+    story.router.ip("-6 route add default via 2001:db8:f::2 dev lan metric 50");
+    story.check();
+    assert_eq!((story.problems().as_str(), story.ours_in_main()), ("", vec![]));
+    story.router.ip("-6 route del default dev lan");
+    story.check();
+    assert_refused_at_once(&story, SERVICE6);
+    let (gateway, metric) = (gateway6(1), 100);
+    story.router.ip(&format!("-6 route add default via {gateway} dev wan1 metric {metric}"));
+    story.check();
+    assert_eq!(story.problems(), "");
+    assert_same(&calm, &story.kernel());
+}
+
+pub fn a_backup_without_ipv4_refuses_it_at_once() {
+    let targets = format!("targets: [\"{}\"]", target6(2, 1));
+    let story = Story::begin(2, &config(&two_links(["", &targets]), &[PROBE]));
+    story.router.ip("-4 address flush dev wan2");
+    story.check();
+    assert_eq!(story.problems(), "");
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert_refused_at_once(&story, SERVICE);
+    story.assert_served_over(2, SERVICE6);
+    story.check();
+    assert!(story.problems().contains("secondary: IPv4 is refused"), "{}", story.problems());
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(1);
+    assert!(story.ours_in_main().is_empty(), "{:?}", story.ours_in_main());
+}
+
+pub fn a_provider_s_nat64_follows_a_failover_and_the_router_s_own_stays() {
+    let story = Story::of_two_links();
+    let way = |prefix: &str| story.router.ip(&format!("-6 route get {prefix}c633:6450"));
+    // In the very place that a NAT64 of the router's own takes by default.
+    story.router.ip("-6 route add 64:ff9b:1::/48 dev lan metric 1024");
+    story.check();
+    assert!(way("64:ff9b::").contains("dev wan1 "));
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert!(way("64:ff9b::").contains("dev wan2 "), "{}", way("64:ff9b::"));
+    assert!(way("64:ff9b:1::").contains("dev lan "), "{}", way("64:ff9b:1::"));
+    story.check();
+    assert_eq!(story.problems(), "");
+    story.repair(1);
+    story.check_until_active("primary");
+    assert!(way("64:ff9b::").contains("dev wan1 "));
+    assert!(story.ours_in_main().is_empty(), "{:?}", story.ours_in_main());
+}
+
+pub fn a_backup_without_ipv6_refuses_it_at_once() {
+    let story = backup_without_ipv6(&[PROBE]);
+    assert_refused_at_once(&story, SERVICE6);
     story.repair(1);
     story.check_until_active("primary");
     story.assert_lan_is_served_over(1);

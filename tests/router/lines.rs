@@ -39,6 +39,100 @@ pub fn both_lines_may_have_the_same_gateway_address() {
     assert_fails_over_and_back(&story);
 }
 
+/// The kernel looks for the way back to the modem by the one line that has such a subnet first, and would drop what the
+/// other asks.
+pub fn two_modems_with_one_address_work_under_strict_reverse_path_filtering() {
+    let story = Story::of_two_links();
+    give_both_lines_the_same_gateway(&story);
+    story.router.sysctl("net.ipv4.conf.all.rp_filter", "1");
+    story.check();
+    let forget = || [1, 2].map(|line| story.provider(line).ip("neigh flush dev customer"));
+    for link in ["primary", "secondary"] {
+        forget();
+        story.check();
+        assert_eq!(story.link(link)["failed_rounds"], 0, "{link}: {}", story.problems());
+    }
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    for _ in 0..2 {
+        forget();
+        story.assert_served_over(2, SERVICE);
+        story.check();
+    }
+    assert_eq!(story.link("secondary")["failed_rounds"], 0);
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_served_over(1, SERVICE);
+}
+
+pub fn a_default_route_of_a_subnet_that_is_gone_does_not_hide_the_right_one() {
+    for metric in [100, 50] {
+        let story = Story::of_two_links();
+        for step in [
+            "address add 203.0.113.2/28 dev wan1".to_owned(),
+            "route del default dev wan1".to_owned(),
+            format!("route append default via 203.0.113.1 dev wan1 metric {metric}"),
+            format!("route append default via {} dev wan1 metric 100", gateway(1)),
+            "address del 203.0.113.2/28 dev wan1".to_owned(),
+        ] {
+            story.router.ip(&step);
+        }
+        assert_fails_over_and_back(&story);
+        assert_eq!(story.link("primary")["gateway"], gateway(1).to_string());
+    }
+}
+
+pub fn what_a_line_s_default_route_carries_is_carried_over_in_a_failover() {
+    let story = Story::of_two_links();
+    // The provider takes this address only, and the MTU was on the lease.
+    let leased = "192.0.2.20";
+    story.router.ip(&format!("address add {leased}/28 dev wan2"));
+    let (by, by6) = (gateway(2), lab::gateway6(2));
+    story.router.ip(&format!(
+        "route replace default via {by} dev wan2 src {leased} metric 200 mtu 1400 advmss 1300 initcwnd 20 quickack 1"
+    ));
+    story.router.ip(&format!("-6 route replace default via {by6} dev wan2 metric 200 mtu 1380 hoplimit 60"));
+    story.provider(2).ip(&format!("rule add from {} blackhole", router_address(2)));
+    assert_fails_over_and_back(&story);
+    story.succeeds(&["force-failover", "--hold"]);
+    for (address, traits) in [
+        ("203.0.113.250", "src 192.0.2.20"),
+        ("203.0.113.250", "mtu 1400 advmss 1300 initcwnd 20 quickack 1"),
+        ("2001:db8:ffff::250", "mtu 1380 hoplimit 60"),
+    ] {
+        let way = story.router.ip(&format!("route get {address}"));
+        assert!(way.contains("dev wan2 ") && way.contains(traits), "{way}");
+    }
+    let calm = story.kernel();
+    assert_eq!(story.check().stderr, "");
+    assert_same(&calm, &story.kernel());
+}
+
+pub fn routes_of_others_that_stay_on_a_dead_line_are_named() {
+    let story = Story::of_two_links();
+    story.router.ip(&format!("route add 203.0.113.200/32 via {} dev wan1", gateway(1)));
+    story.check();
+    assert_eq!(story.problems(), "");
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.check();
+    let problems = story.problems();
+    assert!(problems.starts_with("primary: it is down, and foreign routes"), "{problems}");
+    assert!(problems.contains("203.0.113.200/32 via 192.0.2.1 dev wan1"), "{problems}");
+    story.repair(1);
+    story.check_until_active("primary");
+    story.check();
+    assert_eq!(story.problems(), "");
+}
+
+pub fn an_interface_has_its_altname_too() {
+    let name = "the-line-by-the-second-provider";
+    let story = Story::begin(2, &config(&two_links(["", &format!("interface: {name}")]), &[PROBE]));
+    story.router.ip(&format!("link property add dev wan2 altname {name}"));
+    assert_fails_over_and_back(&story);
+    assert_eq!(story.link("secondary")["interface"], "wan2");
+}
+
 pub fn a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address() {
     let story = Story::begin(2, &config(&two_links(["targets: [gateway]", ""]), &[PROBE]));
     give_both_lines_the_same_gateway(&story);

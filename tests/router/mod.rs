@@ -4,6 +4,7 @@
 
 mod addresses;
 mod commands;
+mod elsewhere;
 mod ipv6;
 mod lines;
 mod outages;
@@ -56,14 +57,30 @@ pub fn trials() -> Vec<Trial> {
             a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key,
             a_route_that_somebody_puts_before_ours_is_not_replaced,
         },
+        elsewhere::{
+            no_line_is_found_alive_by_way_of_another,
+            rules_that_are_not_about_our_echo_requests_do_no_harm,
+            with_pins_by_route_a_target_in_somebody_s_place_is_not_asked,
+            the_headline_tells_where_the_default_traffic_goes,
+            ipv6_that_is_to_be_refused_and_is_not_is_told,
+            a_tunnel_that_takes_everything_is_told,
+        },
         ipv6::{
             targets_over_ipv6_alone_decide,
             link_local_gateways_work_also_where_both_lines_have_the_same,
+            a_primary_that_loses_its_ipv6_refuses_it_and_says_so,
+            a_backup_without_ipv4_refuses_it_at_once,
+            a_provider_s_nat64_follows_a_failover_and_the_router_s_own_stays,
             a_backup_without_ipv6_refuses_it_at_once,
             a_backup_without_ipv6_leaves_it_alone_where_the_config_says_so,
         },
         lines::{
             both_lines_may_have_the_same_gateway_address,
+            two_modems_with_one_address_work_under_strict_reverse_path_filtering,
+            a_default_route_of_a_subnet_that_is_gone_does_not_hide_the_right_one,
+            what_a_line_s_default_route_carries_is_carried_over_in_a_failover,
+            routes_of_others_that_stay_on_a_dead_line_are_named,
+            an_interface_has_its_altname_too,
             a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address,
             the_same_gateway_as_target_of_two_links_is_reported,
             a_point_to_point_backup_needs_no_gateway,

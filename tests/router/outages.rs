@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::lab;
 use crate::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
@@ -16,15 +16,13 @@ pub fn a_silent_outage_with_pins_by_route_ends_the_same_way() {
 }
 
 fn silent_outage(probe: &str) {
-    let delay = Duration::from_secs(2);
-    let story = Story::begin(2, &config(&two_links(["", "delay: 2s"]), &[probe]));
+    let story = Story::begin(2, &config(&two_links(["", "delay: 10m"]), &[probe]));
     let untouched = story.kernel();
     story.check();
     let calm = story.kernel();
     story.assert_lan_is_served_over(1);
 
     story.cut_silently(1);
-    let before_the_switch = Instant::now();
     story.fail_over("primary", "secondary");
     assert!(story.link("primary")["silent_for_ms"].as_u64().unwrap() >= 1000);
     story.assert_lan_is_served_over(2);
@@ -36,8 +34,7 @@ fn silent_outage(probe: &str) {
             && status["next_switch_after"].is_string()
     });
     story.assert_lan_is_served_over(2);
-    story.check_until_active("primary");
-    assert!(before_the_switch.elapsed() >= delay, "{:?}", before_the_switch.elapsed());
+    story.comes_back_after(Duration::from_secs(600), "primary");
     story.assert_lan_is_served_over(1);
     assert_same(&calm, &story.kernel());
 
@@ -134,8 +131,9 @@ pub fn three_outages_in_a_row_end_where_it_began() {
 }
 
 pub fn of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for() {
-    let delay = Duration::from_secs(2);
-    let links = [link(1, "primary", ""), link(2, "secondary", "delay: 2s"), link(3, "tertiary", "delay: 2s")];
+    let delay = Duration::from_secs(600);
+    let links =
+        [link(1, "primary", ""), link(2, "secondary", "delay: 10m"), link(3, "tertiary", "delay: 10m")];
     let story = Story::begin(3, &config(&links, &[PROBE]));
     story.check();
     let calm = story.kernel();
@@ -145,25 +143,15 @@ pub fn of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for() 
     story.assert_lan_is_served_over(2);
     // A dead link is left though its delay runs.
     story.cut_silently(2);
-    let before_the_switch = Instant::now();
     story.fail_over("secondary", "tertiary");
     story.assert_lan_is_served_over(3);
 
     story.repair(2);
-    story.check_until("a secondary that is up and waited for", |status| {
-        status["links"][1]["up"] == true && status["active"] == "tertiary"
-    });
-    let before_the_failback = Instant::now();
-    story.check_until_active("secondary");
-    assert!(before_the_switch.elapsed() >= delay, "{:?}", before_the_switch.elapsed());
+    story.comes_back_after(delay, "secondary");
     story.assert_lan_is_served_over(2);
 
     story.repair(1);
-    story.check_until("a primary that is up and waited for", |status| {
-        status["links"][0]["up"] == true && status["active"] == "secondary"
-    });
-    story.check_until_active("primary");
-    assert!(before_the_failback.elapsed() >= delay, "{:?}", before_the_failback.elapsed());
+    story.comes_back_after(delay, "primary");
     story.assert_lan_is_served_over(1);
     assert_same(&calm, &story.kernel());
 }

@@ -1,7 +1,6 @@
 //! What stories are made of: a configured lab, its steps, and looks at the kernel.
 
-// Several test programs compile this for themselves, and none uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "several programs compile it for themselves, and none uses all of it")]
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -150,6 +149,19 @@ impl Story {
         while !self.router_pings(target(line, 1)) {
             assert!(start.elapsed() < PATIENCE, "no answer over line {line}: {:#?}", self.kernel());
         }
+    }
+
+    /// The link works again, and gets the traffic when the delay of the active one has passed, not before.
+    #[track_caller]
+    pub fn comes_back_after(&self, delay: Duration, name: &str) {
+        let backup = self.active();
+        self.check_until(&format!("{name} that is up"), |_| self.link(name)["up"] == true);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), backup);
+        self.let_pass(delay / 2);
+        self.check();
+        assert_eq!(self.active(), name);
     }
 
     pub fn status(&self) -> Value {

@@ -55,7 +55,9 @@ fn open() -> Result<File> {
     };
     request.name[..4].copy_from_slice(b"tun0");
     // SAFETY: TUNSETIFF reads and writes one struct ifreq, which Request is laid out as.
-    match unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &mut request) } {
+    #[expect(unsafe_code, reason = "an ioctl of one driver's")]
+    let made = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &mut request) };
+    match made {
         0 => Ok(device),
         _ => Err(Error::last_os_error()),
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use fs2::FileExt;
 use libtest_mimic::Trial;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
@@ -21,7 +22,8 @@ use tempfile::TempDir;
 use wanfo::core::script::Ending;
 use wanfo::system::conntrack;
 use wanfo::system::script;
-use wanfo::system::{counters, trust};
+use wanfo::system::trust::Refusal;
+use wanfo::system::{counters, timer, trust};
 
 use crate::lab::{self, Lab, Line, Meter, SERVICE, SERVICE6};
 
@@ -33,8 +35,11 @@ const SCANT: Duration = Duration::from_millis(500);
 /// What a careless parent hands on; and somebody who hears what is logged.
 pub fn prepare() {
     // SAFETY: dispositions only, no handler.
-    unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn).and(signal(Signal::SIGUSR1, SigHandler::SigIgn)) }
-        .expect("signals can be ignored");
+    #[expect(unsafe_code, reason = "a handler could do harm, but there is none")]
+    let ignored = unsafe {
+        signal(Signal::SIGHUP, SigHandler::SigIgn).and(signal(Signal::SIGUSR1, SigHandler::SigIgn))
+    };
+    ignored.expect("signals can be ignored");
     log::set_boxed_logger(Box::new(Listener)).expect("there is no other logger");
     log::set_max_level(log::LevelFilter::Info);
 }
@@ -60,6 +65,9 @@ pub fn trials_anywhere() -> Vec<Trial> {
         what_others_can_write_is_refused,
         a_script_that_others_can_write_is_not_run,
         a_config_that_others_can_write_is_refused,
+        a_look_that_fails_is_no_refusal,
+        a_timer_is_enabled_by_a_link,
+        another_file_in_its_place_lends_no_trust,
         an_interface_has_a_count_of_bytes,
         what_belongs_to_others_is_refused,
     }]
@@ -482,7 +490,7 @@ fn what_others_can_write_is_refused() {
         let root = well_kept();
         prepare(root.path());
         let path = root.path().join(path);
-        let sentence = trust::refuse_if_others_can_write(&path, "script").expect_err(what);
+        let sentence = trust::refuse_if_others_can_write(&path, "script").expect_err(what).to_string();
         assert!(
             sentence.starts_with(&format!("the script {} is not used: ", path.display())),
             "{what}: {sentence}"
@@ -524,7 +532,8 @@ fn what_belongs_to_others_is_refused() {
     for (what, path, prepare, why) in cases {
         let root = well_kept();
         prepare(root.path());
-        let sentence = trust::refuse_if_others_can_write(&root.path().join(path), "script").expect_err(what);
+        let sentence =
+            trust::refuse_if_others_can_write(&root.path().join(path), "script").expect_err(what).to_string();
         let why = format!("`{}`", why.replace("ROOT", &root.path().display().to_string()));
         assert!(sentence.contains(&why), "{what}: {sentence}");
     }
@@ -550,9 +559,10 @@ fn a_config_that_others_can_write_is_refused() {
         let output = wanfo.args([command, "-c"]).arg(config).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(wanfo("config", &config), (Some(0), String::new()));
+    let (code, stderr) = wanfo("config", &config);
+    assert!(code == Some(0) && stderr.contains("has no targets"), "{stderr}");
     chmod(&root.path().join("a"), 0o777);
-    for command in ["check", "status", "force-failover", "failback", "down", "config"] {
+    for command in ["check", "force-failover", "failback", "config"] {
         let (code, stderr) = wanfo(command, &config);
         assert_eq!(code, Some(2), "{stderr}");
         assert!(
@@ -564,6 +574,48 @@ fn a_config_that_others_can_write_is_refused() {
     let piped = format!("cat {} | {} config -c /dev/stdin", config.display(), env!("CARGO_BIN_EXE_wanfo"));
     let output = Command::new("sh").args(["-c", &piped]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What is read is judged, not what stands at its path by then.
+fn another_file_in_its_place_lends_no_trust() {
+    let root = well_kept();
+    let path = root.path().join("a/b/file");
+    chown(&path, Some(1), None).unwrap();
+    let open = File::open(&path).unwrap();
+    fs::rename(&path, root.path().join("aside")).unwrap();
+    fs::write(&path, "").unwrap();
+    assert_eq!(trust::refuse_if_others_can_write(&path, "script"), Ok(()));
+    let refusal = trust::refuse_if_others_can_write_open(&open, &path, "script").unwrap_err();
+    assert!(refusal.to_string().contains("belongs to user 1"), "{refusal}");
+    assert_eq!(trust::refuse_if_others_can_write_open(&File::open(&path).unwrap(), &path, "script"), Ok(()));
+}
+
+/// A script that is gone is given up; one of which nothing could be learnt just now is tried again.
+fn a_look_that_fails_is_no_refusal() {
+    for (error, is_standing) in [
+        (Errno::ENOENT, true),
+        (Errno::EACCES, true),
+        (Errno::EIO, false),
+        (Errno::ENOMEM, false),
+        (Errno::EMFILE, false),
+        (Errno::ESTALE, false),
+    ] {
+        let refusal = Refusal::of(&error.into(), "why".to_owned());
+        assert_eq!(matches!(refusal, Refusal::Standing(_)), is_standing, "{error}");
+    }
+}
+
+fn a_timer_is_enabled_by_a_link() {
+    let root = tempfile::tempdir().unwrap();
+    let folders = [root.path().join("nothing"), root.path().to_owned()];
+    let enabled = || timer::enabled_in(folders.iter().map(PathBuf::as_path));
+    fs::write(root.path().join("wanfo.timer"), "").unwrap();
+    fs::create_dir(root.path().join("timers.target.wants")).unwrap();
+    assert_eq!(enabled(), None);
+    let link = root.path().join("timers.target.wants/wanfo.timer");
+    // What it leads to may be in a package that is gone.
+    symlink("/nowhere/wanfo.timer", &link).unwrap();
+    assert_eq!(enabled(), Some(link));
 }
 
 fn an_interface_has_a_count_of_bytes() {

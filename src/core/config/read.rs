@@ -17,6 +17,23 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The keys of the file as a whole.
+const KEYS: &[&str] = &[
+    "links",
+    "probe",
+    "routing",
+    "action_script",
+    "exit_script",
+    "script_timeout",
+    "flush_conntrack",
+    "notify",
+    "paths",
+    "log_level",
+];
+
+/// All targets of all links are asked at once, and a process has 1024 descriptors where nobody says otherwise.
+const MOST_TARGETS: usize = 16;
+
 /// Reads the text of a configuration file and fills in every default.
 ///
 /// # Errors
@@ -35,19 +52,27 @@ pub fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
+/// Where the runs of a file that is no good had their state: what it says under `paths`, as far as that can be read by
+/// itself.
+pub fn paths_of(text: &str) -> Paths {
+    let mut faults = Faults::default();
+    let root = tree::parse(text).or_else(|_| tree::parse(&section_of(text, "paths:")));
+    let place = |root: &Node| Place { node: root.number, path: String::new() };
+    match root.as_ref().map(|root| Fields::of(root, place(root), KEYS, &[], &mut faults)) {
+        Ok(Some(file)) => paths(&file, &mut faults),
+        _ => Paths::default(),
+    }
+}
+
+/// The lines of a key of the file as a whole, up to the next one.
+fn section_of(text: &str, key: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(key));
+    let is_inside = |line: &&str| line.is_empty() || line.starts_with([' ', '#', '}']);
+    let first = lines.next();
+    first.into_iter().chain(lines.take_while(is_inside)).collect::<Vec<_>>().join("\n")
+}
+
 fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
-    const KEYS: &[&str] = &[
-        "links",
-        "probe",
-        "routing",
-        "action_script",
-        "exit_script",
-        "script_timeout",
-        "flush_conntrack",
-        "notify",
-        "paths",
-        "log_level",
-    ];
     let place = Place { node: root.number, path: String::new() };
     let file = Fields::of(root, place, KEYS, &[], faults)?;
     let links = links(&file, faults);
@@ -123,6 +148,14 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
     }
     let address = link.read_list("address", value::own_address, faults);
     let targets = link.read_list("targets", value::target, faults);
+    if targets.len() > MOST_TARGETS {
+        let text = format!(
+            "the number of targets is {}; write at most {MOST_TARGETS}: each takes a file descriptor in every run, and \
+             three tell as much",
+            targets.len()
+        );
+        faults.add(&link.place_of("targets"), text);
+    }
     let target_count = match link.node("targets").map(|node| &node.value) {
         None => Some(0),
         Some(Value::List(nodes)) => Some(nodes.len()),

@@ -14,6 +14,10 @@ use super::ConfigError;
 /// many.
 const MOST_NODES: usize = 100_000;
 
+/// The reader of serde_yaml takes a time that grows with the square of how many brackets are open, before it gives up. So
+/// many are nobody's honest file, though some may stand in quotes.
+const MOST_OPEN_BRACKETS: usize = 200;
+
 #[derive(Debug)]
 pub struct Node {
     /// Counted in the order of the text, keys included: what `line_of` finds it by.
@@ -56,7 +60,7 @@ impl Node {
 pub fn quoted(text: &str) -> String {
     const MOST_CHARS: usize = 80;
     match text.char_indices().nth(MOST_CHARS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
+        Some((end, _)) => format!("{:?}...", text.split_at(end).0),
         None => format!("{text:?}"),
     }
 }
@@ -66,6 +70,9 @@ pub fn quoted(text: &str) -> String {
 /// # Errors
 /// The one problem with which YAML itself gave up.
 pub fn parse(text: &str) -> Result<Node, ConfigError> {
+    if let Some(line) = line_nested_too_deep(text) {
+        return Err(ConfigError { path: String::new(), line: Some(line), text: TOO_DEEP.into() });
+    }
     walk(text, None).map_err(|error| {
         let line = error.location().map(|location| location.line());
         ConfigError { path: String::new(), line, text: explain(text, line, &error.to_string()) }
@@ -83,14 +90,13 @@ pub fn line_of(text: &str, number: usize) -> Option<usize> {
 
 fn explain(text: &str, line: Option<usize>, error: &str) -> String {
     // serde_yaml's kinds of errors are private; these words are all it shows of them.
-    if error.contains("more than one document") {
+    let begins_another = |line: &str| line.starts_with("---") || line.starts_with("...");
+    if error.contains("more than one document") && text.lines().any(begins_another) {
         return "there are several YAML documents in this file; keep one and remove the \"---\" between them"
             .into();
     }
     if error.contains("recursion limit") {
-        return "lists and mappings are nested too deep here; nothing in this file needs more than four \
-                levels"
-            .into();
+        return TOO_DEEP.into();
     }
     if error.contains("repetition limit") || error.contains(TOO_MANY) {
         return "this file has too many values, or its aliases repeat too much; write it shorter, without \
@@ -109,10 +115,36 @@ fn explain(text: &str, line: Option<usize>, error: &str) -> String {
     format!("this is not valid YAML ({error}); {cure}")
 }
 
+const TOO_DEEP: &str =
+    "lists and mappings are nested too deep here; nothing in this file needs more than four levels";
+
+fn line_nested_too_deep(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    text.lines().zip(1..).find_map(|(line, number)| {
+        let mut before = ' ';
+        for character in line.chars() {
+            match character {
+                // The rest is a comment, or as good as one for an honest file.
+                '#' if before.is_whitespace() => break,
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > MOST_OPEN_BRACKETS {
+                return Some(number);
+            }
+            before = character;
+        }
+        None
+    })
+}
+
 const TOO_MANY: &str = "more values than a configuration has";
 
 fn walk(text: &str, stop_at: Option<usize>) -> Result<Node, serde_yaml::Error> {
     let passed = Cell::new(0);
+    // What some editors begin a file with, to say that it is UTF-8, is no part of its text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Walk { passed: &passed, stop_at }.deserialize(serde_yaml::Deserializer::from_str(text))
 }
 

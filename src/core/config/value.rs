@@ -27,17 +27,25 @@ pub fn name(node: &Node) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// A name the kernel would give an interface (dev_valid_name in net/core/dev.c).
+/// The longest name and the longest altname (IFNAMSIZ and ALTIFNAMSIZ less the zero, linux/if.h).
+const LONGEST_NAME: usize = 15;
+const LONGEST_ALTNAME: usize = 127;
+
+/// A name the kernel would give an interface (dev_valid_name in net/core/dev.c), or let it have besides.
 pub fn interface(node: &Node) -> Result<String, String> {
     let name = text(node, "eth0")?;
     // The kernel's isspace() looks at bytes and takes 0xA0 for a space. NUL ends its names.
     let refused = |byte: u8| matches!(byte, 0 | b'/' | b':' | b'\t'..=b'\r' | b' ' | 0xA0);
     let fits = |name: &str| {
-        !(name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.bytes().any(refused))
+        // A longer one with an at sign is what `ip link` prints.
+        let longest = if name.contains('@') { LONGEST_NAME } else { LONGEST_ALTNAME };
+        !(name.is_empty() || name.len() > longest || name == "." || name == ".." || name.bytes().any(refused))
     };
     if !fits(name) {
         // With an at sign inside it may be one, so a shorter name passes here, and is missed in the kernel later.
-        if let Some((own, _below)) = name.split_once('@').filter(|(own, _below)| fits(own)) {
+        if let Some((own, _below)) =
+            name.split_once('@').filter(|(own, _)| own.len() <= LONGEST_NAME && fits(own))
+        {
             return Err(format!(
                 "{} is too long for the name of an interface; `ip link` prints the interface below behind the at \
                  sign: write {own}",

@@ -37,6 +37,8 @@ struct Link<'a> {
     gateway_source: Option<Source>,
     gateway6_source: Option<Source>,
     up: bool,
+    /// It has targets; else `up` says no more than that its interface has carrier.
+    probed: bool,
     active: bool,
     /// How long nothing had been heard of it in the last run.
     silent_for_ms: u64,
@@ -92,6 +94,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         gateway_source: link.gateway_source,
         gateway6_source: link.gateway6_source,
         up: is_up(link),
+        probed: link.has_targets,
         active: link.name == state.active,
         silent_for_ms: link.health.silent_for(link.law, state.checked_at).as_millis() as u64,
         stable_in_ms: link.health.stable_in(link.law, state.checked_at).map(|left| left.as_millis() as u64),
@@ -121,7 +124,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         last_check: Some(wall(state.checked_at)),
         problems: &state.problems,
         veto: state.veto.as_ref().map(|veto| veto.why.as_str()),
-        notifications_pending: state.notifications_pending,
+        notifications_pending: state.outlook.pending,
         links: links.collect(),
     }
 }

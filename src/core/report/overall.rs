@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::core::health::Verdict;
 use crate::core::hold::Hold;
+use crate::core::problem::{Code, Problem};
 use crate::core::state::{LinkState, State};
 use crate::core::time::Moment;
 
@@ -22,6 +23,7 @@ pub enum Detail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overall {
     OnPrimary = 0,
+    /// Or the default traffic does not take the active link.
     OnBackup = 1,
     NoLinkUp = 2,
     /// No run since boot, or the last one is too old.
@@ -34,11 +36,17 @@ pub fn overall(state: Option<&State>, now: Moment) -> Overall {
         None => Overall::Unknown,
         Some(state) if is_too_old(state, now) || is_blind(state, now) => Overall::Unknown,
         Some(state) if state.links.iter().all(|link| link.routes_only || !is_up(link)) => Overall::NoLinkUp,
+        Some(state) if elsewhere(state).is_some() => Overall::OnBackup,
         Some(state) if state.links.first().is_some_and(|link| link.name == state.active) => {
             Overall::OnPrimary
         }
         Some(_) => Overall::OnBackup,
     }
+}
+
+/// Where the default traffic goes, if that is not the active link.
+pub fn elsewhere(state: &State) -> Option<&Problem> {
+    state.problems.iter().find(|problem| problem.code == Code::DefaultElsewhere)
 }
 
 pub fn is_too_old(state: &State, now: Moment) -> bool {

@@ -3,23 +3,26 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::overall::{Detail, is_held, is_too_old, is_up};
+use jiff::tz::TimeZone;
+
+use super::overall::{Detail, elsewhere, is_held, is_too_old, is_up};
 use crate::core::hold::Hold;
+use crate::core::problem::Code;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::span;
 
-/// The state as a page of text, times as they are told: "3m 20s ago".
-pub fn render(state: Option<&State>, now: Moment, detail: Detail) -> String {
+/// The state as a page of text, times as they are told: "3m 20s ago", and by the clock of this time zone.
+pub fn render(state: Option<&State>, now: Moment, zone: &TimeZone, detail: Detail) -> String {
     match state {
-        Some(state) => page(state, now, detail).expect("writing to a string does not fail"),
+        Some(state) => page(state, now, zone, detail).expect("writing to a string does not fail"),
         None => "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?\n"
             .to_owned(),
     }
 }
 
-fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::Error> {
-    let mut page = String::new();
+fn page(state: &State, now: Moment, zone: &TimeZone, detail: Detail) -> Result<String, std::fmt::Error> {
+    let mut page = config_broken(state, now, zone).unwrap_or_default();
     if is_too_old(state, now) {
         writeln!(
             page,
@@ -27,15 +30,12 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
             ago(state.checked_at, now)
         )?;
     }
+    if let Some(problem) = elsewhere(state) {
+        writeln!(page, "ELSEWHERE: {problem}\n")?;
+    }
     let forced = if state.forced { ", by hand" } else { "" };
     match state.switched_at {
-        Some(at) => writeln!(
-            page,
-            "{} is active since {} ({}){forced}",
-            state.active,
-            now.wall_time(at),
-            ago(at, now)
-        )?,
+        Some(at) => writeln!(page, "{} is active {}{forced}", state.active, since(at, now, zone))?,
         None => writeln!(page, "{} is active{forced}", state.active)?,
     }
     writeln!(page, "  reason      {}", state.reason)?;
@@ -60,30 +60,46 @@ fn page(state: &State, now: Moment, detail: Detail) -> Result<String, std::fmt::
     if let Some(veto) = &state.veto {
         writeln!(page, "  veto        {} ({})", veto.why, ago(veto.at, now))?;
     }
-    match state.notifications_pending {
+    match state.outlook.pending {
         0 => {}
         1 => writeln!(page, "  mail        1 message waits to be sent")?,
         waiting => writeln!(page, "  mail        {waiting} messages wait to be sent")?,
     }
     writeln!(page, "  last run    {}", ago(state.checked_at, now))?;
     for link in &state.links {
-        write_link(&mut page, link, state, now, detail)?;
+        write_link(&mut page, link, state, detail)?;
+        if let Some(standing) = standing(link, state.checked_at, now, zone) {
+            writeln!(page, "    {standing}")?;
+        }
+        write_targets(&mut page, link, now)?;
     }
-    for problem in &state.problems {
+    for problem in state.problems.iter().filter(|problem| Some(*problem) != elsewhere(state)) {
         writeln!(page, "\nproblem: {problem}")?;
     }
     Ok(page)
 }
 
-fn write_link(
-    page: &mut String,
-    link: &LinkState,
-    state: &State,
-    now: Moment,
-    detail: Detail,
-) -> std::fmt::Result {
+/// The headline of a config that is no good.
+pub fn config_broken(state: &State, now: Moment, zone: &TimeZone) -> Option<String> {
+    state.problems.iter().find(|problem| problem.code == Code::ConfigBroken)?;
+    Some(match state.config_broken {
+        Some(broken) => {
+            format!(
+                "CONFIG BROKEN {}: the runs go on by the last good one\n\n",
+                since(broken.since, now, zone)
+            )
+        }
+        None => "CONFIG BROKEN since the last run\n\n".to_owned(),
+    })
+}
+
+fn write_link(page: &mut String, link: &LinkState, state: &State, detail: Detail) -> std::fmt::Result {
     let marker = if link.name == state.active { '*' } else { ' ' };
-    let verdict = if is_up(link) { "up" } else { "DOWN" };
+    let verdict = match (is_up(link), link.has_targets) {
+        (true, true) => "up",
+        (true, false) => "not probed",
+        (false, _) => "DOWN",
+    };
     let interface = link.interface.as_deref().unwrap_or("no interface");
     write!(page, "\n{marker} {:<12} {verdict:<5} {interface}", link.name)?;
     match (link.gateway, link.gateway6) {
@@ -103,9 +119,10 @@ fn write_link(
             }
         }
     }
-    if let Some(standing) = standing(link, state.checked_at, now) {
-        writeln!(page, "    {standing}")?;
-    }
+    Ok(())
+}
+
+fn write_targets(page: &mut String, link: &LinkState, now: Moment) -> std::fmt::Result {
     if let Some(last_error) = &link.last_error {
         writeln!(page, "    {last_error}")?;
     }
@@ -120,7 +137,7 @@ fn write_link(
 }
 
 /// How the law of silence stands with it, as the last run left it.
-fn standing(link: &LinkState, checked_at: BootTime, now: Moment) -> Option<String> {
+fn standing(link: &LinkState, checked_at: BootTime, now: Moment, zone: &TimeZone) -> Option<String> {
     let silent = link.health.silent_for(link.law, checked_at);
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
     let relapses = match link.health.relapses {
@@ -133,8 +150,8 @@ fn standing(link: &LinkState, checked_at: BootTime, now: Moment) -> Option<Strin
         (true, _) => Some(format!("silent for {} (down at {})", seconds(silent), seconds(link.law.silence))),
         (false, Some(left)) => Some(format!("answers again, trusted in {}{relapses}", span(left))),
         (false, None) => {
-            let since = link.silent_since.or(link.verdict_since)?;
-            Some(format!("down since {} ({}){relapses}", now.wall_time(since), ago(since, now)))
+            let at = link.silent_since.or(link.verdict_since)?;
+            Some(format!("down {}{relapses}", since(at, now, zone)))
         }
     }
 }
@@ -145,6 +162,11 @@ fn answer(target: &TargetState) -> String {
         (None, Some(rtt_ms)) => format!("{rtt_ms:.1} ms"),
         (None, None) => "ok".to_owned(),
     }
+}
+
+fn since(at: BootTime, now: Moment, zone: &TimeZone) -> String {
+    let local = now.wall_time(at).to_zoned(zone.clone());
+    format!("since {} ({})", local.strftime("%Y-%m-%d %H:%M:%S %Z"), ago(at, now))
 }
 
 fn ago(at: BootTime, now: Moment) -> String {

@@ -1,0 +1,43 @@
+//! The files that the configuration names: what would keep each from its use, on the night on which it is needed.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
+
+use super::{file, script, smtp};
+use crate::core::config::{Config, Relay};
+use crate::core::facts::{BadFile, Purpose};
+
+/// A few stat calls and reads; nothing is started.
+pub fn look(config: &Config) -> Vec<BadFile> {
+    let mut bad = Vec::new();
+    let mut add = |purpose, why: Option<String>| bad.extend(why.map(|why| BadFile { purpose, why }));
+    let fault_of = |script: &Option<std::path::PathBuf>| script.as_deref().and_then(script::fault);
+    add(Purpose::ActionScript, fault_of(&config.action_script));
+    add(Purpose::ExitScript, fault_of(&config.exit_script));
+    match config.notify.as_ref().map(|notify| &notify.relay) {
+        Some(Relay::Sendmail(program)) => {
+            let why = script::program_fault(program);
+            add(Purpose::Mail, why.map(|why| format!("`notify.sendmail` {}: {why}", program.display())));
+        }
+        Some(Relay::Smtp(smtp)) => {
+            let password = smtp.password_file.as_deref().filter(|path| may_be_judged(path));
+            let why = password.and_then(|path| smtp::password_in(path).err());
+            add(Purpose::Mail, why.map(|why| format!("`notify.smtp.password_file`: {why}")));
+            let ca_file = smtp.ca_file.as_deref().filter(|path| may_be_judged(path));
+            let why = ca_file.and_then(|path| Some((path, file::open_foreign(path).err()?)));
+            add(
+                Purpose::Mail,
+                why.map(|(path, why)| format!("`notify.smtp.ca_file` {}: {why}", path.display())),
+            );
+        }
+        None => {}
+    }
+    bad
+}
+
+/// Whoever is not root may be kept from files that root can read.
+fn may_be_judged(path: &Path) -> bool {
+    geteuid().is_root() || access(path, AccessFlags::R_OK) != Err(Errno::EACCES)
+}
