@@ -43,7 +43,7 @@ pub fn no_line_is_found_alive_by_way_of_another() {
             story.router.ip(rule);
             story.cut_silently(line);
             let wiretap = Wiretap::on(&story.router);
-            for _ in 0..4 {
+            for _ in 0..2 {
                 assert_eq!(story.wanfo(&["check"]).code, 1, "{rule}");
             }
             let asked = wiretap.echo_requests();
