@@ -41,7 +41,7 @@ fn main() {
         return;
     }
     println!("\nFor how long the LAN hears nothing when the primary dies silently");
-    println!("{:<40}{:>10}{:>10}{:>10}{:>10}", "", "IPv4 worst", "mean", "IPv6 worst", "mean");
+    println!("{:<40}{:>10}{:>10}{:>12}{:>10}", "", "IPv4 worst", "mean", "IPv6 worst", "mean");
     for silence in SILENCES {
         for beat in BEATS {
             let beat_time = Duration::from_secs(beat);
@@ -57,11 +57,11 @@ fn main() {
                 format!("{:>10}{:>10}", told(worst), told(mean))
             };
             let what = format!("silence: {silence}s, a run every {beat} s");
-            println!("  {what:<38}{}{}", column(0), column(1));
+            println!("  {what:<38}{}  {}", column(0), column(1));
         }
     }
     let [v4, v6] = measure(6, Duration::from_secs(2), Duration::ZERO, |lab| lab.pull_cable(1)).map(told);
-    println!("  {:<38}{v4:>10}{:>10}{v6:>10}", "loses its cable, a run every 2 s", "");
+    println!("  {:<38}{v4:>10}{:>10}{v6:>12}", "loses its cable, a run every 2 s", "");
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let is_there = |name: &&str| std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
     match OTHERS.iter().copied().filter(is_there).collect::<Vec<_>>().as_slice() {

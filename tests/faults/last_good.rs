@@ -65,7 +65,7 @@ pub fn a_broken_config_breaks_no_run() {
         assert_eq!(lab.wanfo(&["status", "--exit-code"]).code, 1);
         lab.repair(1);
         let run = lab.wanfo(&["failback"]);
-        assert_ends(&run, 0, &[why, "switched from lte to fibre"]);
+        assert_ends(&run, 0, &[why]);
         assert_carried_by(&lab, 1);
         assert_ends(&lab.wanfo(&["force-failover"]), 0, &[why]);
         assert_ends(&lab.wanfo(&["failback"]), 0, &[why]);
@@ -74,7 +74,7 @@ pub fn a_broken_config_breaks_no_run() {
             assert_ends(&lab.wanfo(asked), 2, &[why]);
         }
         write(&lab.path("wanfo.yaml"), &good);
-        assert_ends(&lab.wanfo(&["check"]), 0, &["no longer a problem: the configuration"]);
+        assert_ends(&lab.wanfo(&["check"]), 0, &["no longer a problem: config broken"]);
         assert_eq!(problem(&lab), None);
         assert!(!lab.wanfo(&["status"]).stdout.contains("BROKEN"));
     }
