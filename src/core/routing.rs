@@ -393,7 +393,7 @@ pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts:
 pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink]) -> Vec<Family> {
     let needs = |family: &Family| {
         config.routing.override_by == Override::Default
-            || resolved[0].next_hop(*family).is_err()
+            || resolved.first().is_some_and(|primary| primary.next_hop(*family).is_err())
                 && resolved.iter().any(|link| link.next_hop(*family).is_ok())
     };
     [Family::V4, Family::V6].into_iter().filter(needs).collect()

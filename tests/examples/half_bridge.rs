@@ -13,6 +13,9 @@ fn site() -> Site {
     let site = Site::of("half-bridge", &["eth0", "eth1"]);
     strip(&site.router, "eth0");
     site.provider(1).ip("address add 192.168.1.1/32 dev lo");
+    // Neither line has IPv6.
+    site.router.ip("-6 address flush dev eth1 scope global");
+    site.router.ip("-6 route flush default dev eth1");
     site.load_nft(&site.router, "/etc/nftables.conf");
     site
 }
