@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use wanfo::core::change::Change;
 use wanfo::core::config::Config;
+use wanfo::core::decide::Outcome;
 use wanfo::core::facts::{
     Address, Facts, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
 };
@@ -19,8 +20,8 @@ use wanfo::core::record::{Event, Record, without_repeats};
 use wanfo::core::report::{json, overall, text};
 use wanfo::core::routing;
 use wanfo::core::state::{Loaded, State};
+use wanfo::core::switch::{Cause, Request};
 use wanfo::core::time::{BootTime, Moment};
-use wanfo::core::{decide::Outcome, switch::Request};
 
 use model_kernel::ModelKernel;
 use model_router::{Condition, Router, Run};
@@ -301,7 +302,11 @@ fn disorder() -> impl Strategy<Value = Disorder> {
         any::<Index>().prop_map(Disorder::WrongTable),
         (any::<Index>(), 1u8..200, any::<bool>())
             .prop_map(|(at, host, before)| Disorder::Twice(at, host, before)),
-        foreign_route().prop_map(|route| Disorder::Stray(Route { protocol: 119, ..route })),
+        foreign_route().prop_map(|route| Disorder::Stray(Route {
+            protocol: 119,
+            preference: Preference::Medium,
+            ..route
+        })),
         any::<Index>().prop_map(Disorder::LostRule),
         (any::<Index>(), 5300u32..5306).prop_map(|(at, table)| Disorder::StrayRule(at, table)),
     ]
@@ -402,11 +407,15 @@ proptest! {
     #[test]
     fn a_run_switches_once_at_most_and_says_so(config in router_config(), happenings in happenings()) {
         for run in live_through(&mut router(&config), &happenings) {
-            let is_switch = |record: &&Record| matches!(record.event, Event::Switched { .. });
+            // That the backup carried the traffic when wanfo first looked is told as well.
+            let is_switch = |record: &&Record| {
+                matches!(&record.event, Event::Switched { cause, .. } if *cause != Cause::Found)
+            };
             let switches = run.records.iter().filter(is_switch).count();
             let said = run.said.iter().filter(|line| line.starts_with("switched from")).count();
             prop_assert_eq!(switches, usize::from(matches!(run.outcome, Outcome::Switch(_))));
-            prop_assert_eq!(said, switches);
+            // By hand it is the answer to the command.
+            prop_assert!(said == switches || run.request != Request::Nothing);
             let moved = run.before.as_ref().is_some_and(|before| before.active != run.after.active);
             prop_assert!(switches == 1 || !moved);
         }
@@ -521,6 +530,14 @@ proptest! {
             prop_assert_eq!(protocol, 119, "{}", change);
             let _ = kernel.make(change);
         }
+        // Of several strays in one place the kernel has its own mind; the next runs see what it made of them.
+        for _ in 0..2 {
+            for change in plan(&config, &view(&interfaces, &kernel), active) {
+                let _ = kernel.make(&change);
+            }
+        }
+        let facts = view(&interfaces, &kernel);
+        let wanted = routing::wanted(&config, &gateway::survey(&config, &facts), active, &facts);
         let left: Vec<Route> = kernel.routes.iter().filter(|route| route.protocol == 16).cloned().collect();
         prop_assert_eq!(&left, &foreign, "foreign routes");
 
