@@ -52,6 +52,12 @@ static TIMES: Mutex<Vec<(Duration, &str)>> = Mutex::new(Vec::new());
 const TOLD: usize = 12;
 
 fn main() {
+    let mut arguments = Arguments::from_args();
+    if arguments.filter.is_none() {
+        // The first backtrace leaves 150 MB of symbols in this process, which every fork for a child copies the map of.
+        // SAFETY: there is no second thread yet.
+        unsafe { std::env::remove_var("RUST_BACKTRACE") };
+    }
     scripts::prepare();
     let mut trials = Vec::new();
     if lab::entered() {
@@ -70,7 +76,6 @@ fn main() {
     trials.extend(scripts::trials_anywhere());
     let rank = |trial: &Trial| LONGEST.iter().position(|name| trial.name() == *name);
     trials.sort_by_key(|trial| rank(trial).unwrap_or(LONGEST.len()));
-    let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut times = TIMES.lock().unwrap();
