@@ -93,7 +93,7 @@ fn tunnel() {
     );
     site.check();
     let _ends = tunnelled.raise_both_ends();
-    site.check_until("a tunnel that is up", |status| status["links"][1]["up"] == true);
+    site.comes_up("tunnel", || ());
     let before = ip_bytes(&site.router, "air");
     let start = Instant::now();
     while start.elapsed() < WATCHED {

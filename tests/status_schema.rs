@@ -112,8 +112,7 @@ fn status(state: Option<&Value>) -> Value {
 fn full() -> Value {
     let mut state: Value = serde_json::from_str(STATE).unwrap();
     state["boot_id"] = json!(fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
-    state["veto"] =
-        json!({"at": 736_020, "hangs": 0, "why": "the exit script /etc/wanfo/exit says not now (exit code 1)"});
+    state["veto"] = json!({"at": 736_020, "hangs": 0, "why": "the exit script /etc/wanfo/exit says not now (exit code 1)"});
     // Later than this machine can have been up.
     state["next_switch_after"] = json!(u64::from(u32::MAX) * 1000);
     state["problems"] = names_of::<Code>()

@@ -81,13 +81,17 @@ impl Day<'_> {
             .bad("CUT: fibre dies behind the provider's first hop. Its gateway answers, all else is silent.");
         let cut = self.switch("fibre dies silently: over to lte", 2, Evidence, || lab.cut_silently(1))?;
         thread::sleep(CALM);
-        story.say("REPAIR: fibre works again. wanfo goes back once its counter is 0 and lte's 3 s are over.");
+        story.say(
+            "REPAIR: fibre works again. wanfo goes back once it has answered for 2 s and lte's 3 s are over.",
+        );
         let repair = self.switch("fibre is repaired: back to fibre", 1, Evidence, || lab.repair(1))?;
         thread::sleep(CALM);
         story.bad("CABLE PULLED: wan1 has no carrier. There is nothing to confirm.");
         let pulled = self.switch("the cable is pulled: over to lte", 2, Subject, || lab.pull_cable(1))?;
         thread::sleep(CALM);
-        story.say("CABLE BACK: wan1 has carrier again.");
+        story.say(
+            "CABLE BACK: wan1 has carrier again. Fibre had a relapse, and has to answer for twice as long.",
+        );
         let plugged = self.switch("the cable is back: back to fibre", 1, Subject, || lab.plug_in(1))?;
         Ok([cut, repair, pulled, plugged])
     }
@@ -95,19 +99,17 @@ impl Day<'_> {
     /// Does something to fibre, and waits until wanfo, the action script, the mail and the LAN user are on `line`.
     fn switch(&self, what: &'static str, line: Line, shown: Shown, act: impl FnOnce()) -> Result<Event> {
         let to = name(line);
-        let failed_rounds = |status: &Value| status["links"][0]["failed_rounds"].as_u64();
-        let counted = Cell::new(failed_rounds(&self.status()?));
+        let is_trusted = Cell::new(true);
         let logged = self.log.lock().unwrap().len();
         let mailed = self.relay.mails().len();
         let start = Instant::now();
         act();
         let status = self.status_once(&format!("a switch to {to}"), |status| {
-            let count = failed_rounds(status);
-            if let Some(count) = count.filter(|_| count != counted.replace(count)) {
-                self.story.say(&format!(
-                    "  failed rounds of fibre: {count} of {}",
-                    status["links"][0]["threshold"]
-                ));
+            if let Some(left) = status["links"][0]["stable_in_ms"].as_u64()
+                && is_trusted.replace(false)
+            {
+                self.story
+                    .say(&format!("  fibre answers again, and is trusted in {:.1} s", left as f64 / 1e3));
             }
             status["active"] == to
         })?;

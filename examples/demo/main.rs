@@ -160,7 +160,7 @@ fn config(lab: &Lab) -> String {
     let link = |line: Line, name: &str| {
         format!(
             "  - name: {name}\n    interface: wan{line}\n    gateway: {}\n    gateway6: \"{}\"\n    \
-             targets: [\"{}\", \"{}\"]\n    quorum: 1\n    delay: 3s\n    standby_interval: 0s\n",
+             targets: [\"{}\", \"{}\"]\n    quorum: 1\n    delay: 3s\n    stable: 2s\n    standby_interval: 0s\n",
             lab::gateway(line),
             lab::gateway6(line),
             lab::target(line, 1),
@@ -169,7 +169,7 @@ fn config(lab: &Lab) -> String {
     };
     let links = link(1, "fibre") + &link(2, "lte");
     format!(
-        "links:\n{links}probe:\n  timeout: 300ms\n  threshold: 3\naction_script: {}\nnotify:\n  \
+        "links:\n{links}probe: {{silence: 2s}}\naction_script: {}\nnotify:\n  \
          to: [noc@example.com]\n  from: wanfo@router.example.com\n  smtp: {{host: {SERVICE}, tls: none}}\n",
         lab.path("action").display()
     )

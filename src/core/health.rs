@@ -204,11 +204,14 @@ impl Health {
         self.verdict == Verdict::Up && self.unanswered == 0
     }
 
+    /// Silence in which nobody asked is no silence: a run that came late, a machine that slept.
+    fn nobody_asked(&self, law: Law, now: BootTime) -> bool {
+        self.asked_at.is_none_or(|at| now.since(at).is_none_or(|time| time > law.silence))
+    }
+
     /// A request went out.
     pub fn ask(&mut self, law: Law, now: BootTime) {
-        let nobody_asked = self.asked_at.is_none_or(|at| now.since(at).is_none_or(|time| time > law.silence));
-        if nobody_asked || self.unanswered_since.is_none() {
-            // Silence in which nobody asked is no silence.
+        if self.nobody_asked(law, now) || self.unanswered_since.is_none() {
             (self.unanswered_since, self.unanswered) = (Some(now), 0);
         }
         self.unanswered = self.unanswered.saturating_add(1);
@@ -259,7 +262,9 @@ impl Health {
     pub fn judge(&mut self, law: Law, now: BootTime) {
         match self.verdict {
             Verdict::Up
-                if self.silent_for(law, now) >= law.silence && self.unanswered >= LEAST_UNANSWERED =>
+                if self.silent_for(law, now) >= law.silence
+                    && self.unanswered >= LEAST_UNANSWERED
+                    && !self.nobody_asked(law, now) =>
             {
                 self.fall(now);
             }
@@ -270,7 +275,7 @@ impl Health {
             }
             Verdict::Down => {
                 let gap = self.unanswered_since.and_then(|since| now.since(since)).unwrap_or_default();
-                if gap > law.gap() {
+                if gap > law.gap() && !self.nobody_asked(law, now) {
                     self.stable_since = None;
                 }
                 // Only what was heard is stable, not the silence since.

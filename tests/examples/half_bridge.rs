@@ -15,6 +15,9 @@ fn site() -> Site {
     // LTE has no IPv6 either.
     site.router.ip("-6 route flush default dev eth1");
     site.provider(1).ip("address add 192.168.1.1/32 dev lo");
+    // Neither line has IPv6.
+    site.router.ip("-6 address flush dev eth1 scope global");
+    site.router.ip("-6 route flush default dev eth1");
     site.load_nft(&site.router, "/etc/nftables.conf");
     site
 }

@@ -74,7 +74,7 @@ pub fn a_broken_config_breaks_no_run() {
             assert_ends(&lab.wanfo(asked), 2, &[why]);
         }
         write(&lab.path("wanfo.yaml"), &good);
-        assert_ends(&lab.wanfo(&["check"]), 0, &["no longer a problem: the configuration"]);
+        assert_ends(&lab.wanfo(&["check"]), 0, &["no longer a problem: config broken"]);
         assert_eq!(problem(&lab), None);
         assert!(!lab.wanfo(&["status"]).stdout.contains("BROKEN"));
     }

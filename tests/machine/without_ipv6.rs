@@ -12,7 +12,7 @@ pub fn a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of() 
         let config = format!(
             "links:\n  - {{name: primary, interface: wan1, targets: [{}], delay: 0s}}\n  \
              - {{name: secondary, interface: wan2, targets: [{}]}}\n\
-             probe: {{timeout: 500ms, pin: {pin}}}\n",
+             probe: {{silence: 2s, pin: {pin}}}\n",
             target(1, 1),
             target(2, 1)
         );

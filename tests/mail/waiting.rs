@@ -121,7 +121,7 @@ pub fn a_backup_that_flaps_writes_few_mails() {
     let address = (lab::target(1, 1), PORT);
     let silent = lab.internet.run(move || TcpListener::bind(address)).unwrap();
     let mut hanging = lab.wanfo_command(&["deliver"]).stderr(Stdio::null()).spawn().unwrap();
-    silent.accept().unwrap();
+    let _connection = silent.accept().unwrap();
     put_standby(&lab, "lte", 60);
     assert_eq!(pending(&lab), 2);
     hanging.kill().unwrap();
