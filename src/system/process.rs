@@ -102,9 +102,9 @@ pub fn run_with_input(
 
 /// Runs a program to its end, and hands over what it says as it comes.
 ///
-/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its
-/// default and none blocked, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
-/// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
+/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its default and none blocked,
+/// and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves in the
+/// background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
 pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
     let deadline = Instant::now() + task.limit;
     let mut running = start(task)?;
