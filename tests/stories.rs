@@ -31,7 +31,7 @@ mod story;
 mod wiretap;
 
 use std::any::type_name;
-use std::panic::{catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind, set_hook};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -52,6 +52,11 @@ static TIMES: Mutex<Vec<(Duration, &str)>> = Mutex::new(Vec::new());
 const TOLD: usize = 12;
 
 fn main() {
+    let mut arguments = Arguments::from_args();
+    if arguments.filter.is_none() {
+        // Without a backtrace: the first leaves 150 MB of symbols in this process, and makes every fork after it dear.
+        set_hook(Box::new(|panic| eprintln!("{panic}")));
+    }
     scripts::prepare();
     let mut trials = Vec::new();
     if lab::entered() {
@@ -70,7 +75,6 @@ fn main() {
     trials.extend(scripts::trials_anywhere());
     let rank = |trial: &Trial| LONGEST.iter().position(|name| trial.name() == *name);
     trials.sort_by_key(|trial| rank(trial).unwrap_or(LONGEST.len()));
-    let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
     let conclusion = libtest_mimic::run(&arguments, trials);
     let mut times = TIMES.lock().unwrap();

@@ -17,7 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, setsid};
 
@@ -102,9 +102,9 @@ pub fn run_with_input(
 
 /// Runs a program to its end, and hands over what it says as it comes.
 ///
-/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its
-/// default, and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves
-/// in the background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
+/// It starts in `/`, in a session and process group of its own, umask 022, every signal at its default and none blocked,
+/// and no open file but stdin, stdout and stderr. When its time is up the whole group is killed. What it leaves in the
+/// background when it ends in time is left alone and not waited for; but nobody reads the pipe from then on.
 pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Unfinished> {
     let deadline = Instant::now() + task.limit;
     let mut running = start(task)?;
@@ -173,6 +173,8 @@ fn reset_inherited() -> io::Result<()> {
         // SAFETY: a bare system call, and no handler of ours is lost: exec would have reset it.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    // What is blocked stays so as well: a script that SIGTERM does not reach could not say its last word.
+    SigSet::empty().thread_set_mask()?;
     // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever
     // started us left open. A kernel before 5.11 refuses; then these few go on to the child.
     // SAFETY: a bare system call; it closes nothing before exec, so std's own pipe goes on working.

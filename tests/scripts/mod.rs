@@ -15,7 +15,7 @@ use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -195,6 +195,7 @@ fn what_wanfo_inherited_is_not_handed_on() {
             // Of this thread alone.
             unshare(CloneFlags::CLONE_FS).unwrap();
             umask(Mode::from_bits_truncate(0o077));
+            SigSet::from_iter([Signal::SIGTERM]).thread_block().unwrap();
             script.run(AMPLE)
         });
         careless.join().unwrap()
