@@ -1,6 +1,7 @@
 //! What `Kernel` sees of a router that `ip` built, in a network namespace of its own.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use nix::libc;
 use wanfo::core::change::Change;
@@ -64,9 +65,9 @@ const ROUTER: &[&str] = &[
     "route add 0.0.0.0/1 via 203.0.113.1 dev wan2 proto 119",
     "route add 192.0.2.128/25 dev tun0 proto 119",
     "route add blackhole 192.0.2.240/28 proto 119",
-    "rule add priority 530 iif lo ipproto icmp to 198.51.100.53 lookup 5301 protocol 119",
+    "rule add priority 530 iif lo ipproto 1 to 198.51.100.53 lookup 5301 protocol 119",
     "rule add priority 530 from 198.51.100.2 to 198.51.100.53 lookup 5301 protocol 119",
-    "-6 rule add priority 530 iif lo ipproto ipv6-icmp to 2001:db8:53::1 lookup 5301 protocol 119",
+    "-6 rule add priority 530 iif lo ipproto 58 to 2001:db8:53::1 lookup 5301 protocol 119",
     // Foreign.
     "rule add priority 5210 fwmark 0x80000 lookup 52",
     "rule add priority 530 from 192.0.2.99 lookup 52 protocol 4",
@@ -124,7 +125,7 @@ fn wanted<'a>(wan: &'a [&str]) -> Selection<'a> {
 
 fn look(wan: &[&str]) -> Facts {
     let mut kernel = Kernel::open().unwrap();
-    let interfaces = kernel.interfaces().unwrap();
+    let interfaces = kernel.interfaces(&[]).unwrap();
     kernel.facts(interfaces, &wanted(wan)).unwrap()
 }
 
@@ -346,7 +347,7 @@ fn the_kernel_tells_what_ip_made() {
 
     // An interface that went away after it was listed has no routes; that is no error.
     let mut kernel = Kernel::open().unwrap();
-    let interfaces = kernel.interfaces().unwrap();
+    let interfaces = kernel.interfaces(&[]).unwrap();
     ip("link del wan1");
     let facts = kernel.facts(interfaces, &wanted(&["wan1"])).unwrap();
     let not_over_it = |route: &Route| route.protocol == 119 || [5301, 5302].contains(&route.table);
@@ -364,15 +365,15 @@ const WAYS: &[&str] = &[
     "route add default via 203.0.113.1 dev wan2 table 100",
     "-6 route add default via fe80::9 dev wan2 table 100",
     "rule add priority 100 uidrange 0-0 to 203.0.113.65 lookup 100",
-    "rule add priority 100 ipproto icmp to 203.0.113.67 lookup 100",
-    "rule add priority 100 ipproto udp to 203.0.113.68 lookup 100",
-    "rule add priority 100 ipproto tcp to 203.0.113.66 lookup 100",
+    "rule add priority 100 ipproto 1 to 203.0.113.67 lookup 100",
+    "rule add priority 100 ipproto 17 to 203.0.113.68 lookup 100",
+    "rule add priority 100 ipproto 6 to 203.0.113.66 lookup 100",
     "rule add priority 100 fwmark 1 to 203.0.113.69 lookup 100",
     "rule add priority 100 to 203.0.113.70 lookup 100",
     "rule add priority 100 iif lo to 203.0.113.71 lookup 100",
     "rule add priority 100 iif lan to 203.0.113.72 lookup 100",
     "-6 rule add priority 100 uidrange 0-0 to 2001:db8:1::65 lookup 100",
-    "-6 rule add priority 100 ipproto ipv6-icmp to 2001:db8:1::67 lookup 100",
+    "-6 rule add priority 100 ipproto 58 to 2001:db8:1::67 lookup 100",
     "-6 rule add priority 100 to 2001:db8:1::70 lookup 100",
     "-6 route add unreachable 2001:db8:1::80",
     "-6 route add prohibit 2001:db8:1::81",
@@ -386,7 +387,7 @@ fn the_kernel_tells_which_way_a_flow_takes() {
     }
     ROUTER.iter().chain(WAYS).for_each(|line| ip(line));
     let mut kernel = Kernel::open().unwrap();
-    kernel.interfaces().unwrap();
+    kernel.interfaces(&[]).unwrap();
     let out = |interface: &str, via: Option<&str>| RouteAnswer::Out {
         interface: interface.to_owned(),
         via: via.map(|via| via.parse().unwrap()),
@@ -515,7 +516,7 @@ fn a_neighbour_that_does_not_answer_is_told_from_one_that_does() {
         ip(line);
     }
     let mut kernel = Kernel::open().unwrap();
-    let interfaces = kernel.interfaces().unwrap();
+    let interfaces = kernel.interfaces(&[]).unwrap();
     let wan1 = interfaces.iter().find(|interface| interface.name == "wan1").unwrap();
     let mut silent = kernel.silent_neighbours(wan1).unwrap();
     silent.sort();
@@ -556,4 +557,45 @@ fn of_a_whole_internet_of_routes_the_defaults_and_the_first_are_kept() {
     }
     // The socket whose dump was broken off is replaced, and the next questions are answered.
     assert_eq!(facts.rules.len(), 5);
+}
+
+/// A host of containers: the list of all addresses changes while it is read, every time.
+#[test]
+fn where_interfaces_come_and_go_without_pause_the_links_interfaces_are_known() {
+    if !inside_a_namespace("where_interfaces_come_and_go_without_pause_the_links_interfaces_are_known") {
+        return;
+    }
+    ROUTER.iter().for_each(|line| ip(line));
+    ip("link property add dev wan1 altname a-name-of-more-than-fifteen-bytes");
+    let batch = |lines: String| {
+        let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = ip.stdin.take().unwrap();
+        std::thread::spawn(move || input.write_all(lines.as_bytes()));
+        ip
+    };
+    let many = (0..2000).map(|number| format!("addr add 2001:db8:77::{number:x}/128 dev lan nodad\n"));
+    assert!(batch(many.collect()).wait().unwrap().success());
+    let mut kernel = Kernel::open().unwrap();
+    let mut calm = kernel.interfaces(&[]).unwrap();
+    let the_links = |interfaces: &mut Vec<Interface>| {
+        interfaces.retain(|interface| interface.is_called("wan2") || interface.is_called("wan1"));
+        // For a second.
+        interfaces.iter_mut().flat_map(|it| &mut it.addresses).for_each(|address| address.tentative = false);
+    };
+    the_links(&mut calm);
+    assert_eq!(calm[0].addresses.len(), 4, "{:#?}", calm[0]);
+    let mut churn = batch(
+        "addr add 2001:db8:78::1/128 dev lan nodad\naddr del 2001:db8:78::1/128 dev lan\n".repeat(100_000),
+    );
+    let names = ["a-name-of-more-than-fifteen-bytes", "wan2", "wan4"];
+    for _ in 0..20 {
+        let mut seen = kernel.interfaces(&names).unwrap();
+        the_links(&mut seen);
+        assert_eq!(seen, calm);
+        let facts = kernel.facts(seen, &wanted(&["wan1", "wan2"])).unwrap();
+        assert!(facts.routes.iter().any(|route| route.leaves_by("wan1")), "{:#?}", facts.routes);
+    }
+    assert!(churn.try_wait().unwrap().is_none(), "it changed all the while");
+    churn.kill().unwrap();
+    churn.wait().unwrap();
 }

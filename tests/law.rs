@@ -32,8 +32,6 @@ const BEAT: Duration = Duration::from_secs(2);
 const SLOW_BEAT: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(20);
 const MOST_FAILOVERS: usize = 2;
-/// A line that works for longer at a time, the ten minutes and `stable`, has no relapses: each outage is a failover.
-const NO_RELAPSE: u64 = 660;
 /// A run may be under way when the line dies.
 const JITTER: Duration = Duration::from_millis(250);
 
@@ -113,11 +111,7 @@ fn after_an_hour_of_flapping_there_are_few_failovers_and_a_dead_line_is_never_ke
     let dead = flapped.iter().map(|(_, flapped)| flapped.dead).max().unwrap_or_default();
     println!("A dead primary was kept for {:.2} s at the most.", dead.as_secs_f64());
     let bad: Vec<String> = (flapped.iter())
-        .filter(|((down, up), flapped)| {
-            let outages = HOUR.as_secs().div_ceil(up + down) as usize;
-            let most = if *up > NO_RELAPSE { outages.max(MOST_FAILOVERS) } else { MOST_FAILOVERS };
-            flapped.worst_hour > most || flapped.dead > SILENCE + BEAT + JITTER
-        })
+        .filter(|(_, flapped)| flapped.worst_hour > MOST_FAILOVERS || flapped.dead > SILENCE + BEAT + JITTER)
         .map(|((down, up), flapped)| {
             let (worst, dead) = (flapped.worst_hour, flapped.dead);
             format!("up {up} s, down {down} s: {worst} failovers in an hour, dead for {dead:?}")
@@ -220,6 +214,24 @@ fn one_lost_packet_is_no_gap() {
     assert_eq!(trusted_after_a_gap(20_262), 64_012 - 2_000);
     assert_eq!(trusted_after_a_gap(22_000), 64_012 - 2_000, "a third of the silence is none either");
     assert_eq!(trusted_after_a_gap(22_001), 84_012 - 2_000, "longer than that, it begins again");
+}
+
+#[test]
+fn who_goes_down_for_the_third_time_within_an_hour_has_to_answer_for_half_an_hour() {
+    const MINUTE: u64 = 60_000;
+    let needed = |falls: &[u64]| {
+        let mut health = heard();
+        for fall in falls {
+            health.rise(at(fall - 11 * MINUTE));
+            health.judge(LAW, at(*fall));
+            health.fall(at(*fall));
+        }
+        health.hear(LAW, at(falls[falls.len() - 1]));
+        health.stable_in(LAW, at(falls[falls.len() - 1])).unwrap().as_secs()
+    };
+    assert_eq!(needed(&[20 * MINUTE, 40 * MINUTE]), 60);
+    assert_eq!(needed(&[20 * MINUTE, 40 * MINUTE, 79 * MINUTE]), 1800);
+    assert_eq!(needed(&[20 * MINUTE, 40 * MINUTE, 80 * MINUTE]), 60, "the first of them is an hour ago");
 }
 
 #[test]

@@ -19,11 +19,18 @@ const LEAST_UNANSWERED: u32 = 3;
 /// A link that goes down so soon after it came up has relapsed.
 const RELAPSE: Duration = Duration::from_secs(10 * 60);
 
+/// A link that goes down for the `OFTEN`th time within an hour, though it was up for too long to have relapsed, has to
+/// answer for `SELDOM` at least: one that drops every quarter of an hour would else cut every call twice, for ever.
+const OFTEN: usize = 3;
+const SELDOM: Duration = Duration::from_secs(30 * 60);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// A link that was up for so long is forgiven all relapses.
-const FORGIVEN: Duration = Duration::from_secs(3600);
+const FORGIVEN: Duration = HOUR;
 
 /// However often it has relapsed, a link that answers for so long is up.
-const LONGEST_STABLE: Duration = Duration::from_secs(3600);
+const LONGEST_STABLE: Duration = HOUR;
 
 /// What became of one echo request.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,6 +182,12 @@ pub struct Health {
     /// How often in a row it went down soon after it came up.
     #[serde(default)]
     pub relapses: u32,
+    /// When it last went down, the latest first.
+    #[serde(default)]
+    pub fell_at: [Option<BootTime>; OFTEN - 1],
+    /// It goes down often, though not soon after it came up.
+    #[serde(default)]
+    pub is_fickle: bool,
 }
 
 impl Health {
@@ -188,12 +201,15 @@ impl Health {
         stable_since: None,
         up_since: None,
         relapses: 0,
+        fell_at: [None; OFTEN - 1],
+        is_fickle: false,
     };
 
     /// Without the times that lie ahead: whoever wrote those into the state file, they mean nothing.
     pub fn as_of(mut self, now: BootTime) -> Health {
         let times = [&mut self.heard_at, &mut self.asked_at, &mut self.unanswered_since];
-        for time in times.into_iter().chain([&mut self.stable_since, &mut self.up_since]) {
+        let others = [&mut self.stable_since, &mut self.up_since].into_iter().chain(&mut self.fell_at);
+        for time in times.into_iter().chain(others) {
             *time = time.filter(|at| *at <= now);
         }
         self
@@ -270,7 +286,7 @@ impl Health {
             }
             Verdict::Up => {
                 if self.up_since.and_then(|since| now.since(since)).is_some_and(|time| time >= FORGIVEN) {
-                    self.relapses = 0;
+                    (self.relapses, self.is_fickle) = (0, false);
                 }
             }
             Verdict::Down => {
@@ -289,8 +305,16 @@ impl Health {
     /// It is down, and there is nothing to confirm.
     pub fn fall(&mut self, now: BootTime) {
         if self.verdict == Verdict::Up {
-            let soon = self.up_since.and_then(|since| now.since(since)).is_some_and(|time| time < RELAPSE);
-            self.relapses = if soon { self.relapses.saturating_add(1) } else { self.relapses };
+            let within = |since: Option<BootTime>, time| {
+                since.and_then(|since| now.since(since)).is_some_and(|passed| passed < time)
+            };
+            if within(self.up_since, RELAPSE) {
+                self.relapses = self.relapses.saturating_add(1);
+            } else {
+                self.is_fickle = within(self.fell_at[OFTEN - 2], HOUR);
+            }
+            self.fell_at.rotate_right(1);
+            self.fell_at[0] = Some(now);
         }
         self.verdict = Verdict::Down;
         self.stable_since = None;
@@ -309,6 +333,7 @@ impl Health {
     pub fn stable_in(&self, law: Law, now: BootTime) -> Option<Duration> {
         let doubled = 1u32.checked_shl(self.relapses).and_then(|times| law.stable.checked_mul(times));
         let needed = doubled.unwrap_or(LONGEST_STABLE).min(LONGEST_STABLE.max(law.stable));
+        let needed = if self.is_fickle { needed.max(SELDOM) } else { needed };
         let stable_for = now.since(self.stable_since?).unwrap_or_default();
         Some(needed.saturating_sub(stable_for))
     }

@@ -341,7 +341,8 @@ fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
         let mut same = earlier.iter().zip(names).filter_map(|(other, first)| Some((has_mine(other)?, first)));
         if let Some((address, first)) = same.next() {
             let text = format!(
-                "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops                  what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
+                "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops \
+                 what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
                 first.name
             );
             problems.push(Problem::new(Code::SameAddress, Some(&link.name), text));
@@ -358,7 +359,8 @@ fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Pro
     let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
         let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts))?;
         let text = format!(
-            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another              link, if somebody needs these destinations"
+            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another \
+             link, if somebody needs these destinations"
         );
         Some(Problem::new(Code::RouteStays, Some(&link.name), text))
     };

@@ -11,9 +11,9 @@ use std::os::fd::AsRawFd;
 use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{
-    DecodeError, DoneBuffer, Emitable, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable, Nla, NlasIterator, Parseable, ParseableParametrized,
+    DecodeError, DefaultNla, DoneBuffer, Emitable, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable, Nla, NlasIterator, Parseable, ParseableParametrized,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage};
@@ -111,6 +111,13 @@ enum End {
     Refused(io::Error),
 }
 
+/// Whether a list is as the kernel had it at one moment, or entries may be missing or doubled.
+#[derive(PartialEq, Eq)]
+enum Completeness {
+    Whole,
+    Interrupted,
+}
+
 /// The request for every nexthop object: an empty `struct nhmsg` (linux/nexthop.h).
 #[derive(Clone)]
 struct GetNextHops;
@@ -147,39 +154,71 @@ impl Kernel {
         Ok(Kernel { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES], names, objects })
     }
 
-    /// Every interface with its addresses of both families.
-    pub fn interfaces(&mut self) -> Result<Vec<Interface>> {
-        let mut links = LinkMessage::default();
-        links.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let mut interfaces = self.dump(
-            "interfaces",
-            RouteNetlinkMessage::GetLink(links),
-            &[],
-            |_| false,
-            |payload, interfaces| {
-                interfaces.push(read_interface(payload)?);
-                Ok(())
-            },
-        )?;
-
-        let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        for (index, address) in self.dump(
-            "addresses",
-            addresses,
-            &[],
-            |_| false,
-            |payload, addresses| {
-                addresses.extend(read_address(payload)?);
-                Ok(())
-            },
-        )? {
-            // An interface that came up between the two dumps waits for the next run.
-            if let Some(interface) = interfaces.iter_mut().find(|interface| interface.index == index) {
-                interface.addresses.push(address);
+    /// Every interface with its addresses of both families. Where others come and go without a pause, so that no list of
+    /// all is ever whole, at least those of the links' names are.
+    pub fn interfaces(&mut self, of_links: &[&str]) -> Result<Vec<Interface>> {
+        let request = RouteNetlinkMessage::GetLink(get_link());
+        let (mut interfaces, listed) =
+            self.try_dump("interfaces", request, &[], |_| false, push_interface)?;
+        let (addresses, attached) = self.addresses(None)?;
+        // An interface that came up between the two dumps waits for the next run.
+        attach(&mut interfaces, addresses);
+        if [listed, attached].contains(&Completeness::Interrupted) {
+            for name in of_links {
+                let Some(mut interface) = self.interface(name)? else { continue };
+                let (addresses, _) = self.addresses(Some(interface.index))?;
+                attach(std::slice::from_mut(&mut interface), addresses);
+                interfaces.retain(|listed| listed.index != interface.index && listed.name != interface.name);
+                interfaces.push(interface);
             }
         }
         self.names = interfaces.iter().map(|interface| (interface.index, interface.name.clone())).collect();
         Ok(interfaces)
+    }
+
+    /// The interface of a name or altname.
+    fn interface(&mut self, name: &str) -> Result<Option<Interface>> {
+        let asking = || format!("asking the kernel for interface {name} over netlink");
+        let terminated = [name.as_bytes(), &[0]].concat();
+        let by_altname = LinkAttribute::Other(DefaultNla::new(IFLA_ALT_IFNAME, terminated));
+        let by = [LinkAttribute::IfName(name.to_owned()), by_altname];
+        for attribute in by {
+            // No interface has so long a name (IFNAMSIZ, linux/if.h), and the kernel would complain.
+            if matches!(attribute, LinkAttribute::IfName(_)) && name.len() >= libc::IFNAMSIZ {
+                continue;
+            }
+            let mut link = get_link();
+            link.attributes.push(attribute);
+            let mut found = Vec::new();
+            let request = RouteNetlinkMessage::GetLink(link);
+            let end = self.ask_once(request, 0, &|_: &[_]| false, &push_interface, &mut found);
+            match end.with_context(asking)? {
+                End::Refused(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                End::Refused(error) => return Err(error).with_context(asking),
+                End::Whole | End::Interrupted | End::Enough => return Ok(found.pop()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The addresses of one interface or of all, each with its interface's index.
+    fn addresses(&mut self, of: Option<u32>) -> Result<(Vec<(u32, Address)>, Completeness)> {
+        let mut addresses = AddressMessage::default();
+        addresses.header.index = of.unwrap_or(0);
+        let request = RouteNetlinkMessage::GetAddress(addresses);
+        let gone = [libc::ENODEV];
+        self.try_dump(
+            "addresses",
+            request,
+            &gone,
+            |_| false,
+            |payload, addresses| {
+                let address = read_address(payload)?;
+                // A kernel that does not filter lists those of every interface.
+                addresses.extend(address.filter(|(index, _)| of.is_none_or(|of| of == *index)));
+                Ok(())
+            },
+        )
     }
 
     /// Which way the kernel would send this now (RTM_GETROUTE), out of an interface that was listed before.
@@ -403,31 +442,47 @@ impl Kernel {
         enough: impl Fn(&[T]) -> bool,
         read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>> {
+        match self.try_dump(what, request, none, enough, read)? {
+            (found, Completeness::Whole) => Ok(found),
+            (_, Completeness::Interrupted) => bail!(
+                "asking the kernel for its {what} over netlink: they changed during each of {TRIES} tries to read them; \
+                 something changes them without pause"
+            ),
+        }
+    }
+
+    /// The same, with what was found last where it changed during each try.
+    fn try_dump<T>(
+        &mut self,
+        what: &str,
+        request: impl NetlinkSerializable + Clone,
+        none: &[i32],
+        enough: impl Fn(&[T]) -> bool,
+        read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
+    ) -> Result<(Vec<T>, Completeness)> {
         let asking = || format!("asking the kernel for its {what} over netlink");
+        let mut found = Vec::new();
         for _ in 0..TRIES {
-            let mut found = Vec::new();
+            found.clear();
             match self
                 .ask_once(request.clone(), NLM_F_DUMP, &enough, &read, &mut found)
                 .with_context(asking)?
             {
-                End::Whole => return Ok(found),
+                End::Whole => return Ok((found, Completeness::Whole)),
                 End::Enough => {
                     // A dump is broken off with its socket.
                     let Kernel { socket, .. } = Self::connect().with_context(asking)?;
                     self.socket = socket;
-                    return Ok(found);
+                    return Ok((found, Completeness::Whole));
                 }
                 End::Interrupted => {}
                 End::Refused(error) if error.raw_os_error().is_some_and(|number| none.contains(&number)) => {
-                    return Ok(found);
+                    return Ok((found, Completeness::Whole));
                 }
                 End::Refused(error) => return Err(error).with_context(asking),
             }
         }
-        bail!(
-            "{}: they changed during each of {TRIES} tries to read them; something changes them without pause",
-            asking()
-        )
+        Ok((found, Completeness::Interrupted))
     }
 
     /// One request, and what it is answered with: a list where `flags` ask for a dump, else one message.
@@ -519,6 +574,25 @@ fn is_without_ipv6() -> bool {
     let asked =
         socket::socket(socket::AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
     asked.is_err_and(|error| error == Errno::EAFNOSUPPORT)
+}
+
+fn get_link() -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    link
+}
+
+fn push_interface(payload: &[u8], interfaces: &mut Vec<Interface>) -> Result<(), DecodeError> {
+    interfaces.push(read_interface(payload)?);
+    Ok(())
+}
+
+fn attach(interfaces: &mut [Interface], addresses: Vec<(u32, Address)>) {
+    for (index, address) in addresses {
+        if let Some(interface) = interfaces.iter_mut().find(|interface| interface.index == index) {
+            interface.addresses.push(address);
+        }
+    }
 }
 
 fn read_interface(payload: &[u8]) -> Result<Interface, DecodeError> {

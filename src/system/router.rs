@@ -146,7 +146,8 @@ pub fn log_level(level: Level) -> log::Level {
 
 /// Asks the kernel for everything that matters, and the DHCP clients' files for what the kernel does not know.
 pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
-    let interfaces = kernel.interfaces()?;
+    let names = config.links.iter().filter_map(|link| link.interface.as_deref());
+    let interfaces = kernel.interfaces(&names.collect::<Vec<_>>())?;
     let of_links = config.links.iter().filter_map(|link| gateway::interface_of(link, &interfaces));
     let wan: Vec<String> = of_links.map(|interface| interface.name.clone()).collect();
     let selection = Selection {

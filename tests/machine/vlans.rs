@@ -1,6 +1,7 @@
 //! VLANs, for which the kernel of a development machine may have no module.
 
 use crate::lab::{Lab, SERVICE, gateway, gateway6, router_address, router_address6};
+use crate::site::wait_until;
 use crate::story::{PROBE, Story, WANFO, config, two_links};
 
 /// Line 1 comes as a VLAN over `lower` of the router, which its cable is a part of.
@@ -42,7 +43,9 @@ fn assert_fails_over_and_back(story: &Story, vlan: &str) {
     // The cable of all VLANs.
     story.provider(1).ip("link set trunk down");
     // A bridge hands on a lost carrier within a second, not at once (net/core/link_watch.c).
-    story.check_until_active("secondary");
+    wait_until("the lost carrier", || story.router.ip(&format!("link show {vlan}")).contains("NO-CARRIER"));
+    story.check();
+    assert_eq!(story.active(), "secondary");
     assert!(story.problems().contains(&format!("interface {vlan} has no carrier")), "{}", story.problems());
     story.provider(1).ip("link set trunk up");
     story.plug_in(1);

@@ -27,11 +27,11 @@ pub fn no_line_is_found_alive_by_way_of_another() {
     for (rule, v6, probe) in [
         ("-4 rule add priority 100 lookup 100", false, PROBE),
         ("-4 rule add priority 100 iif lo uidrange 0-0 lookup 100", false, PROBE),
-        ("-4 rule add priority 529 ipproto icmp lookup 100", false, PROBE),
+        ("-4 rule add priority 529 ipproto 1 lookup 100", false, PROBE),
         ("-4 rule add priority 100 lookup 100", false, PIN_BY_ROUTE),
         ("-6 rule add priority 100 lookup 100", true, PROBE),
         ("-6 rule add priority 100 uidrange 0-0 lookup 100", true, PROBE),
-        ("-6 rule add priority 529 ipproto ipv6-icmp lookup 100", true, PIN_BY_ROUTE),
+        ("-6 rule add priority 529 ipproto 58 lookup 100", true, PIN_BY_ROUTE),
     ] {
         let target = |line| -> IpAddr { if v6 { target6(line, 1).into() } else { target(line, 1).into() } };
         let targets = [1, 2].map(|line| format!("targets: [\"{}\"]", target(line)));
@@ -69,7 +69,7 @@ pub fn rules_that_are_not_about_our_echo_requests_do_no_harm() {
     let story = Story::of_two_links();
     lead_by(&story, 1);
     for rule in
-        ["fwmark 1", "ipproto udp to 198.51.100.0/24", "iif ppp9", "to 203.0.113.0/28", "from 192.0.2.99"]
+        ["fwmark 1", "ipproto 17 to 198.51.100.0/24", "iif ppp9", "to 203.0.113.0/28", "from 192.0.2.99"]
     {
         story.router.ip(&format!("rule add priority 100 {rule} lookup 100"));
     }
@@ -140,7 +140,7 @@ pub fn the_headline_tells_where_the_default_traffic_goes() {
         assert_eq!(calm.code, other as i32 % 2, "{calm:?}");
         // A rule for one user or one protocol is somebody's own affair, and so is a private network.
         story.router.ip("rule add priority 1000 uidrange 0-0 lookup 100");
-        story.router.ip("rule add priority 1000 ipproto icmp lookup 100");
+        story.router.ip("rule add priority 1000 ipproto 1 lookup 100");
         story.router.ip(&format!("route add 10.0.0.0/8 via {} dev wan{other}", gateway(other)));
         story.check();
         assert_eq!(told(&story, "default-elsewhere"), []);

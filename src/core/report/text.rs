@@ -141,6 +141,7 @@ fn standing(link: &LinkState, checked_at: BootTime, now: Moment, zone: &TimeZone
     let silent = link.health.silent_for(link.law, checked_at);
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
     let relapses = match link.health.relapses {
+        _ if link.health.is_fickle => " (down three times within an hour)".to_owned(),
         0 => String::new(),
         1 => " (1 relapse)".to_owned(),
         more => format!(" ({more} relapses)"),
