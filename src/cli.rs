@@ -112,9 +112,9 @@ pub struct Check {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// For people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// For people; for programs; for the node exporter's textfile collector; a page for a browser
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub format: StatusFormat,
 
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
@@ -144,6 +144,14 @@ pub struct History {
 pub enum Format {
     Text,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StatusFormat {
+    Text,
+    Json,
+    Prometheus,
+    Html,
 }
 
 #[derive(Debug, Args)]
