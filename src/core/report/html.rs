@@ -23,7 +23,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--faint:#9aa4af;--up:#3fb950;--active:#58a6ff;--down:#ff6b61;--unknown:#30363d;--warn:#d29922}}\
 body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:1.6rem}pre{overflow-x:auto;font:13px/1.45 ui-monospace,monospace;white-space:pre}\
-.status{white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.45 ui-monospace,monospace}.status div{min-height:1.45em}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
+.status{font:13px/1.45 ui-monospace,monospace}.status div{white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.45em}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
 svg{width:100%;height:1.6rem;display:block}figure{margin:.6rem 0}figcaption{font-size:.9rem}\
 .up{fill:var(--up)}.active{fill:var(--active)}.down{fill:var(--down)}.unknown{fill:var(--unknown)}\
 footer{margin-top:2rem;color:var(--faint);font-size:.85rem}.key span{margin-right:1em}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}";
