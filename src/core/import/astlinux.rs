@@ -199,7 +199,8 @@ impl<'a> Import<'_, 'a> {
             self.text6("gateway6", "EXT2GWIPV6");
             if interface.value.starts_with("ppp") {
                 if let Some(address) = self.get("EXT2IP") {
-                    self.draft.note(address.source, "EXT2IP counted for nothing, since PPP brings its own address");
+                    self.draft
+                        .note(address.source, "EXT2IP counted for nothing, since PPP brings its own address");
                 }
             } else {
                 self.addresses();
@@ -272,7 +273,8 @@ impl<'a> Import<'_, 'a> {
         if silence != wanted {
             self.draft.remark(format_args!(
                 "AstLinux left a line after {}, and probe.silence goes from 1s to 45s: {} is nearest",
-                written(wanted), written(silence)
+                written(wanted),
+                written(silence)
             ));
         }
         if latency < silence {
@@ -305,8 +307,8 @@ impl<'a> Import<'_, 'a> {
             Some(from) => self.draft.text(2, "from", &from.value, from.origin()),
             None => {
                 let domain = self.get("SMTP_DOMAIN").or_else(|| self.get("DOMAIN"));
-                let (domain, source) =
-                    domain.map_or(("localhost".to_owned(), to.source), |domain| (domain.value, domain.source));
+                let (domain, source) = domain
+                    .map_or(("localhost".to_owned(), to.source), |domain| (domain.value, domain.source));
                 let origin = Origin::at(source, "no WAN_FAILOVER_NOTIFY_FROM: as this router would sign");
                 self.draft.text(2, "from", format_args!("root@{domain}"), origin);
             }
@@ -341,9 +343,9 @@ impl<'a> Import<'_, 'a> {
                 let text = "without SMTP_TLS the password went to the relay for everybody to read, which wanfo does not do: \
                             the relay has to offer STARTTLS";
                 self.draft.note(server.source, text);
-                ("starttls", Origin::at(server.source, "SMTP_TLS is not \"yes\", and a password needs it"))
+                ("starttls", Origin::at(server.source, "SMTP_SERVER without SMTP_TLS: a password needs TLS"))
             }
-            _ => ("none", Origin::at(server.source, "SMTP_TLS is not \"yes\"")),
+            _ => ("none", Origin::at(server.source, "SMTP_SERVER without SMTP_TLS")),
         };
         self.draft.text(4, "tls", tls, origin);
         if let Some((user, password)) = login {

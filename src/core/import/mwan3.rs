@@ -40,9 +40,11 @@ pub fn draft<'a>(sections: &[Section<'a>]) -> Result<Draft<'a>, Vec<Fault>> {
     for (i, (line, targets)) in lines.iter().zip(targets).enumerate() {
         import.link(line, &targets, i == 0)?;
     }
-    import.probe(&lines);
+    import.probe(&lines)?;
     Ok(import.draft)
 }
+
+const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 
 struct Import<'s, 'a> {
     /// Of `/etc/config/network`.
@@ -114,9 +116,9 @@ impl<'s, 'a> Import<'s, 'a> {
     }
 
     fn default_policy(&mut self) -> Result<Chosen<'s, 'a>, Vec<Fault>> {
-        let of =
-            |family| self.rules.iter().copied().find(move |(rule, policy)| catches_all(rule, policy, family));
-        let (first, second) = (of("ipv4"), of("ipv6"));
+        let [first, second] = FAMILIES.map(|family| {
+            self.rules.iter().copied().find(|(rule, policy)| catches_all(rule, policy, family))
+        });
         let Some((rule, policy)) = first.or(second) else {
             let text = "no rule of mwan3 sends all traffic by a policy (dest_ip 0.0.0.0/0 and nothing else), so nobody knows \
                         which line is preferred";
@@ -252,14 +254,19 @@ impl<'s, 'a> Import<'s, 'a> {
 
     fn rules(&mut self, chosen: &Chosen<'s, 'a>, lines: &mut Vec<Line<'s, 'a>>) -> Result<(), Vec<Fault>> {
         let mut seen: Vec<String> = Vec::new();
+        let mut caught = [false; 2];
         for (rule, policy) in self.rules.clone() {
-            if ["ipv4", "ipv6"].iter().any(|family| catches_all(rule, policy, family)) {
+            let catches = FAMILIES.map(|family| catches_all(rule, policy, family));
+            if catches.contains(&true) {
+                caught = [caught[0] || catches[0], caught[1] || catches[1]];
                 continue;
             }
-            let order = if is_no_policy(policy) { Vec::new() } else { self.order(policy)? };
             let narrows = ["src_ip", "src_iface", "src_port", "dest_port", "ipset", "proto"];
-            let narrowed =
-                narrows.iter().find_map(|key| rule.get(key).filter(|option| option.value != "all"));
+            let narrowed = narrows.iter().find_map(|key| rule.get(key).filter(|option| !is_anything(option)));
+            let order = match rule.get("dest_ip") {
+                Some(_) if narrowed.is_none() && !is_no_policy(policy) => self.order(policy)?,
+                _ => Vec::new(),
+            };
             let (None, Some(destinations), Some(first)) = (narrowed, rule.get("dest_ip"), order.first())
             else {
                 let what = narrowed.map_or("use_policy", |option| option.name.as_str());
@@ -289,12 +296,13 @@ impl<'s, 'a> Import<'s, 'a> {
                 if is_cut {
                     self.draft.note(destinations.source, format_args!("{word} is the network {route}"));
                 }
-                if seen.contains(&route) {
-                    let text = format!("{route} is tied already, by a rule before this one");
+                let v6 = route.contains(':');
+                if seen.contains(&route) || caught[usize::from(v6)] {
+                    let text =
+                        format!("{route} is left out: a rule before this one sends it somewhere already");
                     self.draft.note(destinations.source, text);
                     continue;
                 }
-                let v6 = route.contains(':');
                 let carries = |line: &&mut Line| {
                     let names = || line.interfaces.iter().map(|interface| &interface.name);
                     order
@@ -453,32 +461,27 @@ impl<'s, 'a> Import<'s, 'a> {
     }
 
     /// One for all links, where mwan3 has one for each: the most patient.
-    fn probe(&mut self, lines: &[Line<'s, 'a>]) {
+    fn probe(&mut self, lines: &[Line<'s, 'a>]) -> Result<(), Vec<Fault>> {
         let mut silences: Vec<(Duration, Origin)> = Vec::new();
         let mut latencies: Vec<(Duration, Origin)> = Vec::new();
         for main in lines.iter().map(|line| line.interfaces[0]) {
             let read = |key, default| number(main, key, default);
-            let (Ok(down), Ok(interval), Ok(timeout)) =
-                (read("down", 5), read("interval", 10), read("timeout", 4))
-            else {
-                continue;
-            };
-            let pause = read("failure_interval", interval.0).unwrap_or(interval);
+            let (down, timeout) = (read("down", 5)?, read("timeout", 4)?);
+            let pause = read("failure_interval", read("interval", 10)?.0)?;
             let seconds = u64::from(down.0) * u64::from(pause.0) + u64::from(timeout.0);
             let origin = down.1.and(format_args!(", so many intervals of {}s, and the timeout", pause.0));
             silences.push((Duration::from_secs(seconds), origin));
-            latencies.push(match read("failure_latency", 1000) {
-                Ok((latency, origin)) if main.is_on("check_quality") => {
-                    (Duration::from_millis(latency.into()), origin)
-                }
-                _ => (Duration::from_secs(timeout.0.into()), timeout.1),
+            let (latency, origin) = read("failure_latency", 1000)?;
+            latencies.push(match main.is_on("check_quality") {
+                true => (Duration::from_millis(latency.into()), origin),
+                false => (Duration::from_secs(timeout.0.into()), timeout.1),
             });
         }
         let longest = |list: &[(Duration, Origin<'a>)]| list.iter().max_by_key(|(time, _)| *time).cloned();
         let (Some((wanted, origin)), Some((latency, latency_origin))) =
             (longest(&silences), longest(&latencies))
         else {
-            return;
+            return Ok(());
         };
         let silence = wanted.clamp(Duration::from_secs(1), Duration::from_secs(45));
         self.draft.section(0, "probe");
@@ -504,6 +507,7 @@ impl<'s, 'a> Import<'s, 'a> {
             let origin = Origin::at(event.source, "flush_conntrack: only flows of the old link's address");
             self.draft.raw(0, "flush_conntrack", true, origin);
         }
+        Ok(())
     }
 }
 
@@ -525,10 +529,14 @@ fn is_no_policy(policy: &Setting) -> bool {
     matches!(policy.value.as_str(), "default" | "unreachable" | "blackhole")
 }
 
+/// A value that narrows nothing.
+fn is_anything(option: &Setting) -> bool {
+    matches!(option.value.as_str(), "0.0.0.0/0" | "::/0" | "all")
+}
+
+/// Whether a rule sends all traffic of a family by a policy.
 fn catches_all(rule: &Section, policy: &Setting, family: &str) -> bool {
-    let everything = |key: &str| {
-        rule.get(key).is_none_or(|option| matches!(option.value.as_str(), "0.0.0.0/0" | "::/0" | "all"))
-    };
+    let everything = |key: &str| rule.get(key).is_none_or(is_anything);
     let of_family = rule.get("family").is_none_or(|own| own.value == family || own.value == "any");
     let destination =
         rule.get("dest_ip").is_none_or(|ip| ip.value == if family == "ipv6" { "::/0" } else { "0.0.0.0/0" });
