@@ -175,7 +175,7 @@ pub struct Deliver {
 
 #[derive(Debug, Args)]
 pub struct Import {
-    /// AstLinux: rc.conf, user.conf, gui.failover.conf, in the order in which they override each other; mwan3:
+    /// AstLinux: rc.conf, gui.failover.conf, user.conf: a later one overrides those before it; mwan3:
     /// /etc/config/mwan3 and /etc/config/network
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -275,6 +275,26 @@ fn more_lines_than_wanfo_takes_are_named() {
     assert!(faults[0].starts_with("mwan3:11 ") && faults[0].contains("2 to 8"), "{faults:?}");
 }
 
+/// The file's name stands in comments.
+#[test]
+fn no_name_of_a_file_breaks_the_config() {
+    for name in [
+        "rc\nlinks: []",
+        "rc\u{85}links: []",
+        "rc\u{2028}links: []",
+        "rc\u{feff}\0\r",
+        "\u{1b}[2J # rc: [\"'",
+    ] {
+        let imported = imported(&[(name, "EXTIF=eth0\nEXT2IF=eth1\nEXTIP=192.0.2.2\n")]).unwrap();
+        assert_eq!(parse(&imported.yaml).unwrap().links.len(), 2);
+        assert!(
+            imported.yaml.chars().all(|c| c == '\n' || c.is_ascii_graphic() || c == ' '),
+            "{}",
+            imported.yaml
+        );
+    }
+}
+
 /// A password gets nowhere, whatever stands around it.
 #[test]
 fn no_secret_is_printed() {

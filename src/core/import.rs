@@ -45,8 +45,8 @@ pub fn import(files: &[File], script: Option<&str>) -> Result<Imported, Vec<Faul
             let mut variables = shell::Variables::default();
             shell.iter().try_for_each(|file| variables.read(file)).map_err(|fault| vec![fault])?;
             if !astlinux::is_astlinux(&variables) {
-                let text = "no settings of AstLinux's WAN Failover and none of mwan3 are in these files; give rc.conf, user.conf \
-                            and gui.failover.conf, or /etc/config/mwan3 and /etc/config/network";
+                let text = "no settings of AstLinux's WAN Failover and none of mwan3 are in these files; give rc.conf, \
+                            gui.failover.conf and user.conf, or /etc/config/mwan3 and /etc/config/network";
                 return Err(vec![Fault::of_all(text)]);
             }
             astlinux::draft(&variables, script)?
