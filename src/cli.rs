@@ -125,6 +125,14 @@ pub struct Status {
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
     pub exit_code: bool,
+
+    /// The same, and 1 also on a primary without redundancy or with a problem
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Show it again every second, until Ctrl-C; in a terminal
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Args)]
