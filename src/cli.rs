@@ -72,6 +72,12 @@ pub enum Command {
     /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as
     /// targets. It ends with 2 where the file is wrong and with 1 where something that it names will not work.
     Config(Config),
+
+    /// Print a configuration made of the settings of AstLinux or of mwan3
+    ///
+    /// The files are read as data, and nothing in them is executed. Every line says where it came from; what has no
+    /// equal is named below, and on stderr. Nothing on this machine is changed.
+    Import(Import),
 }
 
 impl Command {
@@ -181,6 +187,14 @@ pub struct Deliver {
     /// Send one mail to every recipient now and say how it went; the spool is left alone
     #[arg(long)]
     pub test: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// AstLinux: rc.conf, gui.failover.conf, user.conf: a later one overrides those before it; mwan3:
+    /// /etc/config/mwan3 and /etc/config/network
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,8 @@ mod down;
 mod force;
 /// What happened.
 mod history;
+/// A configuration made of another program's settings.
+mod import;
 /// What the last run knew.
 mod status;
 
@@ -69,7 +71,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) => {}
+        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Import(_) => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
@@ -81,6 +83,10 @@ pub fn run(cli: Cli) -> Result<Exit> {
              meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
         );
         return Ok(Exit::Busy);
+    }
+    // There is no config yet.
+    if let Command::Import(arguments) = &cli.command {
+        return import::run(arguments);
     }
     let read = settings::read(&cli.config);
     let verbose = cli.verbose;
@@ -118,7 +124,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
-        Command::Status(_) | Command::History(_) | Command::Down => unreachable!("done above"),
+        Command::Status(_) | Command::History(_) | Command::Import(_) | Command::Down => {
+            unreachable!("done above")
+        }
     }
 }
 
