@@ -75,7 +75,8 @@ fn of_the_config() -> String {
     roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/wanfo/wanfo.yaml")]);
     roff.control("SH", ["DESCRIPTION"]);
     for line in section.lines() {
-        let cells: Vec<&str> = line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+        let row = line.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
+        let cells: Vec<&str> = row.map_or(vec![line], |row| row.split('|').map(str::trim).collect());
         match cells[..] {
             ["key", ..] => roff.control("SH", ["KEYS"]),
             [key, ..] if key.starts_with("---") => continue,
