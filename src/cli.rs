@@ -4,13 +4,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 it did not work; 2 bad usage or bad configuration; 75 another run holds the lock.";
 
 /// Keeps a Linux router on the Internet when its main WAN line dies.
 ///
 /// A timer starts `wanfo check` every few seconds. It pings the targets of every link, decides which link should carry
 /// the traffic, brings the kernel's routes to that, and exits. The other commands are the hands of the admin.
 #[derive(Debug, Parser)]
-#[command(name = "wanfo", version, max_term_width = 100)]
+#[command(name = "wanfo", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// The configuration file
     #[arg(
@@ -78,6 +82,14 @@ pub enum Command {
     /// The files are read as data, and nothing in them is executed. Every line says where it came from; what has no
     /// equal is named below, and on stderr. Nothing on this machine is changed.
     Import(Import),
+
+    /// Print what makes a shell complete wanfo's words
+    ///
+    /// For bash: `wanfo completions bash > /etc/bash_completion.d/wanfo`. The Debian package has them.
+    Completions(Completions),
+
+    /// Print a page of the manual, for man(1): `wanfo man | man -l -`
+    Man(Man),
 }
 
 impl Command {
@@ -202,4 +214,26 @@ pub struct Config {
     /// Print the configuration with every default filled in
     #[arg(long)]
     pub effective: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Which one
+    #[arg(value_enum, default_value_t = Page::Wanfo)]
+    pub page: Page,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Page {
+    /// The program, wanfo(1)
+    Wanfo,
+    /// The configuration, wanfo.yaml(5)
+    #[value(name = "wanfo.yaml")]
+    Config,
 }

@@ -2,13 +2,20 @@
 //!
 //! Each `tests/config/bad/NN-what.yaml` has its problems, one a line, in the `.problems` file beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
 use proptest::prelude::*;
+use serde_yaml::Value;
+use wanfo::cli::Cli;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
 use wanfo::core::config::{Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Tls};
+
+const FULL: &str = include_str!("../docs/full.yaml");
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(folder);
@@ -71,12 +78,84 @@ fn every_good_file_reads_back_from_what_is_printed_of_it() {
 
 #[test]
 fn the_full_file_says_nothing_but_the_defaults() {
-    let mut full = good(include_str!("config/good/full.yaml"));
+    let mut full = good(FULL);
     let minimal = good(include_str!("config/good/minimal.yaml"));
     assert_eq!(full.links[1].routes, ["192.168.5.1/32".parse().unwrap()]);
     full.links[1].routes.clear();
     full.links[0].targets.truncate(1);
     assert_eq!(full, minimal);
+}
+
+/// Every key that a printed config has, as `links[].name` or `probe`.
+fn keys(config: &Config) -> BTreeSet<String> {
+    let printed: Value = serde_yaml::from_str(&config.to_yaml()).unwrap();
+    let mut keys = BTreeSet::new();
+    for (key, value) in printed.as_mapping().unwrap() {
+        let key = key.as_str().unwrap();
+        let (prefix, below) = match value {
+            Value::Sequence(items) => (format!("{key}[]."), items.first().and_then(Value::as_mapping)),
+            _ => (format!("{key}."), value.as_mapping()),
+        };
+        match below {
+            Some(below) => keys.extend(below.keys().map(|name| prefix.clone() + name.as_str().unwrap())),
+            None => drop(keys.insert(key.to_owned())),
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_full_file_has_every_key_and_what_it_leaves_out_is_good_too() {
+    // Prose has a blank behind the mark.
+    let all: Vec<&str> = FULL
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') || key.starts_with("  ") => key,
+            _ => line,
+        })
+        .collect();
+    let all = good(&all.join("\n"));
+    let mut known = keys(&good(include_str!("config/good/everything-else.yaml")));
+    known.extend(keys(&good(include_str!("config/good/sendmail.yaml"))));
+    let told = keys(&all);
+    let untold: Vec<_> = known.difference(&told).filter(|key| *key != "notify.sendmail").collect();
+    assert!(untold.is_empty(), "docs/full.yaml does not have {untold:?}");
+    let page = wanfo(&["man", "wanfo.yaml"]);
+    let unexplained: Vec<_> = known
+        .iter()
+        .filter(|key| !key.starts_with("notify.") && !page.contains(&format!("\\fB{key}\\fR")))
+        .collect();
+    assert!(unexplained.is_empty(), "wanfo.yaml(5) does not have {unexplained:?}");
+    assert!(!page.lines().any(|line| line.starts_with('|')), "a row was not understood");
+    for line in FULL.lines() {
+        assert!(page.contains(line), "wanfo.yaml(5) does not have the line {line}");
+    }
+}
+
+fn wanfo(words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_wanfo")).args(words).output().expect("wanfo starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaint.is_empty(), "wanfo {words:?}: {complaint}");
+    // As roff writes them.
+    String::from_utf8(output.stdout).expect("text").replace("\\-", "-").replace("\\*(Aq", "'")
+}
+
+#[test]
+fn the_manual_and_the_completions_have_every_command_and_option() {
+    let page = wanfo(&["man"]);
+    let completions = ["bash", "zsh", "fish"].map(|shell| wanfo(&["completions", shell]));
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(page.contains(&format!("wanfo {name}")), "wanfo(1) does not have {name}");
+        for script in &completions {
+            assert!(script.contains(name), "no completion for {name}");
+        }
+        for option in command.get_arguments().filter_map(|option| option.get_long()) {
+            let (bold, plain) = (format!("\\fB--{option}\\fR"), option);
+            assert!(page.contains(&bold), "wanfo(1) does not have --{option} of {name}");
+            assert!(completions.iter().all(|script| script.contains(plain)), "no completion for --{option}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 /// One run.
 pub mod check;
+/// What makes a shell complete our words.
+mod completions;
 /// The configuration, checked and shown.
 mod config;
 /// Sending the mails that wait.
@@ -14,6 +16,8 @@ mod force;
 mod history;
 /// A configuration made of another program's settings.
 mod import;
+/// The manual.
+mod man;
 /// What the last run knew.
 mod status;
 
@@ -71,11 +75,21 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Import(_) => {}
+        Command::Status(_)
+        | Command::History(_)
+        | Command::Config(_)
+        | Command::Import(_)
+        | Command::Man(_) => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
     journal::start(LevelFilter::Info);
+    // These need no machine that wanfo works on.
+    match &cli.command {
+        Command::Completions(arguments) => return completions::run(arguments),
+        Command::Man(arguments) => return man::run(arguments),
+        _ => {}
+    }
     // The run that started the script holds the lock until the script ends.
     if env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
         log::error!(
@@ -124,9 +138,12 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
-        Command::Status(_) | Command::History(_) | Command::Import(_) | Command::Down => {
-            unreachable!("done above")
-        }
+        Command::Status(_)
+        | Command::History(_)
+        | Command::Down
+        | Command::Import(_)
+        | Command::Completions(_)
+        | Command::Man(_) => unreachable!("done above"),
     }
 }
 

@@ -57,10 +57,9 @@ impl Router {
         for (place, text, mode) in settings {
             router.install(place, text, *mode);
         }
-        fs::copy(WANFO, "/usr/local/bin/wanfo").expect("wanfo is installed");
-        for unit in ["wanfo.service", "wanfo.timer"] {
-            let place = format!("/etc/systemd/system/{unit}");
-            fs::copy(format!("{SOURCE}/systemd/{unit}"), place).expect("a unit is installed");
+        router.copy(WANFO, "/usr/local/bin/wanfo");
+        for unit in ["/etc/systemd/system/wanfo.service", "/etc/systemd/system/wanfo.timer"] {
+            router.copy(&unit.replace("/etc/systemd/system", &format!("{SOURCE}/systemd")), unit);
         }
         systemctl("daemon-reload");
         for daemon in daemons {
@@ -71,6 +70,11 @@ impl Router {
             routes.contains("dev eth0") && routes.contains("dev eth1")
         });
         router
+    }
+
+    fn copy(&mut self, from: &str, place: &'static str) {
+        fs::copy(from, place).unwrap_or_else(|error| panic!("{place}: {error}"));
+        self.files.push(place);
     }
 
     fn install(&mut self, place: &'static str, text: &str, mode: u32) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The end of the wire between outside and inside, a port of virtio-serial.
 const PORT: &str = "/dev/virtio-ports/stories";
 /// Longer than any story takes on a slow machine. Outside waits a little longer still.
-pub const LONGEST_STORY_SECONDS: u64 = 240;
+pub const LONGEST_STORY_SECONDS: u64 = 360;
 
 /// How a story ended.
 #[derive(Serialize, Deserialize)]

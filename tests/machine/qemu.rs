@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::inside::{LONGEST_STORY_SECONDS, Report};
+use super::package::{PACKAGES, WORD};
 use crate::lab::die_with_parent;
 use crate::story::WANFO;
 
@@ -128,9 +129,10 @@ fn arrange(qemu: &mut Command, image: &Path, kernel: Kernel, directory: &Path) {
         Kernel::Ordinary => "",
         Kernel::WithoutIpv6 => "ipv6.disable=1",
     };
+    let packages = std::env::var(PACKAGES).unwrap_or_default();
     let words = format!(
         "console=ttyS0 root=/dev/vda rw panic=-1 {more} \
-         stories.source={source} stories.built={built} stories.program={program}"
+         stories.source={source} stories.built={built} stories.program={program} {WORD}{packages}"
     );
     let of_image = |name: &str| image.join(name).display().to_string();
     let share = |tag: &str, path: &str| {
