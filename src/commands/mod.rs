@@ -6,6 +6,8 @@ pub mod check;
 mod config;
 /// Sending the mails that wait.
 mod deliver;
+/// What keeps wanfo from working here.
+mod doctor;
 /// Taking everything out again.
 mod down;
 /// A run with an admin's wish: `force-failover` and `failback`.
@@ -67,7 +69,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) => {}
+        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Doctor => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
@@ -96,6 +98,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Status(arguments) => return status::run(&read, arguments),
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
+        Command::Doctor => return doctor::run(&read),
         _ => {}
     }
     let going = match read {
@@ -116,7 +119,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
-        Command::Status(_) | Command::History(_) | Command::Down => unreachable!("done above"),
+        Command::Status(_) | Command::History(_) | Command::Down | Command::Doctor => {
+            unreachable!("done above")
+        }
     }
 }
 

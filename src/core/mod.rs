@@ -10,8 +10,12 @@ pub mod change;
 pub mod config;
 /// Which link should carry the traffic.
 pub mod decide;
+/// What keeps wanfo from working on a machine.
+pub mod doctor;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
+/// What a firewall's rules mean for links.
+pub mod firewall;
 /// Which way something takes that leaves this host.
 pub mod flow;
 /// What a switch brings with it.
