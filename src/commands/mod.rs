@@ -14,6 +14,8 @@ mod down;
 mod force;
 /// What happened.
 mod history;
+/// A config for a machine that has none.
+mod init;
 /// What the last run knew.
 mod status;
 
@@ -69,7 +71,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Doctor => {}
+        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Doctor | Command::Init => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
@@ -99,6 +101,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
         Command::Doctor => return doctor::run(&read),
+        Command::Init => return init::run(),
         _ => {}
     }
     let going = match read {
@@ -119,7 +122,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
-        Command::Status(_) | Command::History(_) | Command::Down | Command::Doctor => {
+        Command::Status(_) | Command::History(_) | Command::Down | Command::Doctor | Command::Init => {
             unreachable!("done above")
         }
     }

@@ -395,7 +395,8 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     }
 }
 
-fn describe(resolved: &ResolvedLink) -> String {
+/// Where a link leads that has no fault.
+pub fn describe(resolved: &ResolvedLink) -> String {
     let way = |next_hop: &NextHop| {
         let addresses = list(next_hop.addresses.iter().map(|own| own.network)).unwrap_or_default();
         let source = next_hop.source.map(|source| format!(", from {source}")).unwrap_or_default();

@@ -36,6 +36,8 @@ pub mod probing;
 pub mod problem;
 /// Every check for such a thing.
 pub mod problems;
+/// A config for a machine that has none.
+pub mod proposal;
 /// Bringing the kernel to what should be there.
 pub mod reconcile;
 /// What happened.

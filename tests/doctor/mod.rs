@@ -1,5 +1,8 @@
 //! `wanfo doctor` on a healthy router, on which then one thing after the other is broken and cured as it says.
 
+/// `wanfo init`, whose configs it looks at.
+mod init;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -25,6 +28,12 @@ pub fn trials() -> Vec<Trial> {
             who_else_stands_in_the_way_is_told_with_its_cure,
             programs_and_rights_that_are_missing_are_told,
             before_the_first_run_it_says_what_it_can_and_changes_nothing,
+        },
+        init::{
+            what_it_proposes_works_as_it_stands_and_fails_over_with_targets,
+            on_a_terminal_it_asks_what_only_people_know,
+            where_there_are_no_two_lines_it_says_what_is_missing,
+            lines_of_other_kinds_are_proposed_as_they_are,
         },
     ]
 }
