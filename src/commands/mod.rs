@@ -19,6 +19,7 @@ mod init;
 /// What the last run knew.
 mod status;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, stdout};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
 use crate::core::config::LogLevel;
+use crate::core::report::page::{Line, Tone, WIDTH};
 use crate::system::journal;
 use crate::system::output::{self, STDOUT};
 use crate::system::settings::{self, Broken, Settings};
@@ -77,7 +79,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     }
     journal::start(LevelFilter::Info);
     // The run that started the script holds the lock until the script ends.
-    if std::env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
+    if env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
         log::error!(
             "a script of wanfo's cannot run this command: the run that started the script waits for it, and holds the lock \
              meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
@@ -85,7 +87,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         return Ok(Exit::Busy);
     }
     let read = settings::read(&cli.config);
-    let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);
+    let verbose = cli.verbose;
     let set_log_level = |settings: &Settings| {
         log::set_max_level(match settings.config.log_level {
             _ if verbose => LevelFilter::Debug,
@@ -97,7 +99,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     read.iter().for_each(set_log_level);
     // These need no good config.
     match &cli.command {
-        Command::Status(arguments) => return status::run(&read, arguments),
+        Command::Status(arguments) => return status::run(&cli.config, read, arguments, verbose),
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
         Command::Doctor => return doctor::run(&read),
@@ -106,7 +108,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     }
     let going = match read {
         Ok(settings) => Going { settings, broken: None },
-        Err(broken) => match go_on(&broken, &cli.command) {
+        Err(broken) => match go_on(&broken, &cli.command, verbose) {
             Some(going) => going,
             None => {
                 log::error!("{}", broken.problems);
@@ -117,7 +119,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     set_log_level(&going.settings);
     match cli.command {
         Command::Check(check) if check.dry_run => check::dry_run(&going.settings.config),
-        Command::Check(arguments) => check::run(&going, arguments.verbose || stdout().is_terminal()),
+        Command::Check(_) => check::run(&going, verbose || stdout().is_terminal()),
         Command::ForceFailover(arguments) => force::failover(&going, &arguments),
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
@@ -129,12 +131,12 @@ pub fn run(cli: Cli) -> Result<Exit> {
 }
 
 /// What a run goes by where the config is no good; `None`: there is nothing, or the config itself is what is asked about.
-fn go_on(broken: &Broken, command: &Command) -> Option<Going> {
+fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
     let by_hand = match command {
         Command::Config(_) => return None,
         Command::Check(check) if check.dry_run => return None,
         // What the timer starts says it once, as a problem.
-        Command::Check(check) => check.verbose || stdout().is_terminal(),
+        Command::Check(_) => verbose || stdout().is_terminal(),
         Command::Deliver(_) => false,
         _ => true,
     };
@@ -146,12 +148,41 @@ fn go_on(broken: &Broken, command: &Command) -> Option<Going> {
     Some(Going { settings, broken: Some(why) })
 }
 
+/// Prints a page, in color where stdout is a terminal that has any, no wider than it; `before` goes ahead of it as it is.
+fn say_in_color(page: &[Line], before: &str) -> Result<()> {
+    let has_color = stdout().is_terminal()
+        && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    let width =
+        terminal_size::terminal_size().map_or(WIDTH, |(columns, _)| usize::from(columns.0).clamp(40, 100));
+    // SGR, ECMA-48.
+    let paint = |tone: Tone| match tone {
+        Tone::Plain => None,
+        Tone::Good => Some("32"),
+        Tone::Warning => Some("33"),
+        Tone::Bad => Some("1;31"),
+    };
+    let mut text = before.to_owned();
+    for line in page {
+        for row in line.rows(width) {
+            text += &match paint(line.tone).filter(|_| has_color) {
+                Some(color) => format!("\x1b[{color}m{row}\x1b[0m\n"),
+                None => row + "\n",
+            };
+        }
+    }
+    print(&text)
+}
+
 /// Prints to stdout; the one way to do so, since `print!` panics where it cannot, and waits. A reader that has seen
 /// enough and is gone (`| head`), or hangs while others wait for us, is no error; a full disk is one. No escape of a
 /// damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
-    let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
-    match STDOUT.write(&text) {
+    print(&text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " "))
+}
+
+fn print(text: &str) -> Result<()> {
+    match STDOUT.write(text) {
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::WouldBlock) => Ok(()),
         written => written.context("writing to standard output"),
     }

@@ -30,6 +30,8 @@ pub mod hold;
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
+/// The last hour of a link, minute by minute.
+pub mod minutes;
 /// Asking the targets, and listening.
 pub mod probing;
 /// One thing that an admin should look at.

@@ -6,5 +6,7 @@ pub mod history;
 pub mod json;
 /// The state of the router in one word.
 pub mod overall;
+/// What the pages for people have in common.
+pub mod page;
 /// The status for people.
 pub mod text;
