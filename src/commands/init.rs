@@ -59,7 +59,7 @@ fn ask(survey: &Survey, wishes: &mut Wishes) -> Result<()> {
         "" => Some(None),
         word => {
             let wishes = Wishes { mail: Some(word.to_owned()), sendmail: true, ..Wishes::default() };
-            read::parse(&survey.propose(&wishes)).is_ok().then(|| wishes.mail)
+            read::parse(&survey.propose(&wishes)).is_ok().then_some(wishes.mail)
         }
     })?;
     Ok(())
