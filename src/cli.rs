@@ -71,6 +71,19 @@ pub enum Command {
     /// Stop wanfo.timer first, or the next check puts them back. It needs no good configuration.
     Down,
 
+    /// Print a configuration proposed from the interfaces, default routes and DHCP leases of this machine
+    ///
+    /// On a terminal it asks which line is preferred, whether a backup is metered, and whom to mail. Nothing is changed:
+    /// `wanfo init > wanfo.yaml` writes it to a file. It ends with 1 where there are no two lines, and says what is missing.
+    Init,
+
+    /// Say what on this machine would keep wanfo from working, and the cure
+    ///
+    /// One line for each check: ok, warning (it may work all the same) or failure. Every target is asked over its own line;
+    /// nothing is changed. Run it as root. It ends with 1 where something fails, and tells what it can where the
+    /// configuration is broken.
+    Doctor,
+
     /// Check the configuration, or print it with every default filled in
     ///
     /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as

@@ -11,6 +11,7 @@ macro_rules! trials {
 }
 
 mod dhcp;
+mod doctor;
 mod examples;
 mod faults;
 mod follow_up;
@@ -71,6 +72,7 @@ fn main() {
         tempfile::env::override_temp_dir(Path::new("/run")).expect("nobody has done so before");
         faults::prepare();
         trials.extend(dhcp::trials());
+        trials.extend(doctor::trials());
         trials.extend(follow_up::trials());
         trials.extend(examples::trials());
         trials.extend(faults::trials());

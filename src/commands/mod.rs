@@ -8,6 +8,8 @@ mod completions;
 mod config;
 /// Sending the mails that wait.
 mod deliver;
+/// What keeps wanfo from working here.
+mod doctor;
 /// Taking everything out again.
 mod down;
 /// A run with an admin's wish: `force-failover` and `failback`.
@@ -16,6 +18,8 @@ mod force;
 mod history;
 /// A configuration made of another program's settings.
 mod import;
+/// A config for a machine that has none.
+mod init;
 /// The manual.
 mod man;
 /// What the last run knew.
@@ -78,6 +82,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Status(_)
         | Command::History(_)
         | Command::Config(_)
+        | Command::Doctor
+        | Command::Init
         | Command::Import(_)
         | Command::Man(_) => {}
         Command::Check(check) if check.dry_run => {}
@@ -118,6 +124,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Status(arguments) => return status::run(&cli.config, read, arguments, verbose),
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
+        Command::Doctor => return doctor::run(&read),
+        Command::Init => return init::run(),
         _ => {}
     }
     let going = match read {
@@ -141,6 +149,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Status(_)
         | Command::History(_)
         | Command::Down
+        | Command::Doctor
+        | Command::Init
         | Command::Import(_)
         | Command::Completions(_)
         | Command::Man(_) => unreachable!("done above"),

@@ -10,8 +10,12 @@ pub mod change;
 pub mod config;
 /// Which link should carry the traffic.
 pub mod decide;
+/// What keeps wanfo from working on a machine.
+pub mod doctor;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
+/// What a firewall's rules mean for links.
+pub mod firewall;
 /// Which way something takes that leaves this host.
 pub mod flow;
 /// What a switch brings with it.
@@ -36,6 +40,8 @@ pub mod probing;
 pub mod problem;
 /// Every check for such a thing.
 pub mod problems;
+/// A config for a machine that has none.
+pub mod proposal;
 /// Bringing the kernel to what should be there.
 pub mod reconcile;
 /// What happened.

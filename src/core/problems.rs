@@ -490,7 +490,8 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     problems
 }
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
+/// The first of them in one sentence; `None`: there are none.
+pub fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
     let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     let more = match all.len().saturating_sub(NAMED) {
         0 => String::new(),

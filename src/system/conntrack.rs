@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::process::{self, Unfinished};
 
-/// Where distributions keep it. PATH is not asked: this runs as root.
-const PLACES: [&str; 4] = ["/usr/sbin/conntrack", "/sbin/conntrack", "/usr/bin/conntrack", "/bin/conntrack"];
+const PROGRAM: &str = "conntrack";
 
 /// For all that one `flush` does. A table of 100,000 flows takes a tenth of a second.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -17,7 +16,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const PLACES_IN_A_FLOW: [&str; 3] = ["--orig-src", "--orig-dst", "--reply-dst"];
 
 pub fn is_installed() -> bool {
-    program().is_some()
+    process::program(PROGRAM).is_some()
 }
 
 /// Deletes the flows that use one of these addresses of ours, whichever end began them, and no other. Returns
@@ -29,7 +28,7 @@ pub fn is_installed() -> bool {
 /// # Errors
 /// At the first command that fails; the flows deleted until then stay so.
 pub fn flush(addresses: &[IpAddr]) -> Result<u32, String> {
-    let program = program()
+    let program = process::program(PROGRAM)
         .ok_or("there is no program conntrack on this machine; install conntrack (conntrack-tools)")?;
     if addresses.is_empty() {
         let why = "the old link has no address any more, so its flows cannot be told from others, and none was deleted";
@@ -44,14 +43,10 @@ pub fn flush(addresses: &[IpAddr]) -> Result<u32, String> {
     let mut flows = 0u32;
     for address in addresses {
         for place in PLACES_IN_A_FLOW {
-            flows = flows.saturating_add(delete(program, place, *address, deadline)?);
+            flows = flows.saturating_add(delete(&program, place, *address, deadline)?);
         }
     }
     Ok(flows)
-}
-
-fn program() -> Option<&'static Path> {
-    PLACES.into_iter().map(Path::new).find(|path| path.exists())
 }
 
 fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Result<u32, String> {

@@ -1,13 +1,10 @@
 //! The one place that changes routes and rules, by running `ip` (iproute2), one command a change.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::process::{self, Unfinished};
 use crate::core::change::Change;
-
-/// Where distributions keep `ip`. PATH is not asked: this runs as root.
-const PLACES: [&str; 4] = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"];
 
 /// `ip` needs a millisecond; one that needs this long will not come back.
 const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -24,13 +21,13 @@ const QUOTE_LIMIT: usize = 300;
 /// Whether it worked is for the caller to see in the kernel: `ip` may fail because the route is there already, or is
 /// gone already.
 pub fn apply(changes: &[Change]) -> Vec<String> {
-    let Some(ip) = PLACES.into_iter().map(Path::new).find(|path| path.exists()) else {
-        let [first, .., last] = PLACES;
-        return vec![format!("there is no `ip` on this machine ({first} to {last}); install iproute2")];
+    let ip = match program() {
+        Ok(ip) => ip,
+        Err(missing) => return vec![missing],
     };
     let mut failures = Vec::new();
     for (done, change) in changes.iter().enumerate() {
-        let Err((failure, hopeless)) = make(ip, change) else { continue };
+        let Err((failure, hopeless)) = make(&ip, change) else { continue };
         failures.push(failure);
         let left = changes.len() - done - 1;
         if hopeless && left > 0 {
@@ -41,6 +38,13 @@ pub fn apply(changes: &[Change]) -> Vec<String> {
         }
     }
     failures
+}
+
+/// `ip`, or the sentence that says that it is missing.
+pub fn program() -> Result<PathBuf, String> {
+    let missing =
+        || "there is no `ip` on this machine (/usr/sbin/ip to /bin/ip); install iproute2".to_owned();
+    process::program("ip").ok_or_else(missing)
 }
 
 /// The failure as a sentence, and whether further commands would fail the same way.

@@ -412,6 +412,11 @@ impl Kernel {
         routes
     }
 
+    /// Every rule, in the kernel's order; none where the kernel has no policy routing.
+    pub fn all_rules(&mut self) -> Result<Vec<Rule>> {
+        self.rules(|_| true)
+    }
+
     fn rules(&mut self, wanted: impl Fn(&Rule) -> bool) -> Result<Vec<Rule>> {
         // A kernel without policy routing (CONFIG_IP_MULTIPLE_TABLES) has no rules to tell.
         let unknown = [libc::EOPNOTSUPP, libc::EAFNOSUPPORT];

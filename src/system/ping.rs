@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use ping_rs::{PingError, send_ping};
 
 use super::clock;
@@ -161,6 +162,12 @@ fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, ProbeError> {
         }
         Err(error) => Err(explain(error)),
     }
+}
+
+/// What would keep us from asking anybody; the sentence tells the cure.
+pub fn fault() -> Option<String> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp);
+    socket.err().map(|errno| explain_errno(errno).to_string())
 }
 
 /// Tells the line's failures from our own. What is not known for a failure of the line counts as ours: it must not

@@ -120,6 +120,12 @@ impl Outbox<'_> {
     }
 }
 
+/// Connects, encrypts and logs in as for a mail, within the limit, and says goodbye.
+pub fn knock(smtp: &Smtp, limit: Duration) -> Result<(), Failure> {
+    let _ = open(smtp, Instant::now() + limit)?.command(Quit);
+    Ok(())
+}
+
 /// Puts a mail into its form. One mail has one recipient, so that nobody reads who else is told.
 fn letter(from: &str, to: &str, mail: &Mail) -> Result<Message, String> {
     let mailbox = |address: &str| match address.parse::<Address>() {
