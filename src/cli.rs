@@ -84,6 +84,12 @@ pub enum Command {
 
     /// Print a page of the manual, for man(1): `wanfo man | man -l -`
     Man(Man),
+
+    /// Print a configuration made of the settings of AstLinux or of mwan3
+    ///
+    /// The files are read as data, and nothing in them is executed. Every line says where it came from; what has no
+    /// equal is named below, and on stderr. Nothing on this machine is changed.
+    Import(Import),
 }
 
 impl Command {
@@ -124,9 +130,9 @@ pub struct Check {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// For people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// For people; for programs; for the node exporter's textfile collector; a page for a browser
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub format: StatusFormat,
 
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
@@ -158,6 +164,14 @@ pub enum Format {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StatusFormat {
+    Text,
+    Json,
+    Prometheus,
+    Html,
+}
+
 #[derive(Debug, Args)]
 pub struct ForceFailover {
     /// The backup to switch to, by its name; else the first one that works
@@ -185,6 +199,14 @@ pub struct Deliver {
     /// Send one mail to every recipient now and say how it went; the spool is left alone
     #[arg(long)]
     pub test: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// AstLinux: rc.conf, gui.failover.conf, user.conf: a later one overrides those before it; mwan3:
+    /// /etc/config/mwan3 and /etc/config/network
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

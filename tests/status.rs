@@ -3,13 +3,15 @@
 //! `WANFO_TEST_WRITE=1 cargo test --test status` writes that file anew; then read it.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
 use wanfo::core::report::overall::{Detail, overall};
-use wanfo::core::report::text;
+use wanfo::core::report::{html, prometheus, text};
 use wanfo::core::state::{Loaded, State};
 use wanfo::core::time::{BootTime, Moment};
 
@@ -186,6 +188,61 @@ fn every_state_has_its_screen() {
         fs::write(SCREENS, &shown).unwrap();
     }
     assert_eq!(shown, fs::read_to_string(SCREENS).unwrap());
+}
+
+fn moment() -> Moment {
+    Moment { boot: BootTime(NOW), wall: "2026-11-25T03:26:00Z".parse::<Timestamp>().unwrap() }
+}
+
+fn state_of(screen: &Value) -> State {
+    let Loaded::Known(state) = State::load(&screen.to_string(), screen["boot_id"].as_str().unwrap()) else {
+        panic!("{screen}")
+    };
+    *state
+}
+
+/// A page that a web server may hand to anybody: it fetches nothing, runs nothing, and no name gets to be markup.
+#[test]
+fn the_page_for_a_browser_stands_alone() {
+    for (name, mut screen) in screens() {
+        screen["links"][1]["last_error"] = json!("<script>alert(1)</script> & \"more\"");
+        screen["links"][0]["targets"][0]["error"] = json!("<b>");
+        let page = html::render(Some(&state_of(&screen)), None, moment(), &TimeZone::UTC);
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{name}");
+        for forbidden in ["<script", "<b>", "http:", "https:", "src=", "href="] {
+            assert!(!page.contains(forbidden), "{name}: {forbidden}");
+        }
+        assert_eq!(page.matches("<div").count(), page.matches("</div>").count(), "{name}");
+    }
+    assert!(html::render(None, None, moment(), &TimeZone::UTC).contains("Nothing is known"));
+}
+
+/// The metrics, as Prometheus' own `promtool check metrics` takes them.
+#[test]
+fn the_metrics_are_what_prometheus_expects() {
+    let known = screens()
+        .into_iter()
+        .map(|(name, screen)| (name, prometheus::render(Some(&state_of(&screen)), moment())));
+    for (name, metrics) in known.chain([("no run", prometheus::render(None, moment()))]) {
+        let mut families = std::collections::BTreeSet::new();
+        for line in metrics.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(family) => assert!(families.insert(family), "{name}: {family} comes twice"),
+                None => {
+                    assert!(line.starts_with("# HELP wanfo_") || line.starts_with("wanfo_"), "{name}: {line}")
+                }
+            }
+        }
+        let Some(promtool) = std::env::var_os("WANFO_TEST_PROMTOOL") else {
+            assert!(std::env::var_os("WANFO_REQUIRE_LAB").is_none(), "WANFO_TEST_PROMTOOL is not set");
+            eprintln!("SKIPPED promtool: WANFO_TEST_PROMTOOL does not say where it is");
+            continue;
+        };
+        let mut check =
+            Command::new(promtool).args(["check", "metrics"]).stdin(Stdio::piped()).spawn().unwrap();
+        check.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+        assert!(check.wait().unwrap().success(), "{name}:\n{metrics}");
+    }
 }
 
 /// Three beats without a run; a run may stay until a link's silence is long enough; under cron the beat is a minute.

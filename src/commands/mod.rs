@@ -14,6 +14,8 @@ mod down;
 mod force;
 /// What happened.
 mod history;
+/// A configuration made of another program's settings.
+mod import;
 /// The manual.
 mod man;
 /// What the last run knew.
@@ -73,7 +75,11 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Man(_) => {}
+        Command::Status(_)
+        | Command::History(_)
+        | Command::Config(_)
+        | Command::Import(_)
+        | Command::Man(_) => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
@@ -91,6 +97,10 @@ pub fn run(cli: Cli) -> Result<Exit> {
              meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
         );
         return Ok(Exit::Busy);
+    }
+    // There is no config yet.
+    if let Command::Import(arguments) = &cli.command {
+        return import::run(arguments);
     }
     let read = settings::read(&cli.config);
     let verbose = cli.verbose;
@@ -130,6 +140,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
         Command::Status(_)
         | Command::History(_)
+        | Command::Import(_)
         | Command::Down
         | Command::Completions(_)
         | Command::Man(_) => unreachable!("done above"),

@@ -22,6 +22,8 @@ pub mod gateway;
 pub mod health;
 /// What keeps the traffic on the active link.
 pub mod hold;
+/// A configuration made of another program's settings.
+pub mod import;
 /// What DHCP clients write down of their leases.
 pub mod lease;
 /// What people are told by mail.

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::overall::TOO_OLD;
 use super::page::{WIDTH, printable, wrapped};
-use crate::core::account::{Account, Entry, LinkSummary, Outset, Span};
+use crate::core::account::{Account, Entry, LinkSummary, Outset, Span, Standing};
 use crate::core::record::Event;
 use crate::core::switch::Cause;
 use crate::core::units::bytes;
@@ -173,12 +173,29 @@ fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::
         writeln!(page, "{}", row.trim_end())?;
     }
     writeln!(page)?;
+    for name in account.links.iter().map(|summary| summary.link) {
+        let label = cut(name);
+        let room = WIDTH.saturating_sub(width + 4);
+        let strip: String = account.strip(name, room).into_iter().map(letter).collect();
+        writeln!(page, "{label:width$}  [{strip}]")?;
+    }
+    writeln!(page, "{:width$}   = up, # carries the traffic, X down, . not watched", "")?;
+    writeln!(page)?;
     write_wrapped(
         page,
         0,
         "Up is the share of the time in which wanfo was running and knew the link's state. Bytes go both ways and \
          are counted when the backup is left (+: more went over it that was not counted); 1 GB is 1000 MB, as on data plans.",
     )
+}
+
+fn letter(standing: Standing) -> char {
+    match standing {
+        Standing::Up => '=',
+        Standing::Active => '#',
+        Standing::Down => 'X',
+        Standing::Unknown => '.',
+    }
 }
 
 /// Rounded down: only what had no outage at all is 100%.
