@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use super::{Exit, say};
 use crate::cli;
 use crate::core::config::{Config, Notify};
-use crate::core::spool::Message;
-use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Refusal, Waiting};
+use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Message, Refusal, WEBHOOK, Waiting};
 use crate::system::clock;
 use crate::system::smtp::{Failure, Outbox};
 use crate::system::spool::{Delivery, Spool};
+use crate::system::webhook;
 
 pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
     let spool = Spool::new(&config.paths.state);
@@ -22,7 +22,7 @@ pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
             if waiting == 0 && !arguments.test {
                 return Ok(Exit::Done);
             }
-            log::error!("the config has no `notify`, so no mail can be sent; {waiting} in the spool");
+            log::error!("the config has no `notify`, so nothing can be sent; {waiting} in the spool");
             Ok(Exit::Failed)
         }
     }
@@ -40,10 +40,11 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
     let now = clock::now()?.wall;
     let (due, troubles) = delivery.due(now)?;
     troubles.iter().for_each(|trouble| log::error!("{trouble}"));
+    let recipients = recipients(notify);
     let (settled, mut messages): (Vec<_>, Vec<_>) =
-        due.into_iter().partition(|waiting| waiting.is_settled(&notify.to));
+        due.into_iter().partition(|waiting| waiting.is_settled(&recipients));
     // Whoever had not got these is no longer in the config.
-    settled.iter().try_for_each(|waiting| settle(&delivery, waiting, notify))?;
+    settled.iter().try_for_each(|waiting| settle(&delivery, waiting, &recipients))?;
     for waiting in &mut messages {
         waiting.begin_attempt(now);
         // To disk before the first byte goes out: where nothing can be written, nothing may be sent, or it would be
@@ -51,18 +52,18 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
         delivery.save(waiting)?;
     }
 
-    let mut outbox = Outbox::new(notify);
+    let mut outbox = None;
     let mut last_failure = None;
-    for to in &notify.to {
+    for to in &recipients {
         let owed = |waiting: &&mut Waiting| waiting.is_owed_to(to);
         let mut owed: Vec<&mut Waiting> = messages.iter_mut().filter(owed).collect();
         let Some(mail) = spool::join(owed.iter().flat_map(|waiting| waiting.messages()).collect()) else {
             continue;
         };
-        let outcome = outbox.send(to, &mail);
+        let outcome = send(notify, &mut outbox, to, &mail);
         match &outcome {
-            Ok(said) => log::info!("mail to {to}: {:?}: {said}", mail.subject),
-            Err(failure) => log::error!("no mail to {to}: {failure}"),
+            Ok(said) => log::info!("told {to}: {:?}: {said}", mail.subject),
+            Err(failure) => log::error!("{to} could not be told: {failure}"),
         }
         for waiting in &mut owed {
             match &outcome {
@@ -74,20 +75,41 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
             }
             // Killed after the relay's OK and before this is written, the next delivery sends the mail once more: no
             // mail is lost, and it has the same Message-ID.
-            settle(&delivery, waiting, notify)?;
+            settle(&delivery, waiting, &recipients)?;
         }
         last_failure = outcome.err().or(last_failure);
     }
-    give_up(&delivery, &messages, notify, last_failure.as_ref())?;
+    give_up(&delivery, &messages, &recipients, last_failure.as_ref())?;
     delivery.prune()?;
-    outbox.close();
+    outbox.into_iter().for_each(Outbox::close);
     Ok(if last_failure.is_some() || !troubles.is_empty() { Exit::Failed } else { Exit::Done })
 }
 
+/// Everybody who is told, each by himself. The webhook comes first, for it has less time than a relay.
+fn recipients(notify: &Notify) -> Vec<String> {
+    let webhook = notify.webhook.iter().map(|_| WEBHOOK);
+    let mail = notify.mail.iter().flat_map(|mail| &mail.to).map(String::as_str);
+    webhook.chain(mail).map(str::to_owned).collect()
+}
+
+/// Tells one of them. The relay is there for all the others as well, and its time begins with the first.
+fn send<'a>(
+    notify: &'a Notify,
+    outbox: &mut Option<Outbox<'a>>,
+    to: &str,
+    mail: &Mail,
+) -> Result<String, Failure> {
+    match (&notify.webhook, &notify.mail) {
+        (Some(webhook), _) if to == WEBHOOK => webhook::post(webhook, mail),
+        (_, Some(by_mail)) => outbox.get_or_insert_with(|| Outbox::new(by_mail)).send(to, mail),
+        (_, None) => unreachable!("it is no recipient"),
+    }
+}
+
 /// Writes down who has a message; one that nobody waits for any more leaves the spool.
-fn settle(delivery: &Delivery, waiting: &Waiting, notify: &Notify) -> Result<()> {
+fn settle(delivery: &Delivery, waiting: &Waiting, recipients: &[String]) -> Result<()> {
     match &waiting.refused[..] {
-        _ if !waiting.is_settled(&notify.to) => delivery.save(waiting),
+        _ if !waiting.is_settled(recipients) => delivery.save(waiting),
         [] => delivery.finish(waiting),
         refused => {
             let reasons: Vec<String> =
@@ -101,34 +123,34 @@ fn settle(delivery: &Delivery, waiting: &Waiting, notify: &Notify) -> Result<()>
 fn give_up(
     delivery: &Delivery,
     messages: &[Waiting],
-    notify: &Notify,
+    recipients: &[String],
     failure: Option<&Failure>,
 ) -> Result<()> {
     let Some(failure) = failure else { return Ok(()) };
-    let is_over = |waiting: &&Waiting| waiting.attempts >= MOST_ATTEMPTS && !waiting.is_settled(&notify.to);
+    let is_over = |waiting: &&Waiting| waiting.attempts >= MOST_ATTEMPTS && !waiting.is_settled(recipients);
     for waiting in messages.iter().filter(is_over) {
         delivery.set_aside(waiting, &format!("given up after three days: {failure}"))?;
     }
     Ok(())
 }
 
-/// `--test`: one mail to every recipient, past the spool, and what became of it.
+/// `--test`: one message to every recipient, past the spool, and what became of it.
 fn test(notify: &Notify) -> Result<Exit> {
     let host = clock::host();
     let message = Message {
         id: format!("test-{}", Timestamp::now().as_millisecond()),
         at: Timestamp::now(),
-        subject: format!("Test mail from wanfo on '{host}'"),
+        subject: format!("Test message from wanfo on '{host}'"),
         text: format!(
-            "This is what `wanfo deliver --test` sends. Mails about the WAN links of '{host}' will reach you.\n"
+            "This is what `wanfo deliver --test` sends. News about the WAN links of '{host}' will reach you.\n"
         ),
         topic: None,
     };
     let Some(mail): Option<Mail> = spool::join(vec![&message]) else { return Ok(Exit::Failed) };
-    let mut outbox = Outbox::new(notify);
+    let mut outbox = None;
     let mut exit = Exit::Done;
-    for to in &notify.to {
-        match outbox.send(to, &mail) {
+    for to in &recipients(notify) {
+        match send(notify, &mut outbox, to, &mail) {
             Ok(said) => say(format_args!("{to}: sent; {said}\n"))?,
             Err(failure) => {
                 log::error!("{to}: not sent; {failure}");
@@ -136,6 +158,6 @@ fn test(notify: &Notify) -> Result<Exit> {
             }
         }
     }
-    outbox.close();
+    outbox.into_iter().for_each(Outbox::close);
     Ok(exit)
 }

@@ -49,6 +49,7 @@ pub enum Purpose {
     ExitScript,
     /// Getting mail to its relay.
     Mail,
+    Webhook,
 }
 
 /// What was found in a file of a DHCP client's.

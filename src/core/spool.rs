@@ -29,6 +29,9 @@ const MOST_EARLIER: usize = 30;
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
 
+/// What `sent_to` calls the webhook. No mail address is called so.
+pub const WEBHOOK: &str = "webhook";
+
 /// One thing to tell, as it waits in the state file and then in the spool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -84,6 +87,8 @@ pub struct Refusal {
 pub struct Mail {
     /// The same for the same messages, so that a mailbox can tell a mail that was sent twice.
     pub id: String,
+    /// When the newest of them happened.
+    pub at: Timestamp,
     /// One line.
     pub subject: String,
     pub text: String,
@@ -91,10 +96,7 @@ pub struct Mail {
 
 impl Waiting {
     pub fn new(mut message: Message) -> Waiting {
-        if let Some((end, _)) = message.text.char_indices().find(|(at, _)| *at >= MOST_TEXT) {
-            message.text.truncate(end);
-            message.text += "\n(cut here)\n";
-        }
+        cut(&mut message.text, MOST_TEXT);
         let earlier = Vec::new();
         Waiting {
             message,
@@ -173,7 +175,15 @@ pub fn join(mut messages: Vec<&Message>) -> Option<Mail> {
         1 => (one_line(&newest.subject), newest.text.clone()),
         count => (format!("{} (and {} before)", one_line(&newest.subject), count - 1), chapters(&messages)),
     };
-    Some(Mail { id: format!("{}.{}", newest.id, messages.len()), subject, text })
+    Some(Mail { id: format!("{}.{}", newest.id, messages.len()), at: newest.at, subject, text })
+}
+
+/// Leaves about so many bytes of it, and says so.
+pub fn cut(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= most) {
+        text.truncate(end);
+        *text += "\n(cut here)\n";
+    }
 }
 
 fn chapters(messages: &[&Message]) -> String {

@@ -139,7 +139,7 @@ impl Spool {
             (count, bytes) = (count - 1, bytes - size);
         }
         log::error!(
-            "{all} mails wait in {}, more than it holds: the {} oldest are dropped; why they cannot be sent stands in \
+            "{all} messages wait in {}, more than it holds: the {} oldest are dropped; why they cannot be sent stands in \
              the log of `wanfo deliver`, and what they tell in `wanfo history`",
             self.directory.display(),
             all - count
@@ -317,7 +317,11 @@ impl Delivery {
         self.spool.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
         self.spool.leave(&aside, &text)?;
         remove(&self.spool.waiting(&waiting.message.id))?;
-        log::error!("the mail {:?} is set aside as {}: {reason}", waiting.message.subject, aside.display());
+        log::error!(
+            "the message {:?} is set aside as {}: {reason}",
+            waiting.message.subject,
+            aside.display()
+        );
         Ok(())
     }
 
