@@ -124,6 +124,7 @@ fn every_key_is_read() {
     assert_eq!(format!("{:?}", config.routing.ipv6_without_gateway), "Leave");
     assert_eq!(config.action_script.as_deref(), Some(Path::new("/etc/wanfo/action")));
     assert_eq!(config.exit_script.as_deref(), Some(Path::new("/srv/wan fo/exit")));
+    assert_eq!(config.link_script.as_deref(), Some(Path::new("/etc/wanfo/link")));
     assert_eq!((config.script_timeout, config.flush_conntrack), (Duration::from_secs(90), true));
     let notify = config.notify.unwrap();
     let webhook = notify.webhook.unwrap();

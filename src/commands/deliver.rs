@@ -1,4 +1,10 @@
-//! Sending what waits. It has a lock of its own, so a relay that hangs holds up no check.
+//! Sending what waits, and running the link script. It has a lock of its own, so a relay that hangs, or a modem that dials,
+//! holds up no check.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -6,30 +12,34 @@ use jiff::Timestamp;
 use super::{Exit, say};
 use crate::cli;
 use crate::core::config::{Config, Notify};
+use crate::core::script::Ending;
 use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Message, Refusal, WEBHOOK, Waiting};
 use crate::system::clock;
+use crate::system::script;
 use crate::system::smtp::{Failure, Outbox};
 use crate::system::spool::{Delivery, Spool};
 use crate::system::webhook;
 
+/// How often the link script is started for one change, when it is killed with us each time, or cannot be started.
+const MOST_STARTS: u32 = 3;
+
+/// How soon a change that comes while people are told is told to the link script.
+const BEAT: Duration = Duration::from_secs(1);
+
 pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
     let spool = Spool::new(&config.paths.state);
     match &config.notify {
-        Some(notify) if arguments.test => test(notify),
-        Some(notify) => deliver(notify, spool),
-        None => {
+        Some(notify) if arguments.test => return test(notify),
+        None if arguments.test || config.link_script.is_none() => {
             let waiting = spool.pending()?;
             if waiting == 0 && !arguments.test {
                 return Ok(Exit::Done);
             }
             log::error!("the config has no `notify`, so nothing can be sent; {waiting} in the spool");
-            Ok(Exit::Failed)
+            return Ok(Exit::Failed);
         }
+        _ => {}
     }
-}
-
-/// Every recipient gets the messages that are due and owed to him as one mail.
-fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
     if spool.pending()? == 0 {
         return Ok(Exit::Done);
     }
@@ -37,6 +47,58 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
         log::info!("another `wanfo deliver` is at work");
         return Ok(Exit::Busy);
     };
+    // A relay that hangs holds up no redial, and a redial no mail.
+    let (told, called) = thread::scope(|scope| {
+        let (end, people) = channel::<()>();
+        let script = scope.spawn(|| call_link_script(config, &delivery, people));
+        let told = config.notify.as_ref().map_or(Ok(Exit::Done), |notify| deliver(notify, &delivery));
+        drop(end);
+        (told, script.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    Ok(if told? == Exit::Done && called? { Exit::Done } else { Exit::Failed })
+}
+
+/// Tells the link script of one change after the other, until nothing waits and all `people` are told. Returns whether it
+/// could be run.
+fn call_link_script(config: &Config, delivery: &Delivery, people: Receiver<()>) -> Result<bool> {
+    let boot_id = clock::boot_id()?;
+    let mut is_well = true;
+    loop {
+        let now = clock::now()?.wall;
+        let Some(mut waiting) = delivery.next_call(now)? else {
+            match people.recv_timeout(BEAT) {
+                Err(RecvTimeoutError::Timeout) => continue,
+                _ => return Ok(is_well),
+            }
+        };
+        // One from before the last boot is no news, and where there is no script any more nobody hears it.
+        let call = waiting.message.call.clone().filter(|call| call.boot_id == boot_id);
+        if let (Some(path), Some(call)) = (&config.link_script, call) {
+            waiting.begin_attempt(now);
+            delivery.save(&waiting)?;
+            if script::sandboxed() == Some(true) {
+                log::warn!(
+                    "the link script runs inside the sandbox of wanfo-deliver.service and may fail at what it does; install \
+                     the drop-in action-script.conf, which comes with the units, for that unit"
+                );
+            }
+            let ending = script::run(path, &call.arguments, &call.environment, config.script_timeout);
+            let said = format!("script {} {}: {ending}", path.display(), waiting.message.subject);
+            match ending {
+                Ending::Refused(_) | Ending::NotStarted(_) => log::error!("{said}"),
+                _ => log::info!("{said}"),
+            }
+            is_well &= !matches!(ending, Ending::Refused(_) | Ending::NotStarted(_));
+            if matches!(ending, Ending::NotStarted(_)) && waiting.attempts < MOST_STARTS {
+                continue;
+            }
+        }
+        delivery.finish(&waiting)?;
+    }
+}
+
+/// Every recipient gets the messages that are due and owed to him as one mail.
+fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
     let now = clock::now()?.wall;
     let (due, troubles) = delivery.due(now)?;
     troubles.iter().for_each(|trouble| log::error!("{trouble}"));
@@ -44,7 +106,7 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
     let (settled, mut messages): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|waiting| waiting.is_settled(&recipients));
     // Whoever had not got these is no longer in the config.
-    settled.iter().try_for_each(|waiting| settle(&delivery, waiting, &recipients))?;
+    settled.iter().try_for_each(|waiting| settle(delivery, waiting, &recipients))?;
     for waiting in &mut messages {
         waiting.begin_attempt(now);
         // To disk before the first byte goes out: where nothing can be written, nothing may be sent, or it would be
@@ -75,11 +137,11 @@ fn deliver(notify: &Notify, spool: Spool) -> Result<Exit> {
             }
             // Killed after the relay's OK and before this is written, the next delivery sends the mail once more: no
             // mail is lost, and it has the same Message-ID.
-            settle(&delivery, waiting, &recipients)?;
+            settle(delivery, waiting, &recipients)?;
         }
         last_failure = outcome.err().or(last_failure);
     }
-    give_up(&delivery, &messages, &recipients, last_failure.as_ref())?;
+    give_up(delivery, &messages, &recipients, last_failure.as_ref())?;
     delivery.prune()?;
     outbox.into_iter().for_each(Outbox::close);
     Ok(if last_failure.is_some() || !troubles.is_empty() { Exit::Failed } else { Exit::Done })
@@ -145,6 +207,7 @@ fn test(notify: &Notify) -> Result<Exit> {
             "This is what `wanfo deliver --test` sends. News about the WAN links of '{host}' will reach you.\n"
         ),
         topic: None,
+        call: None,
     };
     let Some(mail): Option<Mail> = spool::join(vec![&message]) else { return Ok(Exit::Failed) };
     let mut outbox = None;

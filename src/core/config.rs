@@ -31,7 +31,10 @@ pub struct Config {
     /// Asked before a failback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_script: Option<PathBuf>,
-    /// The time limit of either script.
+    /// Told of every link that goes down or comes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_script: Option<PathBuf>,
+    /// The time limit of each script.
     #[serde(serialize_with = "as_written")]
     pub script_timeout: Duration,
     /// After a verified switch delete the flows that still use the old link's address.
@@ -314,6 +317,7 @@ impl Config {
             routing: Routing::default(),
             action_script: None,
             exit_script: None,
+            link_script: None,
             script_timeout: Duration::ZERO,
             flush_conntrack: false,
             notify: None,

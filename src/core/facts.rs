@@ -47,6 +47,7 @@ pub struct BadFile {
 pub enum Purpose {
     ActionScript,
     ExitScript,
+    LinkScript,
     /// Getting mail to its relay.
     Mail,
     Webhook,

@@ -46,6 +46,18 @@ pub struct Message {
     /// Of what may be told too often ("standby-lte"); `None`: each is told at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// It is for the link script alone. On its topic, the link, the newest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<LinkCall>,
+}
+
+/// What the link script is told, in place of people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkCall {
+    /// After a reboot nobody knows how the links are, and what they were before is no news.
+    pub boot_id: String,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 /// One file of the spool.
@@ -211,7 +223,14 @@ mod tests {
 
     fn message(id: &str, at: i64, subject: &str, text: &str) -> Message {
         let at = Timestamp::from_second(at).unwrap();
-        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned(), topic: None }
+        Message {
+            id: id.to_owned(),
+            at,
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+            topic: None,
+            call: None,
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub fn look(config: &Config) -> Vec<BadFile> {
     let fault_of = |script: &Option<std::path::PathBuf>| script.as_deref().and_then(script::fault);
     add(Purpose::ActionScript, fault_of(&config.action_script));
     add(Purpose::ExitScript, fault_of(&config.exit_script));
+    add(Purpose::LinkScript, fault_of(&config.link_script));
     let webhook = config.notify.as_ref().and_then(|notify| notify.webhook.as_ref());
     let webhook = webhook.filter(|webhook| may_be_judged(&webhook.url_file));
     let why = webhook.and_then(|webhook| webhook::address(webhook).err());

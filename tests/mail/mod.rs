@@ -287,6 +287,7 @@ fn put(lab: &Lab, id: &str, subject: &str) {
         subject: subject.to_owned(),
         text: format!("evidence of {id}\n"),
         topic: None,
+        call: None,
     };
     spool(lab).put(&message).unwrap();
 }
@@ -612,6 +613,7 @@ fn no_text_adds_a_header_or_a_command() {
         subject: evil.to_owned(),
         text: format!("{evil}\n.\nQUIT\n..\n"),
         topic: None,
+        call: None,
     };
     spool(&lab).put(&message).unwrap();
     assert_done(&deliver(&lab));

@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "routing",
     "action_script",
     "exit_script",
+    "link_script",
     "script_timeout",
     "flush_conntrack",
     "notify",
@@ -80,6 +81,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
     let routing = routing(&file, faults);
     let action_script = file.read_optional("action_script", value::file("/etc/wanfo/action"), faults);
     let exit_script = file.read_optional("exit_script", value::file("/etc/wanfo/exit"), faults);
+    let link_script = file.read_optional("link_script", value::file("/etc/wanfo/link"), faults);
     let script_timeouts = value::duration(Duration::from_millis(100)..=Duration::from_secs(3600));
     let script_timeout = file.read_or("script_timeout", Duration::from_secs(60), script_timeouts, faults);
     let flush_conntrack = file.read_or("flush_conntrack", false, value::truth, faults);
@@ -95,6 +97,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
         routing,
         action_script,
         exit_script,
+        link_script,
         script_timeout,
         flush_conntrack,
         notify,
