@@ -23,6 +23,10 @@ pub struct Cli {
     )]
     pub config: PathBuf,
 
+    /// Tell every step; `status` also tells where each gateway was found
+    #[arg(short, long, global = true, display_order = 900)]
+    pub verbose: bool,
+
     #[command(subcommand)]
     pub command: Command,
 }
@@ -104,10 +108,6 @@ pub struct Check {
     /// Probe, then print what a run would do and why, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-
-    /// Tell every step
-    #[arg(short, long)]
-    pub verbose: bool,
 }
 
 #[derive(Debug, Args)]
@@ -115,10 +115,6 @@ pub struct Status {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-
-    /// Tell also where each gateway was found
-    #[arg(short, long)]
-    pub verbose: bool,
 
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]

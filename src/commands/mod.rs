@@ -81,7 +81,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         return Ok(Exit::Busy);
     }
     let read = settings::read(&cli.config);
-    let verbose = matches!(&cli.command, Command::Check(check) if check.verbose);
+    let verbose = cli.verbose;
     let set_log_level = |settings: &Settings| {
         log::set_max_level(match settings.config.log_level {
             _ if verbose => LevelFilter::Debug,
@@ -93,14 +93,14 @@ pub fn run(cli: Cli) -> Result<Exit> {
     read.iter().for_each(set_log_level);
     // These need no good config.
     match &cli.command {
-        Command::Status(arguments) => return status::run(&read, arguments),
+        Command::Status(arguments) => return status::run(&read, arguments, verbose),
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
         _ => {}
     }
     let going = match read {
         Ok(settings) => Going { settings, broken: None },
-        Err(broken) => match go_on(&broken, &cli.command) {
+        Err(broken) => match go_on(&broken, &cli.command, verbose) {
             Some(going) => going,
             None => {
                 log::error!("{}", broken.problems);
@@ -111,7 +111,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     set_log_level(&going.settings);
     match cli.command {
         Command::Check(check) if check.dry_run => check::dry_run(&going.settings.config),
-        Command::Check(arguments) => check::run(&going, arguments.verbose || stdout().is_terminal()),
+        Command::Check(_) => check::run(&going, verbose || stdout().is_terminal()),
         Command::ForceFailover(arguments) => force::failover(&going, &arguments),
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
@@ -121,12 +121,12 @@ pub fn run(cli: Cli) -> Result<Exit> {
 }
 
 /// What a run goes by where the config is no good; `None`: there is nothing, or the config itself is what is asked about.
-fn go_on(broken: &Broken, command: &Command) -> Option<Going> {
+fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
     let by_hand = match command {
         Command::Config(_) => return None,
         Command::Check(check) if check.dry_run => return None,
         // What the timer starts says it once, as a problem.
-        Command::Check(check) => check.verbose || stdout().is_terminal(),
+        Command::Check(_) => verbose || stdout().is_terminal(),
         Command::Deliver(_) => false,
         _ => true,
     };

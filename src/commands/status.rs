@@ -11,7 +11,7 @@ use crate::system::settings::{self, Broken, Settings};
 use crate::system::{clock, store};
 
 /// Tells what the last run knew. It takes no lock, so it never waits for a run.
-pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::Status) -> Result<Exit> {
+pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::Status, verbose: bool) -> Result<Exit> {
     let now = clock::now()?;
     let state = match store::peek(&settings::paths(read).run, &clock::boot_id()?)? {
         Loaded::Known(state) => Some(mark_broken(*state, read)),
@@ -24,7 +24,7 @@ pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::Status) -> Res
     if let (None, Err(broken)) = (&state, read) {
         log::error!("{}", broken.problems);
     }
-    let detail = if arguments.verbose { Detail::Full } else { Detail::Brief };
+    let detail = if verbose { Detail::Full } else { Detail::Brief };
     match arguments.format {
         Format::Text => say(text::render(state.as_ref(), now, &TimeZone::system(), detail))?,
         Format::Json => say(json::render(state.as_ref(), now) + "\n")?,

@@ -89,7 +89,9 @@ pub fn trials() -> Vec<Trial> {
             an_ip_that_fails_every_other_time,
         },
         store::{
+            a_check_by_hand_waits_for_the_lock,
             a_lock_that_another_run_holds,
+            a_script_that_calls_wanfo_stalls_no_run,
             a_damaged_state_is_set_aside,
             a_state_of_another_boot_is_quietly_forgotten,
             absurd_values_in_a_state_do_no_harm,

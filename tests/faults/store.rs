@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -32,10 +33,36 @@ pub fn a_lock_that_another_run_holds() {
         sleep(patience);
         drop(lock);
     });
-    assert_ends(&lab.wanfo(&["force-failover"]), 0, &[]);
+    assert_ends(&lab.wanfo(&["force-failover", "-v"]), 0, &[]);
     assert!(start.elapsed() >= patience);
     release.join().expect("the lock is given back");
     assert_eq!(active(&lab), "lte");
+}
+
+/// Beside the timer, at a terminal, nobody wants to hear that a run is under way.
+pub fn a_check_by_hand_waits_for_the_lock() {
+    let lab = at_work();
+    let lock = File::open(lab.path("run/lock")).expect("the lock file stays");
+    lock.lock_exclusive().expect("nobody else has it");
+    let mut check = lab.wanfo_command(&["check", "-v"]).stderr(Stdio::null()).spawn().expect("it starts");
+    sleep(Duration::from_millis(500));
+    assert!(check.try_wait().expect("a child").is_none(), "it waits");
+    drop(lock);
+    assert!(check.wait().expect("a child").success());
+}
+
+/// The run waits for its script, and the command would wait for the run.
+pub fn a_script_that_calls_wanfo_stalls_no_run() {
+    let lab = at_work();
+    for command in ["check", "force-failover", "failback", "down"] {
+        let start = Instant::now();
+        let run = ended(lab.wanfo_command(&[command]).env("WANFO_STATE", "SECONDARY"));
+        assert_ends(&run, 75, &["a script of wanfo's cannot run this command", "systemd-run --no-block"]);
+        assert!(start.elapsed() < Duration::from_secs(5), "{command}");
+    }
+    for command in ["status", "history", "config"] {
+        assert_ends(&ended(lab.wanfo_command(&[command]).env("WANFO_STATE", "SECONDARY")), 0, &[]);
+    }
 }
 
 /// Switched to lte for want of a cable, so that a fresh start has something to find out from the kernel.

@@ -64,6 +64,25 @@ pub fn a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it() {
     assert!(first.wait().unwrap().success());
 }
 
+pub fn words_of_other_tools_get_a_tip() {
+    let story = Story::of_two_links();
+    for (words, tip) in [
+        (&["failover"][..], "`wanfo force-failover` switches"),
+        (&["switch", "secondary"], "`wanfo force-failover --to secondary`"),
+        (&["force-failover", "secondary"], "`wanfo force-failover --to secondary`"),
+        (&["failback", "primary"], "takes no link"),
+        (&["stop"], "`systemctl disable --now wanfo.timer`"),
+        (&["start"], "`systemctl enable --now wanfo.timer`"),
+        (&["config", "new.yaml"], "`wanfo config -c new.yaml`"),
+    ] {
+        let run = story.wanfo(words);
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(run.stderr.contains(tip), "{words:?}: {run:?}");
+    }
+    let run = story.wanfo(&["banana"]);
+    assert!(run.code == 2 && !run.stderr.contains("wanfo failback"), "{run:?}");
+}
+
 pub fn a_failover_by_hand_ends_by_itself() {
     let story = Story::of_two_links();
     story.check();

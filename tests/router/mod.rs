@@ -7,6 +7,7 @@ mod commands;
 mod elsewhere;
 mod ipv6;
 mod lines;
+mod loss;
 mod outages;
 mod pins;
 mod stay;
@@ -34,6 +35,11 @@ pub fn trials() -> Vec<Trial> {
             of_three_links_the_first_that_works_is_taken_and_delays_are_waited_for,
             a_backup_that_does_not_answer_just_now_is_not_moved_to,
             with_all_links_down_it_stays_says_so_once_and_takes_whichever_comes_first,
+        },
+        loss::{
+            a_line_that_an_upload_fills_is_alive_and_left_when_it_is_cut,
+            a_gap_shorter_than_the_silence_less_a_beat_moves_nobody,
+            a_third_of_all_answers_lost_moves_nobody,
         },
         pins::{
             no_echo_request_leaves_by_the_wrong_line,
@@ -109,6 +115,7 @@ pub fn trials() -> Vec<Trial> {
             without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is,
             a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it,
             a_failover_by_hand_ends_by_itself,
+            words_of_other_tools_get_a_tip,
             a_failover_by_hand_goes_to_the_named_link_for_the_time_that_is_said,
             a_held_failover_stays_until_failback,
             failback_does_not_wait_for_the_delay,
