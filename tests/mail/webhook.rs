@@ -205,7 +205,7 @@ pub fn an_answer_without_end_takes_no_memory_and_no_time() {
     assert_done_aloud(&told(json!({"text": "x".repeat(100), "drip": 1})).0);
     let (run, _) = told(json!({"status": 404, "text": "x".repeat(100), "drip": 1}));
     assert_failed(&run, "it says 404 Not Found: xxx");
-    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 pub fn one_that_hangs_costs_nobody_his_mail() {
