@@ -72,6 +72,12 @@ pub enum Command {
     /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as
     /// targets. It ends with 2 where the file is wrong and with 1 where something that it names will not work.
     Config(Config),
+
+    /// Print a configuration made of the settings of AstLinux or of mwan3
+    ///
+    /// The files are read as data, and nothing in them is executed. Every line says where it came from; what has no
+    /// equal is named below, and on stderr. Nothing on this machine is changed.
+    Import(Import),
 }
 
 impl Command {
@@ -112,13 +118,21 @@ pub struct Check {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// For people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// For people; for programs; for the node exporter's textfile collector; a page for a browser
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub format: StatusFormat,
 
     /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
     pub exit_code: bool,
+
+    /// The same, and 1 also on a primary without redundancy or with a problem
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Show it again every second, until Ctrl-C; in a terminal
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +150,14 @@ pub struct History {
 pub enum Format {
     Text,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum StatusFormat {
+    Text,
+    Json,
+    Prometheus,
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +187,14 @@ pub struct Deliver {
     /// Send one message to every recipient now, by mail and webhook, and say how it went; the spool is left alone
     #[arg(long)]
     pub test: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// AstLinux: rc.conf, gui.failover.conf, user.conf: a later one overrides those before it; mwan3:
+    /// /etc/config/mwan3 and /etc/config/network
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -26,6 +26,8 @@ const FIELDS: &[&str] = &[
     "hold",
     "next_switch_after",
     "last_check",
+    "stale",
+    "redundant",
     "problems",
     "problems[].code",
     "problems[].link",

@@ -49,6 +49,7 @@ pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::History) -> Re
     let text = match arguments.format {
         Format::Text => {
             let headline = state.as_ref().and_then(|state| text::config_broken(state, now, &zone));
+            let headline = headline.map(|line| line.text + "\n\n");
             headline.unwrap_or_default() + &history::text(account.as_ref(), &zone)
         }
         Format::Json => history::json(account.as_ref()),

@@ -12,9 +12,12 @@ mod down;
 mod force;
 /// What happened.
 mod history;
+/// A configuration made of another program's settings.
+mod import;
 /// What the last run knew.
 mod status;
 
+use std::env;
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, stdout};
 use std::process::ExitCode;
@@ -25,6 +28,7 @@ use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
 use crate::core::config::LogLevel;
+use crate::core::report::page::{Line, Tone, WIDTH};
 use crate::system::journal;
 use crate::system::output::{self, STDOUT};
 use crate::system::settings::{self, Broken, Settings};
@@ -67,18 +71,22 @@ pub fn run(cli: Cli) -> Result<Exit> {
     umask(Mode::from_bits_truncate(0o022));
     match &cli.command {
         // A pager may take its time: nobody waits for these.
-        Command::Status(_) | Command::History(_) | Command::Config(_) => {}
+        Command::Status(_) | Command::History(_) | Command::Config(_) | Command::Import(_) => {}
         Command::Check(check) if check.dry_run => {}
         _ => output::hurry(),
     }
     journal::start(LevelFilter::Info);
     // The run that started the script holds the lock until the script ends.
-    if std::env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
+    if env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
         log::error!(
             "a script of wanfo's cannot run this command: the run that started the script waits for it, and holds the lock \
              meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
         );
         return Ok(Exit::Busy);
+    }
+    // There is no config yet.
+    if let Command::Import(arguments) = &cli.command {
+        return import::run(arguments);
     }
     let read = settings::read(&cli.config);
     let verbose = cli.verbose;
@@ -93,7 +101,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     read.iter().for_each(set_log_level);
     // These need no good config.
     match &cli.command {
-        Command::Status(arguments) => return status::run(&read, arguments, verbose),
+        Command::Status(arguments) => return status::run(&cli.config, read, arguments, verbose),
         Command::History(arguments) => return history::run(&read, arguments),
         Command::Down => return down::run(&read),
         _ => {}
@@ -116,7 +124,9 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
-        Command::Status(_) | Command::History(_) | Command::Down => unreachable!("done above"),
+        Command::Status(_) | Command::History(_) | Command::Import(_) | Command::Down => {
+            unreachable!("done above")
+        }
     }
 }
 
@@ -138,12 +148,41 @@ fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
     Some(Going { settings, broken: Some(why) })
 }
 
+/// Prints a page, in color where stdout is a terminal that has any, no wider than it; `before` goes ahead of it as it is.
+fn say_in_color(page: &[Line], before: &str) -> Result<()> {
+    let has_color = stdout().is_terminal()
+        && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
+    let width =
+        terminal_size::terminal_size().map_or(WIDTH, |(columns, _)| usize::from(columns.0).clamp(40, 100));
+    // SGR, ECMA-48.
+    let paint = |tone: Tone| match tone {
+        Tone::Plain => None,
+        Tone::Good => Some("32"),
+        Tone::Warning => Some("33"),
+        Tone::Bad => Some("1;31"),
+    };
+    let mut text = before.to_owned();
+    for line in page {
+        for row in line.rows(width) {
+            text += &match paint(line.tone).filter(|_| has_color) {
+                Some(color) => format!("\x1b[{color}m{row}\x1b[0m\n"),
+                None => row + "\n",
+            };
+        }
+    }
+    print(&text)
+}
+
 /// Prints to stdout; the one way to do so, since `print!` panics where it cannot, and waits. A reader that has seen
 /// enough and is gone (`| head`), or hangs while others wait for us, is no error; a full disk is one. No escape of a
 /// damaged file's gets to the terminal.
 fn say(text: impl Display) -> Result<()> {
-    let text = text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " ");
-    match STDOUT.write(&text) {
+    print(&text.to_string().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), " "))
+}
+
+fn print(text: &str) -> Result<()> {
+    match STDOUT.write(text) {
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::WouldBlock) => Ok(()),
         written => written.context("writing to standard output"),
     }

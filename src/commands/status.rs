@@ -1,17 +1,68 @@
+use std::io::{IsTerminal, stdout};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::Result;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use super::{Exit, say};
-use crate::cli::{self, Format};
+use super::{Exit, say, say_in_color};
+use crate::cli::{self, StatusFormat};
+use crate::core::account::{Present, account};
 use crate::core::problem::{Code, Problem};
 use crate::core::report::overall::{self, Detail};
-use crate::core::report::{json, text};
+use crate::core::report::page::Line;
+use crate::core::report::{html, json, prometheus, text};
 use crate::core::state::{Loaded, State};
+use crate::core::time::Moment;
 use crate::system::settings::{self, Broken, Settings};
-use crate::system::{clock, store};
+use crate::system::{clock, records, store};
+
+/// How often `--watch` looks.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// What the page for a browser tells of.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Tells what the last run knew. It takes no lock, so it never waits for a run.
-pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::Status, verbose: bool) -> Result<Exit> {
+pub fn run(
+    config: &Path,
+    read: Result<Settings, Box<Broken>>,
+    arguments: &cli::Status,
+    verbose: bool,
+) -> Result<Exit> {
+    if arguments.watch {
+        if !stdout().is_terminal() {
+            log::error!(
+                "--watch needs a terminal; `watch wanfo status` or a loop around `wanfo status` do without"
+            );
+            return Ok(Exit::Usage);
+        }
+        let mut read = read;
+        loop {
+            let (state, now) = look(&read)?;
+            let page = page(state.as_ref(), now, verbose);
+            // From the upper left corner: the rest of each row and of the screen is cleared (ECMA-48, CUP, ED).
+            say_in_color(&page, "\x1b[H\x1b[J")?;
+            sleep(REFRESH);
+            read = settings::read(config);
+        }
+    }
+    let (state, now) = look(&read)?;
+    match arguments.format {
+        StatusFormat::Text => say_in_color(&page(state.as_ref(), now, verbose), "")?,
+        StatusFormat::Json => say(json::render(state.as_ref(), now) + "\n")?,
+        StatusFormat::Prometheus => say(prometheus::render(state.as_ref(), now))?,
+        StatusFormat::Html => say(html_page(&read, state.as_ref(), now)?)?,
+    }
+    Ok(match arguments.exit_code || arguments.strict {
+        true => Exit::Status(overall::overall(state.as_ref(), now, arguments.strict) as u8),
+        false => Exit::Done,
+    })
+}
+
+fn look(read: &Result<Settings, Box<Broken>>) -> Result<(Option<State>, Moment)> {
     let now = clock::now()?;
     let state = match store::peek(&settings::paths(read).run, &clock::boot_id()?)? {
         Loaded::Known(state) => Some(mark_broken(*state, read)),
@@ -24,15 +75,23 @@ pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::Status, verbos
     if let (None, Err(broken)) = (&state, read) {
         log::error!("{}", broken.problems);
     }
+    Ok((state, now))
+}
+
+/// With the last day of the history, where there is one.
+fn html_page(read: &Result<Settings, Box<Broken>>, state: Option<&State>, now: Moment) -> Result<String> {
+    let (records, _) = records::read(&settings::paths(read).state)?;
+    let links: Vec<String> =
+        state.iter().flat_map(|state| &state.links).map(|link| link.name.clone()).collect();
+    let boot_id = clock::boot_id()?;
+    let present = Present { boot_id: &boot_id, now, last_run: state.map(|state| state.checked_at) };
+    let day = account(&records, &links, &present, now.wall.checked_sub(DAY).ok());
+    Ok(html::render(state, day.as_ref(), now, &TimeZone::system()))
+}
+
+fn page(state: Option<&State>, now: Moment, verbose: bool) -> Vec<Line> {
     let detail = if verbose { Detail::Full } else { Detail::Brief };
-    match arguments.format {
-        Format::Text => say(text::render(state.as_ref(), now, &TimeZone::system(), detail))?,
-        Format::Json => say(json::render(state.as_ref(), now) + "\n")?,
-    }
-    Ok(match arguments.exit_code {
-        true => Exit::Status(overall::overall(state.as_ref(), now) as u8),
-        false => Exit::Done,
-    })
+    text::render(state, now, &TimeZone::system(), detail)
 }
 
 /// A config that was broken since the last run is known by nobody else.

@@ -34,6 +34,43 @@ pub struct Account<'a> {
     pub entries: Vec<Entry<'a>>,
     /// In order of preference, then links that are in the records only.
     pub links: Vec<LinkSummary<'a>>,
+    /// What was so for a while, by the clock on the wall.
+    pub stretches: Vec<Stretch<'a>>,
+}
+
+/// A link was in one state from one moment to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch<'a> {
+    pub link: &'a str,
+    pub standing: Standing,
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+/// Of what is so at the same time, the greatest is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Nobody watched.
+    Unknown,
+    Up,
+    /// It carries the traffic.
+    Active,
+    Down,
+}
+
+impl Account<'_> {
+    /// The period in so many parts of the same length, and how the link stood in each.
+    pub fn strip(&self, link: &str, parts: usize) -> Vec<Standing> {
+        let [from, to] = [self.from, self.to].map(|at| at.as_millisecond());
+        let border = |part: usize| from + (to - from) * part as i64 / parts.max(1) as i64;
+        let overlaps = |stretch: &&Stretch, part: usize| {
+            let [begins, ends] = [stretch.from, stretch.to].map(|at| at.as_millisecond());
+            stretch.link == link && begins < border(part + 1).max(border(part) + 1) && ends > border(part)
+        };
+        let standing =
+            |part| self.stretches.iter().filter(|it| overlaps(it, part)).map(|it| it.standing).max();
+        (0..parts).map(|part| standing(part).unwrap_or(Standing::Unknown)).collect()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -149,6 +186,7 @@ pub fn account<'a>(
         links: (names(records, links).into_iter())
             .map(|link| timeline.summary(link, first, start, links.first().is_some_and(|name| name == link)))
             .collect(),
+        stretches: timeline.stretches(present.now.wall),
     })
 }
 
@@ -207,6 +245,25 @@ impl<'a> Timeline<'a> {
             Timeline { records, points, end, walls: walls(records, present), intervals: Vec::new() };
         timeline.interval(if last_run.is_some() { End::Open } else { End::Lost });
         Some(timeline)
+    }
+
+    fn stretches(&self, now: Timestamp) -> Vec<Stretch<'a>> {
+        let stretch = |interval: &Interval<'a>| {
+            let from = self.walls[interval.begins];
+            let length = SignedDuration::try_from(interval.to.saturating_sub(interval.from));
+            let to = match interval.end {
+                End::By(record) => self.walls[record],
+                End::Open => now,
+                End::Lost => length.ok().and_then(|it| from.checked_add(it).ok()).unwrap_or(from),
+            };
+            let standing = match interval.kind {
+                IntervalKind::Active => Standing::Active,
+                IntervalKind::Up => Standing::Up,
+                IntervalKind::Down => Standing::Down,
+            };
+            Stretch { link: interval.link, standing, from, to }
+        };
+        self.intervals.iter().map(stretch).collect()
     }
 
     /// Finds what lasted from record to record; `at_the_end` is how those end that no record ends.

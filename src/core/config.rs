@@ -180,7 +180,7 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gateway {
-    /// What the kernel knows.
+    /// What the kernel or the DHCP client knows.
     Auto,
     /// There is none: a point-to-point interface.
     None,

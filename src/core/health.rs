@@ -331,11 +331,15 @@ impl Health {
 
     /// For how long it has to go on answering until it is up again; `None`: it is up, or does not answer.
     pub fn stable_in(&self, law: Law, now: BootTime) -> Option<Duration> {
+        let stable_for = now.since(self.stable_since?).unwrap_or_default();
+        Some(self.needed(law).saturating_sub(stable_for))
+    }
+
+    /// For how long it has to answer before it is up again.
+    pub fn needed(&self, law: Law) -> Duration {
         let doubled = 1u32.checked_shl(self.relapses).and_then(|times| law.stable.checked_mul(times));
         let needed = doubled.unwrap_or(LONGEST_STABLE).min(LONGEST_STABLE.max(law.stable));
-        let needed = if self.is_fickle { needed.max(SELDOM) } else { needed };
-        let stable_for = now.since(self.stable_since?).unwrap_or_default();
-        Some(needed.saturating_sub(stable_for))
+        if self.is_fickle { needed.max(SELDOM) } else { needed }
     }
 }
 

@@ -22,10 +22,14 @@ pub mod gateway;
 pub mod health;
 /// What keeps the traffic on the active link.
 pub mod hold;
+/// A configuration made of another program's settings.
+pub mod import;
 /// What DHCP clients write down of their leases.
 pub mod lease;
 /// What people are told by mail.
 pub mod message;
+/// The last hour of a link, minute by minute.
+pub mod minutes;
 /// Asking the targets, and listening.
 pub mod probing;
 /// One thing that an admin should look at.

@@ -1,4 +1,4 @@
-//! What an admin should look at, though the run itself did its work.
+//! What an admin should look at: the run did its work all the same, or says by a fault that a part of it failed.
 
 use std::fmt;
 
@@ -68,8 +68,7 @@ impl Problem {
 
     /// What it is called, without its details and its cure.
     pub fn name(&self) -> String {
-        let code = serde_json::to_value(self.code).ok();
-        let words = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default().replace('-', " ");
+        let words = self.code.to_string().replace('-', " ");
         match &self.link {
             Some(link) => format!("{link}: {words}"),
             None => words,
@@ -91,6 +90,13 @@ impl Problem {
     /// Whether something is doubtful only, and may work all the same.
     pub fn is_a_doubt(&self) -> bool {
         matches!(self.code, Code::EqualDefaults | Code::NotProbed)
+    }
+}
+
+/// As the JSON has it.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.serialize(f)
     }
 }
 

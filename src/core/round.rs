@@ -219,6 +219,12 @@ impl RunInput<'_> {
                     (_, Verdict::Down) => before.and_then(|link| link.silent_since),
                     _ => None,
                 };
+                let mut minutes = before.map(|link| link.minutes).unwrap_or_default();
+                match result.probed {
+                    Probed::Answered => minutes.mark(self.now, true),
+                    Probed::Silent(_) | Probed::Unusable(_) => minutes.mark(self.now, false),
+                    Probed::Void | Probed::NotDue => {}
+                }
                 LinkState {
                     name: link.name.clone(),
                     interface: resolved_link.interface.clone(),
@@ -239,6 +245,7 @@ impl RunInput<'_> {
                     silent_since,
                     law: Law::of(&self.config.probe, link),
                     routes_only: link.routes_only,
+                    minutes,
                     has_targets: !link.targets.is_empty(),
                     probed_at,
                     last_error: match &result.probed {

@@ -13,6 +13,7 @@ use super::facts::Assignment;
 use super::gateway::Source;
 use super::health::{Health, Law};
 use super::hold::{Hold, Stay};
+use super::minutes::Minutes;
 use super::problem::Problem;
 use super::record::Record;
 use super::spool::{Message, Outlook};
@@ -28,6 +29,9 @@ const VETO_STANDS: Duration = Duration::from_secs(10);
 
 /// One that hangs is asked again after pauses that double up to this: while it hangs nobody looks at the lines.
 const LONGEST_VETO: Duration = Duration::from_secs(600);
+
+/// One of three runs may be out of step: a check by hand, or a run that stayed.
+const BEATS: usize = 3;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -69,6 +73,9 @@ pub struct State {
     /// When a repair was last written into the history.
     pub repair_recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
+    /// How far apart the latest runs were.
+    #[serde(default)]
+    pub beats: [Option<Duration>; BEATS],
     /// The last run that learnt something of the active link.
     pub watched_at: BootTime,
     pub problems: Vec<Problem>,
@@ -122,6 +129,8 @@ pub struct LinkState {
     #[serde(default)]
     pub law: Law,
     pub routes_only: bool,
+    #[serde(default)]
+    pub minutes: Minutes,
     /// The config names targets for it.
     #[serde(default)]
     pub has_targets: bool,
@@ -203,6 +212,7 @@ impl State {
             outlook: Outlook::default(),
             repair_recorded_at: None,
             checked_at: now,
+            beats: [None; BEATS],
             watched_at: now,
             problems: Vec::new(),
             links: Vec::new(),
@@ -255,6 +265,22 @@ impl State {
         if matches!(switch.cause, Cause::Forced | Cause::Failback | Cause::Hold) {
             self.held_before = None;
         }
+    }
+
+    /// A run has ended.
+    pub fn note_run(&mut self, now: BootTime) {
+        if let Some(beat) = now.since(self.checked_at).filter(|beat| !beat.is_zero()) {
+            self.beats.rotate_right(1);
+            self.beats[0] = Some(beat);
+        }
+        self.checked_at = now;
+    }
+
+    /// How far apart the runs are, as far as that is known.
+    pub fn beat(&self) -> Option<Duration> {
+        let mut beats: Vec<Duration> = self.beats.into_iter().flatten().collect();
+        beats.sort_unstable();
+        beats.get(beats.len() / 2).copied()
     }
 
     /// The link that the admin wants held, over a reboot as well.

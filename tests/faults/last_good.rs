@@ -53,7 +53,7 @@ pub fn a_broken_config_breaks_no_run() {
         for command in ["status", "history"] {
             let run = lab.wanfo(&[command]);
             assert_ends(&run, 0, &[]);
-            assert!(run.stdout.starts_with("CONFIG BROKEN since 20"), "{}", run.stdout);
+            assert!(run.stdout.starts_with("CONFIG BROKEN since "), "{}", run.stdout);
         }
         assert!(problem(&lab).expect("a problem").contains(why));
         assert_eq!(lab.wanfo(&["status", "--exit-code"]).code, 0, "it is on the primary");
@@ -140,7 +140,7 @@ pub fn a_config_that_is_gone_or_not_to_be_trusted_breaks_no_run() {
             mode(0o644);
         }
     }
-    assert!(lab.wanfo(&["status"]).stdout.starts_with("CONFIG BROKEN since 20"));
+    assert!(lab.wanfo(&["status"]).stdout.starts_with("CONFIG BROKEN since "));
     // The kept one decides over routes and scripts as the file did, and is asked for its mode again; nor does it stand in
     // for another file.
     fs::remove_dir(&path).expect("it is there");

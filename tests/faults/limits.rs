@@ -35,7 +35,7 @@ pub fn a_user_is_told_to_run_it_as_root() {
     assert_eq!((kernel(&lab), state(&lab)), before);
     let run = as_somebody(&lab, "status");
     assert_ends(&run, 0, &[]);
-    assert!(run.stdout.contains("fibre is active"), "{}", run.stdout);
+    assert!(run.stdout.contains("On fibre"), "{}", run.stdout);
 }
 
 pub fn root_without_the_capability_is_told_once() {

@@ -247,12 +247,10 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     let page = String::from_utf8(page).expect("text");
     let since: jiff::Timestamp = status["since"].as_str().unwrap().parse().expect("RFC 3339");
     let zone = jiff::tz::TimeZone::posix("TST-5:30").expect("a zone");
-    let local =
-        since.to_zoned(zone).strftime("secondary is active since %Y-%m-%d %H:%M:%S TST (").to_string();
-    for words in [local.as_str(), &silent, "DOWN", "down since", "via 192.0.2.17"] {
+    let local = since.to_zoned(zone).strftime("On secondary since %H:%M (").to_string();
+    for words in [local.as_str(), "): primary is down\n", "no reply", "DOWN since", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
     }
-    assert_eq!(page.matches(" since ").count(), page.matches(" TST (").count(), "{page}");
 
     story.cut_silently(2);
     story.check();
@@ -285,7 +283,7 @@ pub fn status_needs_no_root() {
     assert!(output.status.success(), "{output:?}");
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["active"], "primary");
-    assert!(as_nobody(&["status"]).stdout.starts_with(b"primary is active"));
+    assert!(as_nobody(&["status"]).stdout.starts_with(b"On primary"));
 }
 
 pub fn a_dry_run_prints_what_it_would_do_and_does_not_do_it() {

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::overall::TOO_OLD;
-use crate::core::account::{Account, Entry, LinkSummary, Outset, Span};
+use super::page::{WIDTH, printable, wrapped};
+use crate::core::account::{Account, Entry, LinkSummary, Outset, Span, Standing};
 use crate::core::record::Event;
 use crate::core::switch::Cause;
 use crate::core::units::bytes;
 
-/// Every terminal has these columns.
-const WIDTH: usize = 80;
 /// Where the columns of an entry begin.
 const WHAT: usize = 11;
 const LASTED: usize = 52;
@@ -174,12 +173,29 @@ fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::
         writeln!(page, "{}", row.trim_end())?;
     }
     writeln!(page)?;
+    for name in account.links.iter().map(|summary| summary.link) {
+        let label = cut(name);
+        let room = WIDTH.saturating_sub(width + 4);
+        let strip: String = account.strip(name, room).into_iter().map(letter).collect();
+        writeln!(page, "{label:width$}  [{strip}]")?;
+    }
+    writeln!(page, "{:width$}   = up, # carries the traffic, X down, . not watched", "")?;
+    writeln!(page)?;
     write_wrapped(
         page,
         0,
         "Up is the share of the time in which wanfo was running and knew the link's state. Bytes go both ways and \
          are counted when the backup is left (+: more went over it that was not counted); 1 GB is 1000 MB, as on data plans.",
     )
+}
+
+fn letter(standing: Standing) -> char {
+    match standing {
+        Standing::Up => '=',
+        Standing::Active => '#',
+        Standing::Down => 'X',
+        Standing::Unknown => '.',
+    }
 }
 
 /// Rounded down: only what had no outage at all is 100%.
@@ -230,33 +246,6 @@ fn cut(name: &str) -> String {
     printable(name).chars().take(32).collect()
 }
 
-/// A file can hold anything, and a terminal obeys control characters.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
 fn write_wrapped(page: &mut String, indent: usize, text: &str) -> std::fmt::Result {
     wrapped(text, WIDTH - indent).iter().try_for_each(|line| writeln!(page, "{:indent$}{line}", ""))
-}
-
-/// Breaks a text at its spaces, and a word that is longer than a line anywhere.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut column = 0;
-    for word in printable(text).split_whitespace() {
-        let letters: Vec<char> = word.chars().collect();
-        for (index, piece) in letters.chunks(width).enumerate() {
-            let space = usize::from(index == 0 && column > 0);
-            if column + space + piece.len() > width {
-                lines.push(String::new());
-                column = 0;
-            } else if space > 0 {
-                lines.last_mut().expect("there is one from the start").push(' ');
-                column += 1;
-            }
-            lines.last_mut().expect("there is one from the start").extend(piece);
-            column += piece.len();
-        }
-    }
-    lines
 }

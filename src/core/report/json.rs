@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::overall::{is_held, is_up};
+use super::overall::{is_held, is_redundant, is_too_old, is_up};
 use crate::core::gateway::Source;
 use crate::core::problem::Problem;
 use crate::core::state::State;
@@ -21,6 +21,10 @@ struct Status<'a> {
     hold: bool,
     next_switch_after: Option<Timestamp>,
     last_check: Option<Timestamp>,
+    /// Runs that should have come since did not.
+    stale: bool,
+    /// There is a link to go to if the active one fails now.
+    redundant: bool,
     problems: &'a [Problem],
     /// The exit script's answer, when it was no.
     veto: Option<&'a str>,
@@ -75,6 +79,8 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
             hold: false,
             next_switch_after: None,
             last_check: None,
+            stale: true,
+            redundant: false,
             problems: &[],
             veto: None,
             notifications_pending: 0,
@@ -122,6 +128,8 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         hold: is_held(state, now),
         next_switch_after: state.next_switch_after.filter(|at| *at > now.boot).map(wall),
         last_check: Some(wall(state.checked_at)),
+        stale: is_too_old(state, now),
+        redundant: is_redundant(state),
         problems: &state.problems,
         veto: state.veto.as_ref().map(|veto| veto.why.as_str()),
         notifications_pending: state.outlook.pending,

@@ -2,9 +2,15 @@
 
 /// What happened, as a page.
 pub mod history;
+/// The status as a page for a browser.
+pub mod html;
 /// The status for programs.
 pub mod json;
 /// The state of the router in one word.
 pub mod overall;
+/// What the pages for people have in common.
+pub mod page;
+/// The status for Prometheus.
+pub mod prometheus;
 /// The status for people.
 pub mod text;

@@ -8,8 +8,12 @@ use crate::core::problem::{Code, Problem};
 use crate::core::state::{LinkState, State};
 use crate::core::time::Moment;
 
-/// A last run older than this says nothing of the present: three times the beat of the slowest scheduler, cron.
+/// As long as the beat of the runs is not known, a last run older than this says nothing of the present: three times the
+/// beat of the slowest scheduler, cron.
 pub const TOO_OLD: Duration = Duration::from_secs(180);
+
+/// So many runs did not come.
+const MISSED_BEATS: u32 = 3;
 
 /// How much the page for people says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +34,14 @@ pub enum Overall {
     Unknown = 3,
 }
 
-/// Judges the state in one word.
-pub fn overall(state: Option<&State>, now: Moment) -> Overall {
+/// Judges the state in one word. Strictly, the primary alone is not enough.
+pub fn overall(state: Option<&State>, now: Moment, strict: bool) -> Overall {
     match state {
         None => Overall::Unknown,
         Some(state) if is_too_old(state, now) || is_blind(state, now) => Overall::Unknown,
-        Some(state) if state.links.iter().all(|link| link.routes_only || !is_up(link)) => Overall::NoLinkUp,
+        Some(state) if no_link_is_up(state) => Overall::NoLinkUp,
         Some(state) if elsewhere(state).is_some() => Overall::OnBackup,
+        Some(state) if strict && (!is_redundant(state) || !state.problems.is_empty()) => Overall::OnBackup,
         Some(state) if state.links.first().is_some_and(|link| link.name == state.active) => {
             Overall::OnPrimary
         }
@@ -49,8 +54,27 @@ pub fn elsewhere(state: &State) -> Option<&Problem> {
     state.problems.iter().find(|problem| problem.code == Code::DefaultElsewhere)
 }
 
+/// Whether runs that should have come did not.
 pub fn is_too_old(state: &State, now: Moment) -> bool {
-    now.boot.since(state.checked_at).is_none_or(|age| age > TOO_OLD)
+    now.boot.since(state.checked_at).is_none_or(|age| age > patience(state))
+}
+
+/// After how long a run is missed. One may be under way: it stays until a link's silence is long enough, and while a
+/// script is at work.
+fn patience(state: &State) -> Duration {
+    let Some(beat) = state.beat().filter(|_| state.switching.is_none()) else { return TOO_OLD };
+    let longest_silence = state.links.iter().map(|link| link.law.silence).max().unwrap_or_default();
+    (beat * MISSED_BEATS).max(beat + longest_silence).min(TOO_OLD)
+}
+
+pub fn no_link_is_up(state: &State) -> bool {
+    state.links.iter().all(|link| link.routes_only || !is_up(link))
+}
+
+/// Whether there is a link to go to if the active one fails now.
+pub fn is_redundant(state: &State) -> bool {
+    let is_spare = |link: &&LinkState| !link.routes_only && link.name != state.active && is_up(link);
+    state.links.iter().any(|link| is_spare(&link))
 }
 
 /// Whether the runs learn nothing of the active link, which every run asks: all its rounds are void, as without the

@@ -1,0 +1,132 @@
+//! The status as one page for a browser: the lines, the last day, what happened. It needs nothing from anywhere else, and runs
+//! no script.
+
+use std::fmt::Write;
+
+use jiff::tz::TimeZone;
+
+use super::overall::{Detail, Overall, overall};
+use super::page::{Line, Tone};
+use super::{history, text};
+use crate::core::account::{Account, Standing};
+use crate::core::state::State;
+use crate::core::time::Moment;
+
+/// How many parts the last day is drawn in: five minutes each.
+const PARTS: usize = 288;
+
+/// How often a browser fetches it again, in seconds.
+const REFRESH: u32 = 30;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--faint:#667;--up:#2da44e;--active:#0969da;--down:#cf222e;--unknown:#d0d7de;--warn:#9a6700}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--faint:#9aa4af;--up:#3fb950;--active:#58a6ff;--down:#ff6b61;--unknown:#30363d;--warn:#d29922}}\
+body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
+h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:1.6rem}pre{overflow-x:auto;font:13px/1.45 ui-monospace,monospace;white-space:pre}\
+.status{font:13px/1.45 ui-monospace,monospace}.status div{white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.45em}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
+svg{width:100%;height:1.6rem;display:block}figure{margin:.6rem 0}figcaption{font-size:.9rem}\
+.up{fill:var(--up)}.active{fill:var(--active)}.down{fill:var(--down)}.unknown{fill:var(--unknown)}\
+footer{margin-top:2rem;color:var(--faint);font-size:.85rem}.key span{margin-right:1em}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}";
+
+/// The page. `day` is the account of the last day; `None`: nothing was recorded yet.
+pub fn render(state: Option<&State>, day: Option<&Account>, now: Moment, zone: &TimeZone) -> String {
+    page(state, day, now, zone).expect("writing to a string does not fail")
+}
+
+fn page(
+    state: Option<&State>,
+    day: Option<&Account>,
+    now: Moment,
+    zone: &TimeZone,
+) -> Result<String, std::fmt::Error> {
+    let lines = text::render(state, now, zone, Detail::Full);
+    let title = match overall(state, now, false) {
+        Overall::OnPrimary => "on the primary",
+        Overall::OnBackup => "on a backup",
+        Overall::NoLinkUp => "no link is up",
+        Overall::Unknown => "unknown",
+    };
+    let mut page = String::new();
+    write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>wanfo: {title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
+         <style>{STYLE}</style></head><body>\n<h1>WAN failover: {title}</h1>\n<section class=\"status\">"
+    )?;
+    lines.iter().try_for_each(|line| write_line(&mut page, line))?;
+    writeln!(page, "</section>")?;
+    if let Some(day) = day {
+        write_day(&mut page, day, zone)?;
+        writeln!(page, "<h2>What happened</h2>\n<details open><summary>The last day</summary><pre>")?;
+        writeln!(page, "{}</pre></details>", escaped(&history::text(Some(day), zone)))?;
+    }
+    let written = now.wall.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+    writeln!(
+        page,
+        "<footer>Written {} by wanfo {}.</footer></body></html>",
+        written,
+        env!("CARGO_PKG_VERSION")
+    )?;
+    Ok(page)
+}
+
+fn write_line(page: &mut String, line: &Line) -> std::fmt::Result {
+    let class = match line.tone {
+        Tone::Plain => None,
+        Tone::Good => Some("good"),
+        Tone::Warning => Some("warning"),
+        Tone::Bad => Some("bad"),
+    };
+    // The browser breaks the lines, and indents what goes on.
+    let text = escaped(&line.rows(usize::MAX).join(" "));
+    let (class, indent) = (class.unwrap_or("plain"), line.indent);
+    writeln!(
+        page,
+        "<div class=\"{class}\" style=\"padding-left:{indent}ch;text-indent:-{indent}ch\">{text}</div>"
+    )
+}
+
+fn write_day(page: &mut String, day: &Account, zone: &TimeZone) -> std::fmt::Result {
+    let [from, to] = [day.from, day.to].map(|at| at.to_zoned(zone.clone()).strftime("%a %H:%M").to_string());
+    writeln!(page, "<h2>{from} to {to}</h2>\n<p class=\"key\">")?;
+    for (class, meaning) in
+        [("active", "carries the traffic"), ("up", "up"), ("down", "down"), ("unknown", "not watched")]
+    {
+        writeln!(page, "<span><i style=\"background:var(--{class})\"></i>{meaning}</span>")?;
+    }
+    writeln!(page, "</p>")?;
+    for link in &day.links {
+        let name = escaped(link.link);
+        write!(
+            page,
+            "<figure><figcaption>{name}</figcaption><svg viewBox=\"0 0 {PARTS} 10\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-label=\"{name}\">"
+        )?;
+        // One rectangle for parts that are alike.
+        let mut begin = 0;
+        for run in day.strip(link.link, PARTS).chunk_by(|one, other| one == other) {
+            let class = match run[0] {
+                Standing::Unknown => "unknown",
+                Standing::Up => "up",
+                Standing::Active => "active",
+                Standing::Down => "down",
+            };
+            // A colour is not the only sign.
+            let (top, height) = if run[0] == Standing::Up { (4, 6) } else { (0, 10) };
+            let width = run.len();
+            write!(
+                page,
+                "<rect class=\"{class}\" x=\"{begin}\" y=\"{top}\" width=\"{width}\" height=\"{height}\"><title>{class}</title></rect>"
+            )?;
+            begin += width;
+        }
+        writeln!(page, "</svg></figure>")?;
+    }
+    Ok(())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
