@@ -209,7 +209,7 @@ pub struct Failback {
 
 #[derive(Debug, Args)]
 pub struct Deliver {
-    /// Send one mail to every recipient now and say how it went; the spool is left alone
+    /// Send one message to every recipient now, by mail and webhook, and say how it went; the spool is left alone
     #[arg(long)]
     pub test: bool,
 }

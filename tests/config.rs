@@ -13,7 +13,9 @@ use proptest::prelude::*;
 use serde_yaml::Value;
 use wanfo::cli::Cli;
 use wanfo::core::config::NotifyEvent::{Standby, Switch};
-use wanfo::core::config::{Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Tls};
+use wanfo::core::config::{
+    Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Template, Tls,
+};
 
 const FULL: &str = include_str!("../docs/full.yaml");
 
@@ -201,11 +203,18 @@ fn every_key_is_read() {
     assert_eq!(format!("{:?}", config.routing.ipv6_without_gateway), "Leave");
     assert_eq!(config.action_script.as_deref(), Some(Path::new("/etc/wanfo/action")));
     assert_eq!(config.exit_script.as_deref(), Some(Path::new("/srv/wan fo/exit")));
+    assert_eq!(config.link_script.as_deref(), Some(Path::new("/etc/wanfo/link")));
     assert_eq!((config.script_timeout, config.flush_conntrack), (Duration::from_secs(90), true));
     let notify = config.notify.unwrap();
-    assert_eq!(notify.to, ["noc@example.com", "o'brien+wan@xn--bcher-kva.example"]);
-    assert_eq!((notify.from.as_str(), &notify.events[..]), ("wanfo@router.example.com", &[Standby][..]));
-    let Relay::Smtp(smtp) = notify.relay else { panic!("the file has smtp") };
+    let webhook = notify.webhook.unwrap();
+    assert_eq!(
+        (webhook.url_file.as_path(), webhook.template),
+        (Path::new("/srv/web hook"), Template::HomeAssistant)
+    );
+    let mail = notify.mail.unwrap();
+    assert_eq!(mail.to, ["noc@example.com", "o'brien+wan@xn--bcher-kva.example"]);
+    assert_eq!((mail.from.as_str(), &notify.events[..]), ("wanfo@router.example.com", &[Standby][..]));
+    let Relay::Smtp(smtp) = mail.relay else { panic!("the file has smtp") };
     assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("192.0.2.25", 2525, Tls::Tls));
     assert_eq!(smtp.username.as_deref(), Some("router é"));
     assert_eq!(smtp.password_file.as_deref(), Some(Path::new("/etc/wanfo/smtp-password")));
@@ -222,7 +231,7 @@ fn a_relay_has_the_port_of_its_kind_and_is_told_everything() {
                     from: wanfo@router.example.com, smtp: {host: mail.example.com";
         let notify = good(&format!("{text}{tls}}}}}")).notify.unwrap();
         assert_eq!(notify.events, [Switch, Standby]);
-        let Relay::Smtp(smtp) = notify.relay else { panic!("the text has smtp") };
+        let Relay::Smtp(smtp) = notify.mail.unwrap().relay else { panic!("the text has smtp") };
         (smtp.tls, smtp.port)
     };
     assert_eq!(of(""), (Tls::Starttls, 587));

@@ -312,7 +312,8 @@ fn no_secret_is_printed() {
     ] {
         let said = match imported(&[("rc.conf", &format!("{base}SMTP_PASS={password}\n"))]) {
             Ok(imported) => {
-                let Relay::Smtp(smtp) = parse(&imported.yaml).unwrap().notify.unwrap().relay else {
+                let Relay::Smtp(smtp) = parse(&imported.yaml).unwrap().notify.unwrap().mail.unwrap().relay
+                else {
                     panic!("no relay")
                 };
                 // AstLinux would have sent it in the clear.

@@ -14,7 +14,7 @@
 //! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
-//! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects) and records (as the log
+//! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects; what is for the link script has its arguments) and records (as the log
 //!   says them), each with `at` and `says`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
 //! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links),

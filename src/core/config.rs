@@ -31,7 +31,10 @@ pub struct Config {
     /// Asked before a failback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_script: Option<PathBuf>,
-    /// The time limit of either script.
+    /// Told of every link that goes down or comes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_script: Option<PathBuf>,
+    /// The time limit of each script.
     #[serde(serialize_with = "as_written")]
     pub script_timeout: Duration,
     /// After a verified switch delete the flows that still use the old link's address.
@@ -42,17 +45,45 @@ pub struct Config {
     pub log_level: LogLevel,
 }
 
-/// Who is told by mail, of what, and how it gets there.
+/// Who is told, of what, and how it gets there. At least one of `mail` and `webhook` is there.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Notify {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<ByMail>,
+    /// At least one.
+    pub events: Vec<NotifyEvent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByMail {
     /// One or more bare mail addresses, ASCII, with no character that means something to SMTP or a mail header.
     pub to: Vec<String>,
     /// The same, for the sender.
     pub from: String,
-    /// At least one.
-    pub events: Vec<NotifyEvent>,
     #[serde(flatten)]
     pub relay: Relay,
+}
+
+/// Where a POST tells it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Webhook {
+    /// A file with the address, and perhaps a token; never the address itself, which is a key to whoever has it.
+    pub url_file: PathBuf,
+    pub template: Template,
+}
+
+/// Whose words it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    Ntfy,
+    /// Mattermost's too.
+    Slack,
+    Telegram,
+    HomeAssistant,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -286,6 +317,7 @@ impl Config {
             routing: Routing::default(),
             action_script: None,
             exit_script: None,
+            link_script: None,
             script_timeout: Duration::ZERO,
             flush_conntrack: false,
             notify: None,

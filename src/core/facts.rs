@@ -47,8 +47,10 @@ pub struct BadFile {
 pub enum Purpose {
     ActionScript,
     ExitScript,
+    LinkScript,
     /// Getting mail to its relay.
     Mail,
+    Webhook,
 }
 
 /// What was found in a file of a DHCP client's.

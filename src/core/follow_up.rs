@@ -15,7 +15,8 @@ use super::message::{self, Switched};
 use super::problem::{Code, Problem};
 use super::record::{Event, Record};
 use super::round::RunInput;
-use super::script::{self, Ending};
+use super::script::{self, Call, Ending};
+use super::spool::{LinkCall, Message};
 use super::state::{ConfigBroken, State, Veto};
 use super::switch::{Request, Switch, Switching};
 use super::time::{BootTime, Moment};
@@ -194,6 +195,10 @@ pub fn note(order: &Order, state: &mut State, events: &[Event], now: Moment) {
             Event::LinkUp { link, .. } => (link, None),
             _ => continue,
         };
+        if order.config.link_script.is_some() {
+            let call = script::after_change(order.config, state, link, last_error, &order.machine.local(now));
+            state.pending.mails.push(for_link_script(state, link, call, now));
+        }
         let index = order.config.links.iter().position(|other| other.name == *link);
         if *link != state.active
             && index.is_some_and(|index| index > 0)
@@ -203,6 +208,22 @@ pub fn note(order: &Order, state: &mut State, events: &[Event], now: Moment) {
             let mail = message::standby(host, &at, state, link, last_error);
             state.pending.mails.push(mail);
         }
+    }
+}
+
+/// The link script takes its time: `wanfo deliver` runs it.
+fn for_link_script(state: &State, link: &str, call: Call, now: Moment) -> Message {
+    let topic = format!("link-{link}");
+    let subject = call.arguments.join(" ");
+    let Call { arguments, environment } = call;
+    let call = Some(LinkCall { boot_id: state.boot_id.clone(), arguments, environment });
+    Message {
+        id: state.id_of_now(&topic),
+        at: now.wall,
+        subject,
+        text: String::new(),
+        topic: Some(topic),
+        call,
     }
 }
 
@@ -218,7 +239,7 @@ pub fn hand_on(world: &mut dyn World, order: &Order, state: &mut State) -> Vec<P
     pending.records.drain(..pending.records.len().saturating_sub(MOST_PENDING));
     let mut failure = None;
     pending.mails.retain(|mail| world.spool(mail).map_err(|error| failure = Some(error)).is_err());
-    if order.config.notify.is_some() {
+    if order.config.notify.is_some() || order.config.link_script.is_some() {
         failure = failure.or(world.wake(&mut state.outlook).err());
     }
     if let Some(failure) = failure {

@@ -30,7 +30,14 @@ impl Switched<'_> {
         let subject = one_line(&self.headline());
         let mut text = format!("{subject}\n\n");
         self.write_evidence(&mut text).expect("writing to a string does not fail");
-        Message { id: self.state.id_of_switch(), at: self.at.timestamp(), subject, text, topic: None }
+        Message {
+            id: self.state.id_of_switch(),
+            at: self.at.timestamp(),
+            subject,
+            text,
+            topic: None,
+            call: None,
+        }
     }
 
     /// AstLinux's sentences; with more than two links "primary" and "secondary" would not say which.
@@ -138,7 +145,7 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Op
         write_targets(&mut text, link).expect("writing to a string does not fail");
     }
     let topic = format!("standby-{link}");
-    Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic) }
+    Message { id: state.id_of_now(&topic), at: at.timestamp(), subject, text, topic: Some(topic), call: None }
 }
 
 /// The mail about a config that is broken since a while.
@@ -150,7 +157,7 @@ pub fn config_broken(host: &str, at: &Zoned, state: &State, why: &str) -> Messag
          good one to go by.\n",
         state.active
     );
-    Message { id: state.id_of_now("config"), at: at.timestamp(), subject, text, topic: None }
+    Message { id: state.id_of_now("config"), at: at.timestamp(), subject, text, topic: None, call: None }
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {

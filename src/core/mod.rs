@@ -70,5 +70,7 @@ pub mod time;
 pub mod units;
 /// How many bytes went over a link.
 pub mod usage;
+/// What a webhook is told.
+pub mod webhook;
 /// Everything outside that a run touches.
 pub mod world;

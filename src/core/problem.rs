@@ -43,6 +43,8 @@ pub enum Code {
     ScriptUnusable,
     /// A file that mail needs.
     MailFileUnusable,
+    /// The file with its address.
+    WebhookFileUnusable,
     RouteStays,
     FamilyRefused,
     NoLinkUp,

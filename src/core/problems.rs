@@ -48,7 +48,9 @@ pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
         let (code, what) = match file.purpose {
             Purpose::ActionScript => (Code::ScriptUnusable, "no switch is told to the action script"),
             Purpose::ExitScript => (Code::ScriptUnusable, "no failback can be asked of the exit script"),
+            Purpose::LinkScript => (Code::ScriptUnusable, "no change of a link is told to the link script"),
             Purpose::Mail => (Code::MailFileUnusable, "no mail can be sent"),
+            Purpose::Webhook => (Code::WebhookFileUnusable, "the webhook can be told nothing"),
         };
         problems.push(Problem::new(code, None, format!("{what}: {}", file.why)));
     }

@@ -59,14 +59,14 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let Findings { mut results, undecided } = probing::probe(world, &input, plans, order.stay)?;
     let now = world.now()?;
     let input = RunInput { now: now.boot, ..input };
-    let mut news = not_watched(&input, &results);
-    news.extend(input.verdicts_that_changed(&results));
 
     let decided = input.decide(&results);
     if let (Outcome::Switch(switch), false) = (&decided, order.request == Request::Nothing) {
         // Whoever says so by hand does not wait until it is stable.
         results[switch.to].health.rise(now.boot);
     }
+    let mut news = not_watched(&input, &results);
+    news.extend(input.verdicts_that_changed(&results));
     let asked = follow_up::ask_exit_script(world, order, &input, decided)?;
     let follow_up::Asked { outcome, veto, missed_since, event: objection } = asked;
     let mut problems = problems::find(&input, &kept.view, &results);

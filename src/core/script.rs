@@ -1,6 +1,6 @@
-//! What the action script and the exit script are told.
+//! What the admin's scripts are told.
 //!
-//! Arguments and words are AstLinux's, so that a script written for its WAN Failover runs unchanged; what it cannot
+//! Arguments and words of the action script and the exit script are AstLinux's, so that a script written for its WAN Failover runs unchanged; what it cannot
 //! know stands in the environment as `WANFO_*`.
 
 use std::fmt;
@@ -49,7 +49,7 @@ impl fmt::Display for Ending {
 /// How a script is started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// `STATE primary_if primary_gw secondary_if secondary_gw secondary_gwipv6`; what is not known is empty.
+    /// Of the link script `DOWN|UP NAME INTERFACE GATEWAY`, of the others `STATE primary_if primary_gw secondary_if secondary_gw secondary_gwipv6`; what is not known is empty.
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
 }
@@ -117,6 +117,30 @@ pub fn before_failback(
     call.tell_moment(at);
     call.tell_line("FROM", resolved.get(active));
     call.tell_line("TO", resolved.get(to));
+    call
+}
+
+/// The call after a link went down (`why` tells why) or came up.
+pub fn after_change(config: &Config, state: &State, link: &str, why: Option<&str>, at: &Zoned) -> Call {
+    let word = if why.is_some() { "DOWN" } else { "UP" };
+    let known = state.link(link);
+    // The interface may have gone with the modem that is to be reset.
+    let in_config = index_of(config, link).and_then(|index| config.links[index].interface.clone());
+    let interface = known.and_then(|known| known.interface.clone()).or(in_config).unwrap_or_default();
+    let [via, via6] =
+        [known.and_then(|known| known.gateway), known.and_then(|known| known.gateway6)].map(told);
+    let addresses = known.map(|known| known.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>());
+    let arguments = [word, link, &interface, &via].map(str::to_owned).to_vec();
+    let mut call = Call { arguments, environment: Vec::new() };
+    // Not WANFO_STATE: no run waits for this script, so it may run every command of wanfo's.
+    call.tell("LINK", link);
+    call.tell("LINK_STATE", word);
+    call.tell("LINK_INTERFACE", &interface);
+    call.tell("LINK_GATEWAY", &via);
+    call.tell("LINK_GATEWAY6", &via6);
+    call.tell("LINK_ADDRESSES", &addresses.unwrap_or_default().join(" "));
+    call.tell("REASON", why.unwrap_or_default());
+    call.tell_moment(at);
     call
 }
 

@@ -29,6 +29,9 @@ const MOST_EARLIER: usize = 30;
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
 
+/// What `sent_to` calls the webhook. No mail address is called so.
+pub const WEBHOOK: &str = "webhook";
+
 /// One thing to tell, as it waits in the state file and then in the spool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -43,6 +46,18 @@ pub struct Message {
     /// Of what may be told too often ("standby-lte"); `None`: each is told at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// It is for the link script alone. On its topic, the link, the newest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<LinkCall>,
+}
+
+/// What the link script is told, in place of people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LinkCall {
+    /// After a reboot nobody knows how the links are, and what they were before is no news.
+    pub boot_id: String,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
 }
 
 /// One file of the spool.
@@ -84,6 +99,8 @@ pub struct Refusal {
 pub struct Mail {
     /// The same for the same messages, so that a mailbox can tell a mail that was sent twice.
     pub id: String,
+    /// When the newest of them happened.
+    pub at: Timestamp,
     /// One line.
     pub subject: String,
     pub text: String,
@@ -91,10 +108,7 @@ pub struct Mail {
 
 impl Waiting {
     pub fn new(mut message: Message) -> Waiting {
-        if let Some((end, _)) = message.text.char_indices().find(|(at, _)| *at >= MOST_TEXT) {
-            message.text.truncate(end);
-            message.text += "\n(cut here)\n";
-        }
+        cut(&mut message.text, MOST_TEXT);
         let earlier = Vec::new();
         Waiting {
             message,
@@ -173,7 +187,15 @@ pub fn join(mut messages: Vec<&Message>) -> Option<Mail> {
         1 => (one_line(&newest.subject), newest.text.clone()),
         count => (format!("{} (and {} before)", one_line(&newest.subject), count - 1), chapters(&messages)),
     };
-    Some(Mail { id: format!("{}.{}", newest.id, messages.len()), subject, text })
+    Some(Mail { id: format!("{}.{}", newest.id, messages.len()), at: newest.at, subject, text })
+}
+
+/// Leaves about so many bytes of it, and says so.
+pub fn cut(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= most) {
+        text.truncate(end);
+        *text += "\n(cut here)\n";
+    }
 }
 
 fn chapters(messages: &[&Message]) -> String {
@@ -201,7 +223,14 @@ mod tests {
 
     fn message(id: &str, at: i64, subject: &str, text: &str) -> Message {
         let at = Timestamp::from_second(at).unwrap();
-        Message { id: id.to_owned(), at, subject: subject.to_owned(), text: text.to_owned(), topic: None }
+        Message {
+            id: id.to_owned(),
+            at,
+            subject: subject.to_owned(),
+            text: text.to_owned(),
+            topic: None,
+            call: None,
+        }
     }
 
     #[test]

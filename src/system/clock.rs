@@ -35,3 +35,10 @@ pub fn host() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| "this router".to_owned())
 }
+
+/// Why no certificate can be checked by the wall clock as it is: rustls would panic.
+pub fn is_no_use_for_tls() -> Option<String> {
+    (Timestamp::now() < Timestamp::UNIX_EPOCH).then(|| {
+        "this router's clock says that it is before 1970, so no certificate can be checked; set it".to_owned()
+    })
+}

@@ -104,7 +104,12 @@ impl World for DryRun<'_> {
     }
 
     fn spool(&mut self, mail: &Message) -> Result<()> {
-        self.would(&format!("mail: {}", mail.subject));
+        match (&mail.call, &self.config.link_script) {
+            (Some(_), Some(script)) => {
+                self.would(&format!("have run: {} {}", script.display(), mail.subject))
+            }
+            _ => self.would(&format!("mail: {}", mail.subject)),
+        }
         Ok(())
     }
 

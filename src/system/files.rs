@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 
-use super::{file, script, smtp};
+use super::{file, script, secret, smtp, webhook};
 use crate::core::config::{Config, Relay};
 use crate::core::facts::{BadFile, Purpose};
 
@@ -16,7 +16,12 @@ pub fn look(config: &Config) -> Vec<BadFile> {
     let fault_of = |script: &Option<std::path::PathBuf>| script.as_deref().and_then(script::fault);
     add(Purpose::ActionScript, fault_of(&config.action_script));
     add(Purpose::ExitScript, fault_of(&config.exit_script));
-    match config.notify.as_ref().map(|notify| &notify.relay) {
+    add(Purpose::LinkScript, fault_of(&config.link_script));
+    let webhook = config.notify.as_ref().and_then(|notify| notify.webhook.as_ref());
+    let webhook = webhook.filter(|webhook| may_be_judged(&webhook.url_file));
+    let why = webhook.and_then(|webhook| webhook::address(webhook).err());
+    add(Purpose::Webhook, why.map(|why| format!("`notify.webhook.url_file`: {why}")));
+    match config.notify.as_ref().and_then(|notify| notify.mail.as_ref()).map(|mail| &mail.relay) {
         Some(Relay::Sendmail(program)) => {
             let why = script::program_fault(program);
             add(Purpose::Mail, why.map(|why| format!("`notify.sendmail` {}: {why}", program.display())));
@@ -37,7 +42,8 @@ pub fn look(config: &Config) -> Vec<BadFile> {
     bad
 }
 
-/// Whoever is not root may be kept from files that root can read.
+/// Whoever is not root may be kept from files that root can read; a credential is there while `deliver` is at work.
 fn may_be_judged(path: &Path) -> bool {
-    geteuid().is_root() || access(path, AccessFlags::R_OK) != Err(Errno::EACCES)
+    let is_kept_from = !geteuid().is_root() && access(path, AccessFlags::R_OK) == Err(Errno::EACCES);
+    !is_kept_from && !secret::is_credential(path)
 }

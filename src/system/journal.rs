@@ -47,11 +47,15 @@ impl Stderr {
 }
 
 impl Log for Stderr {
-    fn enabled(&self, _: &Metadata) -> bool {
-        true
+    /// Libraries tell of what they do, too: of addresses and headers that are secrets.
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
     }
 
     fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         for line in record.args().to_string().lines() {
             // What a relay says, or a damaged file, must not write to the admin's terminal.
             let line = self.line(record.level(), &one_line(line));

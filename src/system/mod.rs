@@ -34,6 +34,8 @@ pub mod records;
 pub mod router;
 /// The admin's action and exit scripts.
 pub mod script;
+/// What is for root alone to read.
+pub mod secret;
 /// The configuration file, and the last good one.
 pub mod settings;
 /// A mail on its way out.
@@ -46,3 +48,5 @@ pub mod store;
 pub mod timer;
 /// Who else could change a file that root obeys.
 pub mod trust;
+/// A POST on its way out.
+pub mod webhook;

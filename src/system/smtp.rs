@@ -5,7 +5,6 @@ mod conversation;
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,18 +21,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use self::conversation::Conversation;
-use super::file;
 use super::process::{self, Unfinished};
-use crate::core::config::{Notify, Relay, Smtp, Tls};
+use super::{clock, file, secret};
+use crate::core::config::{ByMail, Relay, Smtp, Tls};
 use crate::core::spool::{Mail, one_line};
 
 /// For all mails of one delivery: whoever hangs, or says a byte now and then, holds up the mail of the next switch. What
 /// has not been sent by then is tried again.
 const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
 
-/// More than any file of certificates has, and any password, in bytes.
+/// More than any file of certificates has, in bytes.
 const CA_LIMIT: u64 = 4 * 1024 * 1024;
-const PASSWORD_LIMIT: u64 = 4096;
 
 const SENDMAIL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -59,7 +57,7 @@ impl fmt::Display for Failure {
 
 /// The way out for all mails of one delivery, over one connection as long as that lasts.
 pub struct Outbox<'a> {
-    notify: &'a Notify,
+    config: &'a ByMail,
     session: Session,
     deadline: Instant,
 }
@@ -72,15 +70,15 @@ enum Session {
 }
 
 impl Outbox<'_> {
-    pub fn new(notify: &Notify) -> Outbox<'_> {
-        Outbox { notify, session: Session::NotYet, deadline: Instant::now() + DELIVERY_LIMIT }
+    pub fn new(config: &ByMail) -> Outbox<'_> {
+        Outbox { config, session: Session::NotYet, deadline: Instant::now() + DELIVERY_LIMIT }
     }
 
     /// Sends a mail to one recipient. Returns what the relay said to it.
     pub fn send(&mut self, to: &str, mail: &Mail) -> Result<String, Failure> {
-        let letter = letter(&self.notify.from, to, mail).map_err(Failure::Permanent)?;
-        match &self.notify.relay {
-            Relay::Sendmail(program) => feed(program, &self.notify.from, to, &letter, self.deadline),
+        let letter = letter(&self.config.from, to, mail).map_err(Failure::Permanent)?;
+        match &self.config.relay {
+            Relay::Sendmail(program) => feed(program, &self.config.from, to, &letter, self.deadline),
             Relay::Smtp(smtp) => self.send_by(smtp, &letter),
         }
     }
@@ -315,11 +313,8 @@ fn hello() -> ClientId {
 
 /// Trusts who the system trusts, and who the config names.
 fn tls_config(smtp: &Smtp) -> Result<Arc<ClientConfig>, Failure> {
-    if SystemTime::now() < SystemTime::UNIX_EPOCH {
-        // rustls would panic.
-        let text =
-            "this router's clock says that it is before 1970, so no certificate can be checked; set it";
-        return Err(Failure::Temporary(text.to_owned()));
+    if let Some(why) = clock::is_no_use_for_tls() {
+        return Err(Failure::Temporary(why));
     }
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -350,7 +345,7 @@ fn password(smtp: &Smtp) -> Result<String, Failure> {
     let read = match (&smtp.password_file, &smtp.password_credential) {
         (Some(path), _) => password_in(path),
         (None, Some(name)) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-            Some(directory) => read_secret(&Path::new(&directory).join(name), Readers::SystemdKnows),
+            Some(directory) => password_in(&Path::new(&directory).join(name)),
             None => Err(format!(
                 "there are no systemd credentials ($CREDENTIALS_DIRECTORY); start this by wanfo-deliver.service, \
                  with LoadCredential={name}:FILE"
@@ -361,33 +356,15 @@ fn password(smtp: &Smtp) -> Result<String, Failure> {
     read.map_err(failure)
 }
 
-enum Readers {
-    Owner,
-    /// A credential's file has an owner and a mode that systemd sees to.
-    SystemdKnows,
-}
-
 /// The password that the admin keeps in a file, or why it is of no use.
 pub fn password_in(path: &Path) -> Result<String, String> {
-    read_secret(path, Readers::Owner)
-}
-
-fn read_secret(path: &Path, readers: Readers) -> Result<String, String> {
-    let shown = path.display();
-    let said = |error: io::Error| format!("{shown} cannot be read: {error}");
-    let open = file::open_foreign(path).map_err(said)?;
-    let mode = open.metadata().map_err(said)?.permissions().mode();
-    if matches!(readers, Readers::Owner) && mode & 0o007 != 0 {
-        return Err(format!("{shown} is open to everybody on this machine; run `chmod 600 {shown}`"));
+    let text = secret::read(path)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() || password.contains(char::is_control) {
+        return Err(format!("{} must hold the password as its one line", path.display()));
     }
-    let bytes = file::whole(open, PASSWORD_LIMIT).map_err(said)?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8 text"))?;
-    let secret = text.strip_suffix('\n').unwrap_or(&text);
-    let secret = secret.strip_suffix('\r').unwrap_or(secret);
-    if secret.is_empty() || secret.contains(char::is_control) {
-        return Err(format!("{shown} must hold the password as its one line"));
-    }
-    Ok(secret.to_owned())
+    Ok(password.to_owned())
 }
 
 /// A trouble as a sentence.

@@ -83,9 +83,27 @@ impl Spool {
         self.refuse_if_others_can_write()?;
         match &message.topic {
             None => self.write(&Waiting::new(message.clone()))?,
+            Some(_) if message.call.is_some() => self.put_call(message)?,
             Some(topic) => self.put_on_topic(message, topic)?,
         }
         self.keep_within_bounds()
+    }
+
+    /// In place of the older ones.
+    fn put_call(&self, message: &Message) -> Result<()> {
+        let calls = self.calls()?;
+        self.write(&Waiting::new(message.clone()))?;
+        for older in calls.iter().filter(|waiting| waiting.message.topic == message.topic) {
+            self.leave(&self.sent(&older.message.id), "")?;
+            remove(&self.waiting(&older.message.id))?;
+        }
+        Ok(())
+    }
+
+    /// What waits for the link script.
+    fn calls(&self) -> Result<Vec<Waiting>> {
+        let read = self.files()?.into_iter().filter_map(|path| read(&path).ok().flatten());
+        Ok(read.filter(|waiting| waiting.message.call.is_some()).collect())
     }
 
     fn put_on_topic(&self, message: &Message, topic: &str) -> Result<()> {
@@ -139,7 +157,7 @@ impl Spool {
             (count, bytes) = (count - 1, bytes - size);
         }
         log::error!(
-            "{all} mails wait in {}, more than it holds: the {} oldest are dropped; why they cannot be sent stands in \
+            "{all} messages wait in {}, more than it holds: the {} oldest are dropped; why they cannot be sent stands in \
              the log of `wanfo deliver`, and what they tell in `wanfo history`",
             self.directory.display(),
             all - count
@@ -279,14 +297,24 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The messages that are due, and what keeps others from being read for now. One that is damaged is set aside, with
+    /// The first change that is due to be told to the link script.
+    pub fn next_call(&self, now: Timestamp) -> Result<Option<Waiting>> {
+        let is_next =
+            |waiting: &Waiting| waiting.is_due(now) && !self.spool.sent(&waiting.message.id).exists();
+        let calls = self.spool.calls()?.into_iter().filter(is_next);
+        Ok(calls.min_by_key(|waiting| (waiting.message.at, waiting.message.id.clone())))
+    }
+
+    /// The messages for people that are due, and what keeps others from being read for now. One that is damaged is set aside, with
     /// a log line; neither keeps any other from being sent.
     pub fn due(&self, now: Timestamp) -> Result<(Vec<Waiting>, Vec<String>)> {
         let (mut due, mut troubles) = (Vec::new(), Vec::new());
         for path in self.spool.files()? {
             match read(&path) {
                 Ok(Some(waiting)) if self.spool.sent(&waiting.message.id).exists() => remove(&path)?,
-                Ok(Some(waiting)) if waiting.is_due(now) => due.push(waiting),
+                Ok(Some(waiting)) if waiting.is_due(now) && waiting.message.call.is_none() => {
+                    due.push(waiting)
+                }
                 Ok(_) => {}
                 Err(Unread::Damaged(reason)) => self.set_aside_damaged(&path, &reason)?,
                 Err(Unread::Trouble(error)) => {
@@ -317,7 +345,11 @@ impl Delivery {
         self.spool.leave(&aside.with_extension("reason"), &format!("{reason}\n"))?;
         self.spool.leave(&aside, &text)?;
         remove(&self.spool.waiting(&waiting.message.id))?;
-        log::error!("the mail {:?} is set aside as {}: {reason}", waiting.message.subject, aside.display());
+        log::error!(
+            "the message {:?} is set aside as {}: {reason}",
+            waiting.message.subject,
+            aside.display()
+        );
         Ok(())
     }
 

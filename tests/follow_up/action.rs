@@ -103,7 +103,7 @@ pub fn an_astlinux_script_is_called_once_for_every_switch() {
 }
 
 /// The value of a variable that a file of `systemd/` sets.
-fn set_by(unit: &str, variable: &str) -> String {
+pub fn set_by(unit: &str, variable: &str) -> String {
     let text = fs::read_to_string(format!("{}/systemd/{unit}", env!("CARGO_MANIFEST_DIR"))).expect("a unit");
     let value = text
         .lines()

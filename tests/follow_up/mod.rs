@@ -6,6 +6,7 @@ mod exit;
 mod flows;
 mod history;
 mod killed;
+mod link;
 mod mail;
 mod relay;
 
@@ -38,6 +39,14 @@ pub fn trials() -> Vec<Trial> {
             whatever_the_script_does_the_switch_stands,
             of_the_sandbox_the_unit_and_its_drop_in_tell,
             a_process_that_the_script_leaves_behind_holds_up_nothing,
+        },
+        link::{
+            the_link_script_hears_of_every_change_once,
+            a_slow_link_script_holds_up_nobody_and_hears_the_newest,
+            a_mail_that_hangs_holds_up_no_redial_and_a_redial_no_mail,
+            the_guards_of_the_link_script_are_those_of_the_others,
+            what_is_no_news_is_told_to_no_link_script,
+            of_the_sandbox_the_delivery_tells,
         },
         mail::{
             every_switch_is_one_mail_with_the_evidence,

@@ -4,6 +4,8 @@
 mod relays;
 /// The spool.
 mod waiting;
+/// Where a POST goes in place of a mail.
+mod webhook;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -53,7 +55,18 @@ pub fn trials() -> Vec<Trial> {
         exim_refuses_a_wrong_password,
         exim_puts_a_mail_off,
         exim_refuses_one_of_two_recipients,
-    }, relays::{what_is_refused_to_us_costs_no_mail, a_line_without_end_takes_no_memory, a_byte_a_second_holds_up_nobody, a_byte_a_second_of_a_tls_record, what_comes_before_tls_is_not_believed_after_it, a_clock_before_1970}, waiting::{a_disk_that_fails_costs_no_mail, a_spool_that_others_can_write_is_left_alone, a_backup_that_flaps_writes_few_mails, a_full_spool_drops_the_oldest, a_spool_that_nobody_changed_is_not_read, a_password_that_is_no_file}]
+    }, relays::{what_is_refused_to_us_costs_no_mail, a_line_without_end_takes_no_memory, a_byte_a_second_holds_up_nobody, a_byte_a_second_of_a_tls_record, what_comes_before_tls_is_not_believed_after_it, a_clock_before_1970}, waiting::{a_disk_that_fails_costs_no_mail, a_spool_that_others_can_write_is_left_alone, a_backup_that_flaps_writes_few_mails, a_full_spool_drops_the_oldest, a_spool_that_nobody_changed_is_not_read, a_password_that_is_no_file}, webhook::{
+        everybody_is_told_in_his_own_words,
+        a_token_stands_below_the_address,
+        what_one_way_has_taken_goes_that_way_no_more,
+        what_may_pass_waits_and_what_will_not_is_set_aside,
+        nobody_is_followed_elsewhere,
+        an_answer_without_end_takes_no_memory_and_no_time,
+        one_that_hangs_costs_nobody_his_mail,
+        the_address_is_told_to_nobody,
+        a_file_that_is_of_no_use_is_told_before_the_night,
+        a_webhook_over_tls_is_checked,
+    }]
 }
 
 /// The Python that has aiosmtpd: that of WANFO_TEST_PYTHON, else `python3`.
@@ -274,6 +287,7 @@ fn put(lab: &Lab, id: &str, subject: &str) {
         subject: subject.to_owned(),
         text: format!("evidence of {id}\n"),
         topic: None,
+        call: None,
     };
     spool(lab).put(&message).unwrap();
 }
@@ -599,6 +613,7 @@ fn no_text_adds_a_header_or_a_command() {
         subject: evil.to_owned(),
         text: format!("{evil}\n.\nQUIT\n..\n"),
         topic: None,
+        call: None,
     };
     spool(&lab).put(&message).unwrap();
     assert_done(&deliver(&lab));
@@ -640,7 +655,7 @@ fn a_test_mail_says_how_it_went() {
     assert!(run.stderr.contains("550 5.1.1 no such user here"), "{}", run.stderr);
     assert_eq!(run.stdout, "noc@example.com: sent; 250 2.0.0 OK: taken\n");
     assert_eq!((relay.mails().len(), pending(&lab)), (1, 1), "the spool is left alone");
-    assert!(relay.contents()[0].contains("Subject: Test mail from wanfo on"));
+    assert!(relay.contents()[0].contains("Subject: Test message from wanfo on"));
 }
 
 fn a_sendmail_program_takes_mails_too() {

@@ -70,7 +70,7 @@ fn put_standby(lab: &Lab, link: &str, number: i64) {
     let subject = format!("{link} event {number}.");
     let text = format!("evidence {number} of {link}\n");
     let topic = Some(format!("standby-{link}"));
-    let message = Message { id, at, subject, text, topic };
+    let message = Message { id, at, subject, text, topic, call: None };
     spool(lab).put(&message).unwrap();
     // As a run does that was killed before it wrote down that it had.
     spool(lab).put(&message).unwrap();
@@ -142,6 +142,7 @@ pub fn a_full_spool_drops_the_oldest() {
         subject: "Down".to_owned(),
         text: text.to_owned(),
         topic: None,
+        call: None,
     };
     for number in 0..600 {
         spool(&lab).put(&message(number, "evidence\n")).unwrap();

@@ -7,8 +7,8 @@ use super::check::{self, Draft};
 use super::fields::{Faults, Fields, Gone, Place, Placed};
 use super::tree::{self, Node, Value};
 use super::{
-    Config, ConfigError, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths, Pin,
-    Probe, Relay, Routing, Smtp, Tls, value,
+    ByMail, Config, ConfigError, Gateway, Ipv6WithoutGateway, LogLevel, Notify, NotifyEvent, Override, Paths,
+    Pin, Probe, Relay, Routing, Smtp, Template, Tls, Webhook, value,
 };
 use crate::core::facts::Family;
 
@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "routing",
     "action_script",
     "exit_script",
+    "link_script",
     "script_timeout",
     "flush_conntrack",
     "notify",
@@ -80,6 +81,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
     let routing = routing(&file, faults);
     let action_script = file.read_optional("action_script", value::file("/etc/wanfo/action"), faults);
     let exit_script = file.read_optional("exit_script", value::file("/etc/wanfo/exit"), faults);
+    let link_script = file.read_optional("link_script", value::file("/etc/wanfo/link"), faults);
     let script_timeouts = value::duration(Duration::from_millis(100)..=Duration::from_secs(3600));
     let script_timeout = file.read_or("script_timeout", Duration::from_secs(60), script_timeouts, faults);
     let flush_conntrack = file.read_or("flush_conntrack", false, value::truth, faults);
@@ -95,6 +97,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
         routing,
         action_script,
         exit_script,
+        link_script,
         script_timeout,
         flush_conntrack,
         notify,
@@ -310,30 +313,10 @@ fn routing(file: &Fields, faults: &mut Faults) -> Routing {
     }
 }
 
-/// None: there is no such section, or it has faults, which are reported.
+/// None: there is no such section. Of what has faults, which are reported, nothing is in it.
 fn notify(file: &Fields, faults: &mut Faults) -> Option<Notify> {
-    const KEYS: &[&str] = &["to", "from", "events", "smtp", "sendmail"];
+    const KEYS: &[&str] = &["to", "from", "events", "smtp", "sendmail", "webhook"];
     let notify = file.section("notify", KEYS, faults)?;
-    let missing = |key: &str, example: &str, faults: &mut Faults| {
-        faults.add(&notify.place.child(key), format!("this key is missing; write for example {example}"));
-    };
-
-    let to = notify.read_list("to", value::mail_address, faults);
-    match notify.node("to").map(|node| &node.value) {
-        None => missing("to", "to: [noc@example.com]", faults),
-        Some(Value::List(nodes)) if nodes.is_empty() => faults.add(
-            &notify.place_of("to"),
-            "the list is empty; write one address or more, or remove \"notify\"".into(),
-        ),
-        Some(_) => {}
-    }
-    once_each(&to, faults);
-
-    let from = notify.read("from", value::mail_address, faults);
-    if let Ok(None) = from {
-        missing("from", "from: wanfo@router.example.com", faults);
-    }
-
     const EVENTS: &[(&str, NotifyEvent)] =
         &[("switch", NotifyEvent::Switch), ("standby", NotifyEvent::Standby)];
     let mut events = notify.read_list("events", value::word(EVENTS), faults);
@@ -345,18 +328,70 @@ fn notify(file: &Fields, faults: &mut Faults) -> Option<Notify> {
         })),
         Some(Value::List(nodes)) if nodes.is_empty() => faults.add(
             &notify.place_of("events"),
-            "the list is empty, so no mail would ever be sent; write switch, standby or both, or leave this key \
+            "the list is empty, so nothing would ever be told; write switch, standby or both, or leave this key \
              out"
             .into(),
         ),
         Some(_) => {}
     }
 
-    let smtp = smtp(&notify, faults);
+    let of_mail = ["to", "from", "smtp", "sendmail"].iter().any(|key| notify.node(key).is_some());
+    let with_mail = of_mail || notify.node("webhook").is_none();
+    Some(Notify {
+        mail: if with_mail { mail(&notify, faults) } else { None },
+        events: events.into_iter().map(|event| event.value).collect(),
+        webhook: webhook(&notify, faults),
+    })
+}
+
+fn missing(section: &Fields, key: &str, example: &str, faults: &mut Faults) {
+    faults.add(&section.place.child(key), format!("this key is missing; write for example {example}"));
+}
+
+fn webhook(notify: &Fields, faults: &mut Faults) -> Option<Webhook> {
+    const TEMPLATES: &[(&str, Template)] = &[
+        ("ntfy", Template::Ntfy),
+        ("slack", Template::Slack),
+        ("telegram", Template::Telegram),
+        ("home-assistant", Template::HomeAssistant),
+        ("json", Template::Json),
+    ];
+    let webhook = notify.section("webhook", &["url_file", "template"], faults)?;
+    let url_file = webhook.read("url_file", value::file("/etc/wanfo/webhook-url"), faults);
+    if let Ok(None) = url_file {
+        let example = "url_file: /etc/wanfo/webhook-url, and the address into that file, of mode 600";
+        missing(&webhook, "url_file", example, faults);
+    }
+    let template = webhook.read("template", value::word(TEMPLATES), faults);
+    if let Ok(None) = template {
+        missing(&webhook, "template", "template: ntfy (or slack, telegram, home-assistant, json)", faults);
+    }
+    Some(Webhook { url_file: url_file.ok()??.value, template: template.ok()??.value })
+}
+
+fn mail(notify: &Fields, faults: &mut Faults) -> Option<ByMail> {
+    let to = notify.read_list("to", value::mail_address, faults);
+    match notify.node("to").map(|node| &node.value) {
+        None => missing(notify, "to", "to: [noc@example.com]", faults),
+        Some(Value::List(nodes)) if nodes.is_empty() => faults.add(
+            &notify.place_of("to"),
+            "the list is empty; write one address or more, or remove \"notify\"".into(),
+        ),
+        Some(_) => {}
+    }
+    once_each(&to, faults);
+
+    let from = notify.read("from", value::mail_address, faults);
+    if let Ok(None) = from {
+        missing(notify, "from", "from: wanfo@router.example.com", faults);
+    }
+
+    let smtp = smtp(notify, faults);
     let sendmail = notify.read_optional("sendmail", value::file("/usr/sbin/sendmail"), faults);
     match (notify.node("smtp"), notify.node("sendmail")) {
         (None, None) => {
-            missing("smtp", "smtp: {host: mail.example.com} (or sendmail: /usr/sbin/sendmail)", faults);
+            let example = "smtp: {host: mail.example.com} (or sendmail: /usr/sbin/sendmail, or webhook)";
+            missing(notify, "smtp", example, faults);
         }
         (Some(_), Some(_)) => faults.add(
             &notify.place_of("sendmail"),
@@ -364,10 +399,9 @@ fn notify(file: &Fields, faults: &mut Faults) -> Option<Notify> {
         ),
         _ => {}
     }
-    Some(Notify {
+    Some(ByMail {
         to: to.into_iter().map(|address| address.value).collect(),
         from: from.ok()??.value,
-        events: events.into_iter().map(|event| event.value).collect(),
         relay: smtp.map(Relay::Smtp).or(sendmail.map(Relay::Sendmail))?,
     })
 }

@@ -56,9 +56,13 @@ impl Node {
     }
 }
 
-/// In double quotes, with what cannot be printed made visible, and cut where it would flood the terminal.
+/// In double quotes, with what cannot be printed made visible, and cut where it would flood the terminal. The address of
+/// a webhook is a key, and stands in the wrong place easily: no address gets into the log.
 pub fn quoted(text: &str) -> String {
     const MOST_CHARS: usize = 80;
+    if let Some((scheme, _)) = text.split_once("://") {
+        return format!("{:?}...", format!("{scheme}://"));
+    }
     match text.char_indices().nth(MOST_CHARS) {
         Some((end, _)) => format!("{:?}...", text.split_at(end).0),
         None => format!("{text:?}"),
