@@ -245,6 +245,22 @@ fn the_metrics_are_what_prometheus_expects() {
     }
 }
 
+#[test]
+fn the_alert_rules_are_rules() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring/alerts.yaml");
+    let known = prometheus::render(Some(&state_of(&calm())), moment());
+    let text = fs::read_to_string(rules).unwrap();
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let metrics = text.split(|letter| !is_letter(letter)).filter(|word| word.starts_with("wanfo_"));
+    for metric in metrics.filter(|metric| !["wanfo_stale", "wanfo_problems"].contains(metric)) {
+        assert!(known.contains(&format!("# TYPE {metric} gauge")), "there is no {metric}");
+    }
+    if let Some(promtool) = std::env::var_os("WANFO_TEST_PROMTOOL") {
+        let output = Command::new(promtool).args(["check", "rules", rules]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
 /// Three beats without a run; a run may stay until a link's silence is long enough; under cron the beat is a minute.
 #[test]
 fn a_run_is_missed_after_three_beats() {

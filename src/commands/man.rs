@@ -6,12 +6,11 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use super::{Exit, say};
 use crate::cli::{self, Cli, Page};
 
-/// The one place where the keys are explained: a section of this page.
-const README: &str = include_str!("../../README.md");
-const REFERENCE: &str = "\n## The config\n";
+/// The one place where the keys are explained.
+const REFERENCE: &str = include_str!("../../docs/config.md");
 const FULL: &str = include_str!("../../docs/full.yaml");
 
-/// The manual, for man(1) to show: of the program's own help, and of the README's table of keys.
+/// The manual, for man(1) to show: of the program's own help, and of the page with every key.
 pub fn run(arguments: &cli::Man) -> Result<Exit> {
     say(match arguments.page {
         Page::Wanfo => of_the_program()?,
@@ -67,14 +66,13 @@ fn describe(mut command: Command, page: &mut Vec<u8>) -> Result<()> {
 }
 
 fn of_the_config() -> String {
-    let (_, section) = README.split_once(REFERENCE).expect("the README has the section");
-    let section = section.split("\n## ").next().unwrap_or_default();
     let mut roff = Roff::new();
     roff.control("TH", ["wanfo.yaml", "5", "", concat!("wanfo ", env!("CARGO_PKG_VERSION")), "wanfo"]);
     roff.control("SH", ["NAME"]).text([roman("wanfo.yaml - the configuration of wanfo, in YAML")]);
     roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/wanfo/wanfo.yaml")]);
     roff.control("SH", ["DESCRIPTION"]);
-    for line in section.lines() {
+    // Behind its title.
+    for line in REFERENCE.lines().skip(2) {
         let row = line.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
         let cells: Vec<&str> = row.map_or(vec![line], |row| row.split('|').map(str::trim).collect());
         match cells[..] {

@@ -147,7 +147,7 @@ impl Survey {
                 )
             }
             (None, _) => {
-                unknown.push("who is to be told: see `notify` in the README".to_owned());
+                unknown.push("who is to be told: see `notify` in wanfo.yaml(5)".to_owned());
                 String::new()
             }
         };
