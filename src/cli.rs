@@ -59,7 +59,7 @@ pub enum Command {
     /// The exit script, where there is one, is asked first and can object.
     Failback(Failback),
 
-    /// Send the mails that wait in the spool
+    /// Send the mails and webhooks that wait, and run the link script
     ///
     /// wanfo-deliver.path starts this when there is something to send; under cron, run it every minute. A mail that
     /// cannot be sent is tried again after growing pauses for three days; one that the relay refuses for good is set

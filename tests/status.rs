@@ -109,7 +109,8 @@ fn screens() -> Vec<(&'static str, Value)> {
     let mut held = calm();
     (held["active"], held["forced"], held["hold"]) =
         (json!("secondary"), json!(true), json!("until_failback"));
-    (held["switched_at"], held["reason"]) = (json!(NOW - 95 * MINUTE), json!("forced by hand"));
+    (held["switched_at"], held["reason"]) =
+        (json!(NOW - 95 * MINUTE), json!("forced by hand (alice, --hold)"));
     held["usage"] = json!({"total": 1_204_000_000, "last": 0});
     let mut vetoed = on_the_backup();
     vetoed["links"][0] = link("primary", 0);

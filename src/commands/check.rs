@@ -64,7 +64,8 @@ pub fn run(going: &Going, by_hand: bool) -> Result<Exit> {
 impl Going {
     /// The order for one run.
     pub fn order<'a>(&'a self, machine: &'a Machine, request: Request, stay: Duration) -> Order<'a> {
-        Order { config: &self.settings.config, config_broken: self.broken.as_deref(), machine, request, stay }
+        let (config, config_broken) = (&self.settings.config, self.broken.as_deref());
+        Order { config, config_broken, machine, request, user: None, stay }
     }
 }
 
@@ -88,8 +89,14 @@ pub fn with_lock(going: &Going, order: &Order, store: Store) -> Result<(Ended, E
 /// `wanfo check --dry-run`.
 pub fn dry_run(config: &Config) -> Result<Exit> {
     let machine = clock::machine()?;
-    let order =
-        Order { config, config_broken: None, machine: &machine, request: Request::Nothing, stay: STAY };
+    let order = Order {
+        config,
+        config_broken: None,
+        machine: &machine,
+        request: Request::Nothing,
+        user: None,
+        stay: STAY,
+    };
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
     say(format_args!("{}\n", last_word(&ended)?))?;

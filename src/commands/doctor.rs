@@ -49,8 +49,14 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
 fn try_run(config: &Config, machine: &Machine) -> Result<Tried> {
     let mut config = config.clone();
     config.links.iter_mut().for_each(|link| link.standby_interval = Duration::ZERO);
-    let order =
-        Order { config: &config, config_broken: None, machine, request: Request::Nothing, stay: STAY };
+    let order = Order {
+        config: &config,
+        config_broken: None,
+        machine,
+        request: Request::Nothing,
+        user: None,
+        stay: STAY,
+    };
     let mut world = DryRun::new(&config, &machine.boot_id, |_| Ok(()))?;
     let before = world.look(&config)?;
     let ended = run::run(&mut world, &order)?;

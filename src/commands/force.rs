@@ -8,8 +8,9 @@ use crate::cli::{Failback, ForceFailover};
 use crate::core::hold::Hold;
 use crate::core::probing::STAY;
 use crate::core::switch::Request;
-use crate::system::clock;
+use crate::core::world::Order;
 use crate::system::store::Store;
+use crate::system::{clock, login};
 
 /// Switches to a backup, because somebody says so.
 pub fn failover(going: &Going, arguments: &ForceFailover) -> Result<Exit> {
@@ -44,8 +45,12 @@ pub fn failback(going: &Going, arguments: &Failback) -> Result<Exit> {
 
 fn run(going: &Going, request: Request) -> Result<Exit> {
     let machine = clock::machine()?;
+    let user = login::user();
     match Store::lock(&going.settings.config.paths.run, check::PATIENCE)? {
-        Some(store) => Ok(check::with_lock(going, &going.order(&machine, request, STAY), store)?.1),
+        Some(store) => {
+            let order = Order { user: user.as_deref(), ..going.order(&machine, request, STAY) };
+            Ok(check::with_lock(going, &order, store)?.1)
+        }
         None => Ok(locked_out()),
     }
 }

@@ -413,7 +413,7 @@ pub fn describe(resolved: &ResolvedLink) -> String {
 fn ask(target: &TargetResult, result: &LinkResult, resolved: &ResolvedLink) -> Option<(Mark, String)> {
     let (address, interface) = (target.address, resolved.interface.as_deref().unwrap_or_default());
     match &target.result {
-        Ok(rtt) => Some((Mark::Ok, format!("{address} answered in {rtt:.1?}"))),
+        Ok(rtt) => Some((Mark::Ok, format!("{address} answered in {:.1} ms", rtt.as_secs_f64() * 1e3))),
         Err(ProbeError::Unpinned) => Some((
             Mark::Warning,
             format!(

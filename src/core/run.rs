@@ -1,5 +1,7 @@
 //! One run, from its beginning to its end.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::addresses;
@@ -21,6 +23,7 @@ use super::routing;
 use super::state::{Loaded, State};
 use super::switch::{Cause, Request, Switch};
 use super::time::BootTime;
+use super::units::span;
 use super::world::{Level, Order, World};
 
 /// How a run ended.
@@ -60,10 +63,11 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let now = world.now()?;
     let input = RunInput { now: now.boot, ..input };
 
-    let decided = input.decide(&results);
-    if let (Outcome::Switch(switch), false) = (&decided, order.request == Request::Nothing) {
+    let mut decided = input.decide(&results);
+    if let (Outcome::Switch(switch), false) = (&mut decided, order.request == Request::Nothing) {
         // Whoever says so by hand does not wait until it is stable.
         results[switch.to].health.rise(now.boot);
+        switch.reason += &whose_hand(switch.hold, order.user, now.boot);
     }
     let mut news = not_watched(&input, &results);
     news.extend(input.verdicts_that_changed(&results));
@@ -326,6 +330,21 @@ fn say(world: &mut dyn World, events: &[Event]) {
         };
         world.say(level, &event.to_string());
     }
+}
+
+/// Who wanted it, and for how long, behind what is told of a switch by hand.
+fn whose_hand(hold: Hold, user: Option<&str>, now: BootTime) -> String {
+    let stay = match hold {
+        Hold::No => None,
+        // Some of it has passed while the command ran.
+        Hold::Until(until) => {
+            let left = until.since(now).unwrap_or_default() + Duration::from_millis(999);
+            Some(format!("--for {}", span(left)))
+        }
+        Hold::UntilFailback => Some("--hold".to_owned()),
+    };
+    let details: Vec<String> = user.map(str::to_owned).into_iter().chain(stay).collect();
+    if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) }
 }
 
 fn say_replies(world: &mut dyn World, config: &Config, results: &[LinkResult], now: BootTime) {

@@ -27,6 +27,8 @@ pub struct Order<'a> {
     pub config_broken: Option<&'a str>,
     pub machine: &'a Machine,
     pub request: Request,
+    /// Who asks for that, as far as it is known.
+    pub user: Option<&'a str>,
     /// For how long the run may stay while a link is undecided.
     pub stay: Duration,
 }

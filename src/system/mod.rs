@@ -20,6 +20,8 @@ pub mod journal;
 pub mod kernel;
 /// What the DHCP clients know.
 pub mod leases;
+/// Who is at the keyboard.
+pub mod login;
 /// The machine around the links, as `wanfo doctor` looks at it.
 pub mod machine;
 /// Stdout and stderr, whose reader may hang.

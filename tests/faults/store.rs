@@ -33,7 +33,11 @@ pub fn a_lock_that_another_run_holds() {
         sleep(patience);
         drop(lock);
     });
-    assert_ends(&lab.wanfo(&["force-failover", "-v"]), 0, &[]);
+    let sudo = ended(lab.wanfo_command(&["force-failover", "--for", "30m"]).env("SUDO_USER", "alice"));
+    assert_ends(&sudo, 0, &[]);
+    let reason = status(&lab)["reason"].as_str().expect("a sentence").to_owned();
+    // Where the kernel knows of a login, it is that.
+    assert!(reason.starts_with("forced by hand (") && reason.ends_with(", --for 30m)"), "{reason}");
     assert!(start.elapsed() >= patience);
     release.join().expect("the lock is given back");
     assert_eq!(active(&lab), "lte");
