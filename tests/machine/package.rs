@@ -83,6 +83,10 @@ fn assert_nothing_runs() {
 
 pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged() {
     let [old, new] = packages().map(|path| path.display().to_string());
+    // What the stories before left.
+    for folder in ["/etc/wanfo", "/var/lib/wanfo", "/run/wanfo"] {
+        let _ = fs::remove_dir_all(folder);
+    }
     let before = files();
     let machine = lab::host(Namespace::of_the_machine());
     let ends = ["eth0", "eth1"].map(|interface| end(&machine, interface));
