@@ -212,6 +212,10 @@ pub struct Deliver {
     /// Send one message to every recipient now, by mail and webhook, and say how it went; the spool is left alone
     #[arg(long)]
     pub test: bool,
+
+    /// Print the mail of a switch as it would come now; nothing is sent
+    #[arg(long, conflicts_with = "test")]
+    pub example: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,12 +12,20 @@ use jiff::Timestamp;
 use super::{Exit, say};
 use crate::cli;
 use crate::core::config::{Config, Notify};
+use crate::core::gateway::View;
+use crate::core::hold::Hold;
+use crate::core::message::Switched;
 use crate::core::script::Ending;
 use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Message, Refusal, WEBHOOK, Waiting};
+use crate::core::state::Loaded;
+use crate::core::switch::{Cause, Switch};
 use crate::system::clock;
+use crate::system::kernel::Kernel;
+use crate::system::router;
 use crate::system::script;
 use crate::system::smtp::{Failure, Outbox};
 use crate::system::spool::{Delivery, Spool};
+use crate::system::store;
 use crate::system::webhook;
 
 /// How often the link script is started for one change, when it is killed with us each time, or cannot be started.
@@ -27,6 +35,9 @@ const MOST_STARTS: u32 = 3;
 const BEAT: Duration = Duration::from_secs(1);
 
 pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
+    if arguments.example {
+        return example(config);
+    }
     let spool = Spool::new(&config.paths.state);
     match &config.notify {
         Some(notify) if arguments.test => return test(notify),
@@ -56,6 +67,34 @@ pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
         (told, script.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     Ok(if told? == Exit::Done && called? { Exit::Done } else { Exit::Failed })
+}
+
+/// Prints the mail that a switch off the active link would bring, with the router's routes as they are.
+fn example(config: &Config) -> Result<Exit> {
+    let machine = clock::machine()?;
+    let mut state = match store::peek(&config.paths.run, &machine.boot_id)? {
+        Loaded::Known(state) => *state,
+        Loaded::Nothing | Loaded::Damaged(_) => {
+            log::error!("no run of `wanfo check` since boot, so there is nothing to tell an example of");
+            return Ok(Exit::Failed);
+        }
+    };
+    let now = clock::now()?;
+    let from = state.active.clone();
+    let others = config.links.iter().enumerate().filter(|(_, link)| link.name != from && !link.routes_only);
+    let Some((to, _)) = others.min_by_key(|(index, _)| *index) else {
+        log::error!("there is no link but {from} that may carry the traffic");
+        return Ok(Exit::Failed);
+    };
+    let reason = format!("{from} is down: an example, nothing was switched");
+    let switch = Switch { to, cause: Cause::LinkDown, reason, may_be_vetoed: false, hold: Hold::No };
+    state.begin_switch(&switch, config, None, now.boot);
+    let view = View::of(config, router::look(&mut Kernel::open()?, config)?);
+    let Some(switching) = &state.switching else { return Ok(Exit::Failed) };
+    let (host, at) = (machine.host.as_str(), &machine.local(now));
+    let mail = Switched { host, at, state: &state, switching, view: &view }.message();
+    say(format_args!("Subject: {}\n\n{}\n", mail.subject, mail.text.trim_end()))?;
+    Ok(Exit::Done)
 }
 
 /// Tells the link script of one change after the other, until nothing waits and all `people` are told. Returns whether it

@@ -64,6 +64,22 @@ pub fn a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it() {
     assert!(first.wait().unwrap().success());
 }
 
+pub fn the_mail_that_would_come_is_shown_and_not_sent() {
+    let story = Story::of_two_links();
+    let run = story.wanfo(&["deliver", "--example"]);
+    assert!(run.code == 1 && run.stderr.contains("no run of `wanfo check` since boot"), "{run:?}");
+    story.check();
+    let before = (story.kernel(), story.status());
+    let run = story.succeeds(&["deliver", "--example"]);
+    for words in
+        ["Subject: Primary WAN link failed on '", "Switched to secondary link.", "default via 192.0.2.17"]
+    {
+        assert!(run.stdout.contains(words), "{words}: {run:?}");
+    }
+    assert_eq!((story.kernel(), story.status()), before);
+    assert!(!story.path("state/spool").exists());
+}
+
 pub fn words_of_other_tools_get_a_tip() {
     let story = Story::of_two_links();
     for (words, tip) in [

@@ -115,6 +115,7 @@ pub fn trials() -> Vec<Trial> {
             without_permission_to_ping_nobody_is_switched_but_a_pulled_cable_is,
             a_timed_check_makes_way_for_a_run_and_a_command_waits_for_it,
             a_failover_by_hand_ends_by_itself,
+            the_mail_that_would_come_is_shown_and_not_sent,
             words_of_other_tools_get_a_tip,
             a_failover_by_hand_goes_to_the_named_link_for_the_time_that_is_said,
             a_held_failover_stays_until_failback,
