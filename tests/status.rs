@@ -246,6 +246,17 @@ fn the_metrics_are_what_prometheus_expects() {
     }
 }
 
+/// How long the first run took is no beat: under cron the next one comes a minute later.
+#[test]
+fn one_run_makes_no_beat() {
+    let mut state = State::fresh("boot", "primary", BootTime(1000));
+    state.note_run(BootTime(7000));
+    assert_eq!(state.beat(), None);
+    state.links = state_of(&calm()).links;
+    state.note_run(BootTime(67_000));
+    assert_eq!(state.beat(), Some(Duration::from_secs(60)));
+}
+
 #[test]
 fn the_alert_rules_are_rules() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring/alerts.yaml");

@@ -8,6 +8,7 @@ use crate::core::config::Config;
 use crate::core::doctor::{self, Mark, Tried};
 use crate::core::facts::Interface;
 use crate::core::gateway::View;
+use crate::core::report::overall;
 use crate::core::run;
 use crate::core::state::Loaded;
 use crate::core::switch::Request;
@@ -34,7 +35,10 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
     let without_links = Config::without_links(settings::paths(read).clone());
     let config = going.unwrap_or(&without_links);
     let last_run = match store::peek(&config.paths.run, &here.boot_id) {
-        Ok(Loaded::Known(state)) => clock::now()?.boot.since(state.checked_at),
+        Ok(Loaded::Known(state)) => {
+            let now = clock::now()?;
+            now.boot.since(state.checked_at).map(|age| (age, overall::is_too_old(&state, now)))
+        }
         _ => None,
     };
     let view = tried.as_ref().and_then(|tried| Some(&tried.as_ref().ok()?.view));

@@ -12,7 +12,6 @@ use super::gateway::{NextHop, ResolvedLink, View};
 use super::health::{LinkResult, ProbeError, Probed, TargetResult};
 use super::problem::{Code, Problem};
 use super::problems::list;
-use super::report::overall::TOO_OLD;
 use super::units::span;
 
 /// How much of an address is one operator's: hardly any has less than a /16 of IPv4 or a /32 of IPv6 (the least that
@@ -41,8 +40,8 @@ pub struct Seen {
     pub relay: Option<String>,
     /// Of wanfo.timer and wanfo-deliver.path; `None`: no systemd runs here.
     pub units: Option<[Unit; 2]>,
-    /// How long ago the last run was; `None`: there was none since boot.
-    pub last_run: Option<Duration>,
+    /// How long ago the last run was, and whether others should have come since; `None`: there was none since boot.
+    pub last_run: Option<(Duration, bool)>,
 }
 
 #[derive(Clone, Copy)]
@@ -491,22 +490,21 @@ fn of_company(chart: &mut Chart, seen: &Seen, config: &Config) {
 
 /// Who starts wanfo.
 fn of_runs(chart: &mut Chart, seen: &Seen, config: Option<&Config>) {
-    let runs = |age: Duration| age <= TOO_OLD;
     let (start, who) = match seen.units {
         Some(_) => ("`systemctl enable --now wanfo.timer` has systemd start them", "wanfo.timer"),
         None => ("no systemd runs here, so let cron start `wanfo check`", "cron"),
     };
     let idle = match seen.last_run {
         None => Some(format!("there was no run since boot; {start}")),
-        Some(age) if !runs(age) => {
+        Some((age, true)) => {
             Some(format!("the last run was {} ago; {start}, or look at what it says", span(age)))
         }
         Some(_) => None,
     };
-    let ok = seen.last_run.map(|age| format!("the last was {} ago", span(age)));
+    let ok = seen.last_run.map(|(age, _)| format!("the last was {} ago", span(age)));
     chart.check("runs", &[], idle.map(|text| (Mark::Failure, text)), ok.unwrap_or_default());
     let Some([timer, path]) = seen.units else { return };
-    let by_others = seen.last_run.is_some_and(runs) && !timer.enabled && !timer.active;
+    let by_others = seen.last_run.is_some_and(|(_, is_old)| !is_old) && !timer.enabled && !timer.active;
     let mark = if by_others { Mark::Warning } else { Mark::Failure };
     let fault = fault_of(who, timer).map(|text| match by_others {
         true => (mark, format!("{text}, unless cron starts the checks")),

@@ -77,8 +77,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     faults.extend(problems::own_faults(config, &results));
     let watched_at = if input.is_blind(&results) { state.watched_at } else { now.boot };
     let links_now = input.link_states(&results);
-    state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
     state.note_run(world.now()?.boot);
+    state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
     problems.extend(problems::never_answered(&state.links));
     problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);

@@ -267,9 +267,10 @@ impl State {
         }
     }
 
-    /// A run has ended.
+    /// A run has ended, whose links are not in here yet.
     pub fn note_run(&mut self, now: BootTime) {
-        if let Some(beat) = now.since(self.checked_at).filter(|beat| !beat.is_zero()) {
+        let is_first = self.links.is_empty();
+        if let Some(beat) = now.since(self.checked_at).filter(|beat| !beat.is_zero() && !is_first) {
             self.beats.rotate_right(1);
             self.beats[0] = Some(beat);
         }

@@ -30,7 +30,7 @@ const RELAY: Duration = Duration::from_secs(15);
 const CAP_NET_ADMIN: u32 = 12;
 
 /// Looks around: at what concerns these interfaces of the links, and at what the config wants.
-pub fn look(config: &Config, links: &[&Interface], last_run: Option<Duration>) -> Result<Seen> {
+pub fn look(config: &Config, links: &[&Interface], last_run: Option<(Duration, bool)>) -> Result<Seen> {
     let relay = config.notify.as_ref().and_then(|notify| notify.mail.as_ref()).map(|mail| &mail.relay);
     Ok(Seen {
         may_change_routes: has_net_admin(),

@@ -94,6 +94,14 @@ impl Bench {
         bench
     }
 
+    /// Two, a minute apart as cron starts them: nobody misses the next while the doctor is at work.
+    fn check(&self) {
+        for _ in 0..2 {
+            self.let_pass(Duration::from_secs(60));
+            self.0.check();
+        }
+    }
+
     fn enable(&self, unit: &str) {
         ["is-enabled", "is-active"].iter().for_each(|is| self.write(&format!("/run/units/{is}/{unit}"), ""));
     }
@@ -186,7 +194,7 @@ pub fn what_is_wrong_with_the_machine_is_told_with_its_cure() {
             &|it| it.let_pass(Duration::from_secs(240)),
             "failure  runs:",
             "the last run was 4m",
-            &|it| drop(it.check()),
+            &|it| it.check(),
         ),
         (
             &|it| it.remove("/run/units/is-enabled/wanfo.timer"),
@@ -267,7 +275,7 @@ pub fn what_is_wrong_with_the_routes_is_told_with_its_cure() {
             },
             "warning  numbers:",
             "the first run takes them out",
-            &|it| drop(it.check()),
+            &|it| it.check(),
         ),
         (
             &|it| it.ip("rule add priority 100 to 203.0.113.128/25 lookup 100"),
