@@ -381,7 +381,7 @@ proptest! {
             let Some(before) = &run.before else { continue };
             let was_down = run.results[active(&run, before)].health.verdict == Verdict::Down;
             if let (Request::Nothing, Outcome::Switch(_)) = (run.request, &run.outcome) {
-                let kept = kept_until(&router.config, &run).is_some_and(|until| run.at < until);
+                let kept = kept_until(&router.config, &run).is_some_and(|until| run.after.checked_at < until);
                 prop_assert!(was_down || !kept, "{:?}\nafter {before:?}", run.outcome);
             }
         }
