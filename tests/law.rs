@@ -177,6 +177,30 @@ fn a_machine_that_sleeps_while_it_asks_starts_anew() {
 }
 
 #[test]
+fn a_run_that_comes_late_after_one_that_was_killed_starts_anew() {
+    let mut health = heard();
+    for ms in [2_000, 2_250, 2_500] {
+        health.ask(LAW, at(ms));
+    }
+    assert_eq!(goes_down(health, 8_400), 8_400, "five seconds later it goes on");
+    assert_eq!(goes_down(health, 20_000), 26_000, "in the meantime nobody asked");
+}
+
+#[test]
+fn who_falls_silent_again_is_trusted_in_no_time_to_come() {
+    let mut health = heard();
+    health.fall(at(0));
+    health.ask(LAW, at(2_000));
+    health.hear(LAW, at(2_012));
+    assert!(health.stable_in(LAW, at(4_000)).is_some());
+    health.ask(LAW, at(4_000));
+    health.judge(LAW, at(6_000));
+    assert!(health.stable_in(LAW, at(6_000)).is_some(), "a third of the silence is no gap");
+    health.judge(LAW, at(6_001));
+    assert_eq!(health.stable_in(LAW, at(6_001)), None);
+}
+
+#[test]
 fn the_sign_of_life_is_the_quorum_th_latest_answer() {
     let answers = [Some(at(10)), None, Some(at(30)), Some(at(20))];
     let signs = [1, 2, 3, 4].map(|quorum| last_sign_of_life(answers, quorum));
