@@ -175,13 +175,17 @@ fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
     Some(Going { settings, broken: Some(why) })
 }
 
-/// Prints a page, in color where stdout is a terminal that has any, no wider than it; `before` goes ahead of it as it is.
+/// Prints a page, in color and no wider than it where stdout is a terminal; `before` goes ahead of it as it is.
 fn say_in_color(page: &[Line], before: &str) -> Result<()> {
     let has_color = stdout().is_terminal()
         && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
-    let width =
-        terminal_size::terminal_size().map_or(WIDTH, |(columns, _)| usize::from(columns.0).clamp(40, 100));
+    // What reads from a pipe looks for sentences, and whoever shows them breaks them.
+    let width = match terminal_size::terminal_size_of(stdout()) {
+        Some((columns, _)) => usize::from(columns.0).clamp(40, 100),
+        None if stdout().is_terminal() => WIDTH,
+        None => usize::MAX,
+    };
     // SGR, ECMA-48.
     let paint = |tone: Tone| match tone {
         Tone::Plain => None,

@@ -136,7 +136,7 @@ pub fn the_headline_tells_where_the_default_traffic_goes() {
             assert_eq!(story.problems(), "");
         }
         let calm = story.wanfo(&["status", "--exit-code"]);
-        assert!(calm.stdout.starts_with(active), "{calm:?}");
+        assert!(calm.stdout.starts_with(&format!("On {active}")), "{calm:?}");
         assert_eq!(calm.code, other as i32 % 2, "{calm:?}");
         // A rule for one user or one protocol is somebody's own affair, and so is a private network.
         story.router.ip("rule add priority 1000 uidrange 0-0 lookup 100");
