@@ -81,8 +81,7 @@ fn example(config: &Config) -> Result<Exit> {
     };
     let now = clock::now()?;
     let from = state.active.clone();
-    let others = config.links.iter().enumerate().filter(|(_, link)| link.name != from && !link.routes_only);
-    let Some((to, _)) = others.min_by_key(|(index, _)| *index) else {
+    let Some(to) = config.links.iter().position(|link| link.name != from && !link.routes_only) else {
         log::error!("there is no link but {from} that may carry the traffic");
         return Ok(Exit::Failed);
     };

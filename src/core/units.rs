@@ -7,6 +7,16 @@ pub fn span(span: Duration) -> String {
     humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
 }
 
+/// A span in its two largest units, of which the second may be nothing: how many, and of how many seconds.
+pub fn largest(span: Duration) -> (u64, u64, Option<(u64, u64)>) {
+    const UNITS: [u64; 4] = [86_400, 3600, 60, 1];
+    let seconds = span.as_secs();
+    let first = UNITS.iter().position(|unit| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    let unit = UNITS[first];
+    let smaller = UNITS.get(first + 1).map(|smaller| (seconds % unit / smaller, *smaller));
+    (seconds / unit, unit, smaller.filter(|(count, _)| *count > 0))
+}
+
 /// Bytes as data plans count them, in powers of 1000 with three digits: "1.20 GB".
 pub fn bytes(count: u64) -> String {
     let mut value = count as f64;

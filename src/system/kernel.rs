@@ -111,11 +111,26 @@ enum End {
     Refused(io::Error),
 }
 
-/// Whether a list is as the kernel had it at one moment, or entries may be missing or doubled.
-#[derive(PartialEq, Eq)]
-enum Completeness {
-    Whole,
-    Interrupted,
+/// What the kernel listed.
+struct Listed<T> {
+    what: &'static str,
+    entries: Vec<T>,
+    /// As it had them at one moment; else they changed during each try, and some may be missing or doubled.
+    is_whole: bool,
+}
+
+impl<T> Listed<T> {
+    /// The entries, where none can be missing.
+    fn whole(self) -> Result<Vec<T>> {
+        if !self.is_whole {
+            bail!(
+                "asking the kernel for its {} over netlink: they changed during each of {TRIES} tries to read them; something \
+                 changes them without pause",
+                self.what
+            );
+        }
+        Ok(self.entries)
+    }
 }
 
 /// The request for every nexthop object: an empty `struct nhmsg` (linux/nexthop.h).
@@ -158,16 +173,17 @@ impl Kernel {
     /// all is ever whole, at least those of the links' names are.
     pub fn interfaces(&mut self, of_links: &[&str]) -> Result<Vec<Interface>> {
         let request = RouteNetlinkMessage::GetLink(get_link());
-        let (mut interfaces, listed) =
-            self.try_dump("interfaces", request, &[], |_| false, push_interface)?;
-        let (addresses, attached) = self.addresses(None)?;
+        let listed = self.dump("interfaces", request, &[], |_| false, push_interface)?;
+        let addresses = self.addresses(None)?;
+        let is_whole = listed.is_whole && addresses.is_whole;
+        let mut interfaces = listed.entries;
         // An interface that came up between the two dumps waits for the next run.
-        attach(&mut interfaces, addresses);
-        if [listed, attached].contains(&Completeness::Interrupted) {
+        attach(&mut interfaces, addresses.entries);
+        if !is_whole {
             for name in of_links {
                 let Some(mut interface) = self.interface(name)? else { continue };
-                let (addresses, _) = self.addresses(Some(interface.index))?;
-                attach(std::slice::from_mut(&mut interface), addresses);
+                let addresses = self.addresses(Some(interface.index))?;
+                attach(std::slice::from_mut(&mut interface), addresses.entries);
                 interfaces.retain(|listed| listed.index != interface.index && listed.name != interface.name);
                 interfaces.push(interface);
             }
@@ -202,12 +218,12 @@ impl Kernel {
     }
 
     /// The addresses of one interface or of all, each with its interface's index.
-    fn addresses(&mut self, of: Option<u32>) -> Result<(Vec<(u32, Address)>, Completeness)> {
+    fn addresses(&mut self, of: Option<u32>) -> Result<Listed<(u32, Address)>> {
         let mut addresses = AddressMessage::default();
         addresses.header.index = of.unwrap_or(0);
         let request = RouteNetlinkMessage::GetAddress(addresses);
         let gone = [libc::ENODEV];
-        self.try_dump(
+        self.dump(
             "addresses",
             request,
             &gone,
@@ -363,7 +379,8 @@ impl Kernel {
                 silent.extend(address.map(|address| (interface.name.clone(), address)));
                 Ok(())
             },
-        )
+        )?
+        .whole()
     }
 
     /// With `net.ipv4.nexthop_compat_mode=0` a route by way of a nexthop object tells its number alone.
@@ -381,6 +398,7 @@ impl Kernel {
                     Ok(())
                 },
             )?;
+            let objects = objects.whole()?;
             // A group names its members.
             let single: Objects =
                 objects.iter().map(|(id, hop, _)| (*id, hop.clone().into_iter().collect())).collect();
@@ -409,7 +427,7 @@ impl Kernel {
                 read_route(payload, interfaces, &objects, &wanted, routes)
             });
         self.objects = objects;
-        routes
+        routes?.whole()
     }
 
     /// Every rule, in the kernel's order; none where the kernel has no policy routing.
@@ -430,7 +448,8 @@ impl Kernel {
                 rules.extend(read_rule(payload)?.filter(&wanted));
                 Ok(())
             },
-        )
+        )?
+        .whole()
     }
 
     /// Everything that the kernel lists in answer to `request`, as `read` understands it. Requests leave the
@@ -441,53 +460,33 @@ impl Kernel {
     /// a dead line.
     fn dump<T>(
         &mut self,
-        what: &str,
+        what: &'static str,
         request: impl NetlinkSerializable + Clone,
         none: &[i32],
         enough: impl Fn(&[T]) -> bool,
         read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
-    ) -> Result<Vec<T>> {
-        match self.try_dump(what, request, none, enough, read)? {
-            (found, Completeness::Whole) => Ok(found),
-            (_, Completeness::Interrupted) => bail!(
-                "asking the kernel for its {what} over netlink: they changed during each of {TRIES} tries to read them; \
-                 something changes them without pause"
-            ),
-        }
-    }
-
-    /// The same, with what was found last where it changed during each try.
-    fn try_dump<T>(
-        &mut self,
-        what: &str,
-        request: impl NetlinkSerializable + Clone,
-        none: &[i32],
-        enough: impl Fn(&[T]) -> bool,
-        read: impl Fn(&[u8], &mut Vec<T>) -> Result<(), DecodeError>,
-    ) -> Result<(Vec<T>, Completeness)> {
+    ) -> Result<Listed<T>> {
         let asking = || format!("asking the kernel for its {what} over netlink");
-        let mut found = Vec::new();
+        let mut entries = Vec::new();
         for _ in 0..TRIES {
-            found.clear();
+            entries.clear();
             match self
-                .ask_once(request.clone(), NLM_F_DUMP, &enough, &read, &mut found)
+                .ask_once(request.clone(), NLM_F_DUMP, &enough, &read, &mut entries)
                 .with_context(asking)?
             {
-                End::Whole => return Ok((found, Completeness::Whole)),
+                End::Whole => {}
                 End::Enough => {
                     // A dump is broken off with its socket.
                     let Kernel { socket, .. } = Self::connect().with_context(asking)?;
                     self.socket = socket;
-                    return Ok((found, Completeness::Whole));
                 }
-                End::Interrupted => {}
-                End::Refused(error) if error.raw_os_error().is_some_and(|number| none.contains(&number)) => {
-                    return Ok((found, Completeness::Whole));
-                }
+                End::Interrupted => continue,
+                End::Refused(error) if error.raw_os_error().is_some_and(|number| none.contains(&number)) => {}
                 End::Refused(error) => return Err(error).with_context(asking),
             }
+            return Ok(Listed { what, entries, is_whole: true });
         }
-        Ok((found, Completeness::Interrupted))
+        Ok(Listed { what, entries, is_whole: false })
     }
 
     /// One request, and what it is answered with: a list where `flags` ask for a dump, else one message.

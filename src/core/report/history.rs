@@ -11,7 +11,7 @@ use super::page::{WIDTH, printable, wrapped};
 use crate::core::account::{Account, Entry, LinkSummary, Outset, Span, Standing};
 use crate::core::record::Event;
 use crate::core::switch::Cause;
-use crate::core::units::bytes;
+use crate::core::units::{bytes, largest};
 
 /// Where the columns of an entry begin.
 const WHAT: usize = 11;
@@ -230,15 +230,15 @@ fn told(span: Span) -> String {
 
 /// In its two largest units: "12d 4h", "47m 3s".
 fn time(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-    let first = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
-    let (unit, name) = units[first];
-    let rest = units.get(first + 1).map(|(smaller, name)| (seconds % unit / smaller, name));
-    match rest {
-        Some((count, smaller)) if count > 0 => format!("{}{name} {count}{smaller}", seconds / unit),
-        _ => format!("{}{name}", seconds / unit),
-    }
+    let told = |count: u64, unit: u64| match unit {
+        86_400 => format!("{count}d"),
+        3600 => format!("{count}h"),
+        60 => format!("{count}m"),
+        _ => format!("{count}s"),
+    };
+    let (count, unit, smaller) = largest(span);
+    let smaller = smaller.map(|(count, unit)| format!(" {}", told(count, unit))).unwrap_or_default();
+    told(count, unit) + &smaller
 }
 
 /// A name as long as the config allows.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::core::units::largest;
+
 /// Every terminal has these columns.
 pub const WIDTH: usize = 80;
 
@@ -78,22 +80,16 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 /// In its two largest units: "2 days 3 h", "4 min 10 s".
 pub fn lasting(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [(86_400, "day"), (3600, "h"), (60, "min"), (1, "s")];
-    let told = |count: u64, unit: &str| match (count, unit) {
-        (1, "day") => "1 day".to_owned(),
-        (_, "day") => format!("{count} days"),
-        _ => format!("{count} {unit}"),
+    let told = |count: u64, unit: u64| match (count, unit) {
+        (1, 86_400) => "1 day".to_owned(),
+        (_, 86_400) => format!("{count} days"),
+        (_, 3600) => format!("{count} h"),
+        (_, 60) => format!("{count} min"),
+        _ => format!("{count} s"),
     };
-    let first = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(3);
-    let (unit, name) = units[first];
-    let rest = units.get(first + 1).map(|(smaller, name)| (seconds % unit / smaller, *name));
-    match rest {
-        Some((count, smaller)) if count > 0 => {
-            format!("{} {}", told(seconds / unit, name), told(count, smaller))
-        }
-        _ => told(seconds / unit, name),
-    }
+    let (count, unit, smaller) = largest(span);
+    let smaller = smaller.map(|(count, unit)| format!(" {}", told(count, unit))).unwrap_or_default();
+    told(count, unit) + &smaller
 }
 
 /// By the clock on the wall, as short as it is clear: "04:12", "Monday 04:12", "2026-11-02 04:12".
