@@ -135,6 +135,15 @@ fn heard() -> Health {
     health
 }
 
+/// Answered at 0, and asked three times since without an answer.
+fn asked_in_vain() -> Health {
+    let mut health = heard();
+    for ms in [2_000, 2_250, 2_500] {
+        health.ask(LAW, at(ms));
+    }
+    health
+}
+
 /// Asked from then on without an answer: when it is down.
 fn goes_down(mut health: Health, from: u64) -> u64 {
     (0..)
@@ -164,10 +173,7 @@ fn silence_in_which_nobody_asked_is_no_silence() {
 
 #[test]
 fn a_machine_that_sleeps_while_it_asks_starts_anew() {
-    let mut health = heard();
-    for ms in [2_000, 2_250, 2_500] {
-        health.ask(LAW, at(ms));
-    }
+    let mut health = asked_in_vain();
     assert_eq!(goes_down(health, 8_000_000), 8_006_000, "before the next run");
     // Stopped for less than the silence in the midst of a run: its answers may wait to be read.
     health.ask_anew();
@@ -178,10 +184,7 @@ fn a_machine_that_sleeps_while_it_asks_starts_anew() {
 
 #[test]
 fn a_run_that_comes_late_after_one_that_was_killed_starts_anew() {
-    let mut health = heard();
-    for ms in [2_000, 2_250, 2_500] {
-        health.ask(LAW, at(ms));
-    }
+    let health = asked_in_vain();
     assert_eq!(goes_down(health, 8_400), 8_400, "five seconds later it goes on");
     assert_eq!(goes_down(health, 20_000), 26_000, "in the meantime nobody asked");
 }

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::overall::{is_held, is_redundant, is_too_old, is_up, overall};
 use crate::core::problem::Code;
-use crate::core::state::State;
+use crate::core::state::{LinkState, State};
 use crate::core::time::Moment;
 
 /// Every metric with its help. Times are in seconds, those of the wall clock since 1970.
@@ -14,8 +14,8 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
     page.family("wanfo_status", "0 on the primary, 1 on a backup, 2 no link up, 3 unknown", [(vec![], code)]);
     let Some(state) = state else { return page.0 };
     let wall = |at| now.wall_time(at).as_second();
-    let links = || state.links.iter().map(|link| (vec![("link", link.name.as_str())], link));
-    let of_links = |value: fn(&State, &crate::core::state::LinkState) -> f64| {
+    let links = || state.links.iter().map(|link| (vec![("link", link.name.clone())], link));
+    let of_links = |value: fn(&State, &LinkState) -> f64| {
         links().map(move |(labels, link)| (labels, value(state, link)))
     };
     let flag = |value: bool| [(vec![], u8::from(value))];
@@ -61,21 +61,19 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
     let targets = || {
         links().flat_map(|(labels, link)| {
             link.targets.iter().map(move |target| {
-                (target, [labels.clone(), vec![("target", "")]].concat(), target.address.to_string())
+                (labels.iter().cloned().chain([("target", target.address.to_string())]).collect(), target)
             })
         })
     };
-    page.targets(
+    page.family(
         "wanfo_target_up",
         "1: it answered when it was asked last",
-        targets().map(|(target, labels, address)| (labels, address, u8::from(target.error.is_none()).into())),
+        targets().map(|(labels, target): (Labels, _)| (labels, u8::from(target.error.is_none()))),
     );
-    page.targets(
+    page.family(
         "wanfo_target_rtt_seconds",
         "Round-trip time of its last answer",
-        targets().filter_map(|(target, labels, address)| {
-            Some((labels, address, (target.rtt_ms? * 1e3).round() / 1e6))
-        }),
+        targets().filter_map(|(labels, target)| Some((labels, (target.rtt_ms? * 1e3).round() / 1e6))),
     );
     page.problems(state);
     page.0
@@ -83,16 +81,11 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
 
 struct Page(String);
 
-type Labels<'a> = Vec<(&'a str, &'a str)>;
+type Labels = Vec<(&'static str, String)>;
 
 impl Page {
     /// One metric, all of whose samples stand together.
-    fn family<'a, V: Display>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'a>, V)>,
-    ) {
+    fn family<V: Display>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, V)>) {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_some() {
             self.line(format_args!("# HELP {name} {help}."));
@@ -101,30 +94,15 @@ impl Page {
         }
     }
 
-    fn targets<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl Iterator<Item = (Labels<'a>, String, f64)>,
-    ) {
-        let samples: Vec<_> = samples.collect();
-        let labelled = samples.iter().map(|(labels, address, value)| {
-            let labels =
-                labels.iter().map(|(key, value)| (*key, if *key == "target" { address } else { *value }));
-            (labels.collect(), *value)
-        });
-        self.family(name, help, labelled);
-    }
-
     fn problems(&mut self, state: &State) {
-        let mut counted: Vec<(Code, String, usize)> = Vec::new();
+        let mut counted: Vec<(Code, usize)> = Vec::new();
         for problem in &state.problems {
-            match counted.iter_mut().find(|(code, ..)| *code == problem.code) {
-                Some((_, _, count)) => *count += 1,
-                None => counted.push((problem.code, problem.code.to_string(), 1)),
+            match counted.iter_mut().find(|(code, _)| *code == problem.code) {
+                Some((_, count)) => *count += 1,
+                None => counted.push((problem.code, 1)),
             }
         }
-        let samples = counted.iter().map(|(_, code, count)| (vec![("code", code.as_str())], *count));
+        let samples = counted.iter().map(|(code, count)| (vec![("code", code.to_string())], *count));
         self.family("wanfo_problems", "What an admin should look at, by its code", samples);
     }
 
