@@ -1,30 +1,25 @@
 //! What the kernel knows of interfaces, routes and rules, asked over rtnetlink(7). Nothing is changed here.
 
+mod read;
+
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
-use ipnetwork::IpNetwork;
 use netlink_packet_core::{
-    DecodeError, DefaultNla, DoneBuffer, Emitable, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
-    NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable, Nla, NlasIterator, Parseable, ParseableParametrized,
+    DecodeError, DefaultNla, DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkMessage};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState,
-};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteLwEnCapType, RouteMessage, RouteMetric,
-    RouteNextHopFlags, RoutePreference, RouteProtocol, RouteType, RouteVia,
-};
-use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::rule::RuleMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -34,9 +29,11 @@ use nix::sys::socket::{self, MsgFlags, SockFlag, SockType, recv, setsockopt, soc
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 
-use crate::core::facts::{
-    Address, Facts, Family, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
+use self::read::{
+    IFLA_ALT_IFNAME, Objects, push_interface, read_address, read_object, read_route, read_rule,
+    read_silent_neighbour, read_way,
 };
+use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, Rule};
 use crate::core::flow::{Flow, RouteAnswer};
 
 /// The kernel answers at once or never; without a limit a run would hang and hold the lock.
@@ -49,32 +46,12 @@ const TRIES: u32 = 5;
 /// netlink_recvmsg): it takes the size of our buffer as the size that is wanted.
 const DATAGRAM_BYTES: usize = 32 * 1024;
 
-/// linux/if_link.h
-const IFLA_IFNAME: u16 = 3;
-const IFLA_PROP_LIST: u16 = 52;
-const IFLA_ALT_IFNAME: u16 = 53;
-
 /// linux/rtnetlink.h
 const RTM_GETNEXTHOP: u16 = 106;
-
-/// linux/nexthop.h
-const NHA_ID: u16 = 1;
-const NHA_GROUP: u16 = 2;
-const NHA_OIF: u16 = 5;
-const NHA_GATEWAY: u16 = 6;
-
-/// What of an attribute's type is no type (NLA_F_NESTED, NLA_F_NET_BYTEORDER; linux/netlink.h).
-const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// How many foreign routes of one interface and family are kept besides its default routes. With a full BGP table there are
 /// hundreds of thousands.
 const KEPT: usize = 1000;
-
-/// Where routes go that name a nexthop object, by its number (ip-nexthop(8)).
-type Objects = HashMap<u32, Vec<NextHop>>;
-
-/// linux/in_route.h: how IPv4 marks it; IPv6 by the protocol number.
-const RTCF_REDIRECTED: u32 = 0x0004_0000;
 
 /// The kernel, reached by one rtnetlink socket. Reading needs no privilege.
 pub struct Kernel {
@@ -586,11 +563,6 @@ fn get_link() -> LinkMessage {
     link
 }
 
-fn push_interface(payload: &[u8], interfaces: &mut Vec<Interface>) -> Result<(), DecodeError> {
-    interfaces.push(read_interface(payload)?);
-    Ok(())
-}
-
 fn attach(interfaces: &mut [Interface], addresses: Vec<(u32, Address)>) {
     for (index, address) in addresses {
         if let Some(interface) = interfaces.iter_mut().find(|interface| interface.index == index) {
@@ -599,422 +571,7 @@ fn attach(interfaces: &mut [Interface], addresses: Vec<(u32, Address)>) {
     }
 }
 
-fn read_interface(payload: &[u8]) -> Result<Interface, DecodeError> {
-    let header = LinkHeader::parse(payload)?;
-    let mut interface = Interface {
-        name: String::new(),
-        altnames: Vec::new(),
-        index: header.index,
-        up: header.flags.contains(LinkFlags::Up),
-        carrier: header.flags.contains(LinkFlags::LowerUp),
-        point_to_point: header.flags.contains(LinkFlags::Pointopoint),
-        addresses: Vec::new(),
-    };
-    // The kernel allows a name that is not UTF-8; it is none that the config can name.
-    let name = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_string();
-    // Of some seventy attributes, which grow with every kernel, only two matter here; the others stay undecoded.
-    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
-        let attribute = attribute?;
-        match attribute.kind() & NLA_TYPE_MASK {
-            IFLA_IFNAME => interface.name = name(attribute.value()),
-            IFLA_PROP_LIST => {
-                let properties = NlasIterator::new(attribute.value()).flatten();
-                let altnames = properties.filter(|property| property.kind() == IFLA_ALT_IFNAME);
-                interface.altnames.extend(altnames.map(|altname| name(altname.value())));
-            }
-            _ => {}
-        }
-    }
-    if interface.name.is_empty() {
-        return Err(format!("interface {} has no name", interface.index).into());
-    }
-    Ok(interface)
-}
-
-/// An address and the index of its interface. None where it belongs to a family that is neither IPv4 nor IPv6.
-fn read_address(payload: &[u8]) -> Result<Option<(u32, Address)>, DecodeError> {
-    let header = AddressHeader::parse(payload)?;
-    if family(header.family).is_none() {
-        return Ok(None);
-    }
-    let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
-    let (mut address, mut local) = (None, None);
-    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
-        match AddressAttribute::parse(&attribute?) {
-            Ok(AddressAttribute::Address(ip)) => address = Some(ip),
-            Ok(AddressAttribute::Local(ip)) => local = Some(ip),
-            // The header has room for 8 of them only.
-            Ok(AddressAttribute::Flags(all)) => flags = all,
-            _ => {}
-        }
-    }
-    // IFA_ADDRESS is the far end where there is one, and then IFA_LOCAL is our own. IPv4 sends both always, IPv6
-    // leaves out IFA_LOCAL where it is the same (linux/if_addr.h).
-    let (Some(own), Some(subnet)) = (local.or(address), address.or(local)) else {
-        return Err(format!("an address of interface {} is empty", header.index).into());
-    };
-    let subnet = network(subnet, header.prefix_len)?;
-    let (network, peer) = if subnet.ip() == own {
-        (subnet, None)
-    } else {
-        // The prefix length belongs to the far end's subnet (devinet.c, fib_add_ifaddr).
-        (IpNetwork::from(own), Some(subnet))
-    };
-    Ok(Some((
-        header.index,
-        Address {
-            network,
-            peer,
-            // Numbers below are wider: global, site, and those that an admin made up (rtnetlink(7)).
-            global: u8::from(header.scope) < libc::RT_SCOPE_LINK,
-            tentative: flags.contains(AddressFlags::Dadfailed)
-                || flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic),
-        },
-    )))
-}
-
-/// Where a unicast route, or one branch of a multipath route, leads.
-#[derive(Clone)]
-struct NextHop {
-    interface: u32,
-    via: Option<IpAddr>,
-    flags: RouteNextHopFlags,
-}
-
-/// The number of a nexthop object, where it leads, and of which others it is a group. None of one that leads nowhere.
-type Object = (u32, Option<NextHop>, Vec<u32>);
-
-fn read_object(payload: &[u8]) -> Result<Option<Object>, DecodeError> {
-    // struct nhmsg: family, scope, protocol, a reserved byte, and RTNH_F_* in 32 bits.
-    let Some((header, attributes)) = payload.split_at_checked(8) else {
-        return Err("a nexthop object is cut off".into());
-    };
-    let flags =
-        RouteNextHopFlags::from_bits_retain(
-            u32::from_ne_bytes([header[4], header[5], header[6], header[7]]) as u8
-        );
-    let number = |value: &[u8]| Some(u32::from_ne_bytes(value.get(..4)?.try_into().ok()?));
-    let (mut id, mut interface, mut via, mut members) = (None, None, None, Vec::new());
-    for attribute in NlasIterator::new(attributes) {
-        let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() & NLA_TYPE_MASK {
-            NHA_ID => id = number(value),
-            NHA_OIF => interface = number(value),
-            // struct nexthop_grp: the member's number, its weight, and three bytes.
-            NHA_GROUP => members.extend(value.chunks_exact(8).filter_map(number)),
-            NHA_GATEWAY => {
-                via = (<[u8; 4]>::try_from(value).map(IpAddr::from))
-                    .or_else(|_| <[u8; 16]>::try_from(value).map(IpAddr::from))
-                    .ok()
-            }
-            _ => {}
-        }
-    }
-    let hop = interface.map(|interface| NextHop { interface, via, flags });
-    Ok(id.map(|id| (id, hop, members)))
-}
-
-/// The address of a neighbour on this interface from which no answer came; none of any other.
-fn read_silent_neighbour(payload: &[u8], interface: u32) -> Result<Option<IpAddr>, DecodeError> {
-    let header = NeighbourHeader::parse(payload)?;
-    let is_silent = matches!(header.state, NeighbourState::Incomplete | NeighbourState::Failed);
-    if header.ifindex != interface || !is_silent {
-        return Ok(None);
-    }
-    for attribute in NlasIterator::new(payload.get(header.buffer_len()..).unwrap_or_default()) {
-        match NeighbourAttribute::parse_with_param(&attribute?, header.family) {
-            Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip))) => return Ok(Some(ip.into())),
-            Ok(NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip))) => return Ok(Some(ip.into())),
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
-/// Adds what one message says: one route for each next hop over one of `interfaces`.
-fn read_route(
-    payload: &[u8],
-    interfaces: &[&Interface],
-    objects: &Objects,
-    wanted: impl Fn(&RouteHeader) -> bool,
-    routes: &mut Vec<Route>,
-) -> Result<(), DecodeError> {
-    let header = RouteHeader::parse(payload)?;
-    let mut destination: IpAddr = match family(header.address_family) {
-        Some(Family::V4) => Ipv4Addr::UNSPECIFIED.into(),
-        Some(Family::V6) => Ipv6Addr::UNSPECIFIED.into(),
-        // Multicast routing and MPLS answer as well when the family is left open.
-        None => return Ok(()),
-    };
-    // A cloned route is a cached decision (an exception for one destination), not configuration.
-    if header.flags.contains(RouteFlags::Cloned) || !wanted(&header) {
-        return Ok(());
-    }
-
-    let flags = RouteNextHopFlags::from_bits_retain(header.flags.bits() as u8); // rtnetlink.h: the lowest byte
-    let (mut table, mut metric) = (u32::from(header.table), 0);
-    let (mut interface, mut via, mut next_hops, mut object) = (None, None, Vec::new(), None);
-    let mut only = (header.tos != 0).then_some(Only::Tos(header.tos));
-    let mut preference = Preference::default();
-    let mut traits = Traits::default();
-    let how = (header.address_family, header.kind, RouteLwEnCapType::default());
-    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
-        // One that cannot be read is of a newer kernel; those that matter here are as old as rtnetlink itself.
-        match RouteAttribute::parse_with_param(&attribute?, how) {
-            Ok(RouteAttribute::Table(number)) => table = number,
-            Ok(RouteAttribute::Priority(number)) => metric = number,
-            Ok(RouteAttribute::Destination(RouteAddress::Inet(ip))) => destination = ip.into(),
-            Ok(RouteAttribute::Destination(RouteAddress::Inet6(ip))) => destination = ip.into(),
-            Ok(RouteAttribute::Source(RouteAddress::Inet6(ip))) => {
-                only = Some(Only::From(network(ip.into(), header.source_prefix_length)?));
-            }
-            Ok(RouteAttribute::PrefSource(RouteAddress::Inet(ip))) => traits.source = Some(ip.into()),
-            Ok(RouteAttribute::PrefSource(RouteAddress::Inet6(ip))) => traits.source = Some(ip.into()),
-            Ok(RouteAttribute::Metrics(metrics)) => traits.words.extend(words(&metrics)),
-            Ok(RouteAttribute::Realm(realm)) => {
-                traits.words.push(format!("realms {}/{}", realm.source, realm.destination));
-            }
-            Ok(RouteAttribute::Preference(RoutePreference::High)) => preference = Preference::High,
-            Ok(RouteAttribute::Preference(RoutePreference::Low)) => preference = Preference::Low,
-            Ok(RouteAttribute::NhId(number)) => object = Some(number),
-            Ok(RouteAttribute::Oif(index)) => interface = Some(index),
-            Ok(RouteAttribute::MultiPath(branches)) => {
-                next_hops.extend(branches.iter().map(|branch| NextHop {
-                    interface: branch.interface_index,
-                    via: branch.attributes.iter().find_map(gateway),
-                    flags: branch.flags | flags,
-                }))
-            }
-            Ok(attribute) => via = via.or(gateway(&attribute)),
-            Err(_) => {}
-        }
-    }
-    next_hops.extend(interface.map(|interface| NextHop { interface, via, flags }));
-    if next_hops.is_empty() {
-        next_hops.extend(object.and_then(|number| objects.get(&number)).into_iter().flatten().cloned());
-    }
-
-    let mut add = |target| -> Result<(), DecodeError> {
-        routes.push(Route {
-            table,
-            destination: network(destination, header.destination_prefix_length)?,
-            only,
-            target,
-            metric,
-            protocol: header.protocol.into(),
-            preference,
-        });
-        Ok(())
-    };
-    match header.kind {
-        RouteType::Unicast => {
-            for hop in next_hops {
-                if let Some(interface) = interfaces.iter().find(|interface| interface.index == hop.interface)
-                {
-                    let onlink = hop.flags.contains(RouteNextHopFlags::Onlink);
-                    let (interface, traits) = (interface.name.clone(), traits.clone());
-                    add(RouteTarget::Out { interface, via: hop.via, onlink, traits })?;
-                }
-            }
-            Ok(())
-        }
-        RouteType::Unreachable => add(RouteTarget::Unreachable),
-        RouteType::BlackHole | RouteType::Prohibit | RouteType::Throw => add(RouteTarget::Other),
-        // Local, broadcast, anycast and multicast routes follow from addresses and decide nothing here.
-        _ => Ok(()),
-    }
-}
-
-/// Interface, gateway, and whether a redirect named that.
-fn read_way(payload: &[u8]) -> Result<(u32, Option<IpAddr>, bool), DecodeError> {
-    let header = RouteHeader::parse(payload)?;
-    let (mut interface, mut via) = (0, None);
-    let how = (header.address_family, header.kind, RouteLwEnCapType::default());
-    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
-        match RouteAttribute::parse_with_param(&attribute?, how) {
-            Ok(RouteAttribute::Oif(index)) => interface = index,
-            Ok(attribute) => via = via.or(gateway(&attribute)),
-            Err(_) => {}
-        }
-    }
-    let redirected =
-        header.flags.bits() & RTCF_REDIRECTED != 0 || header.protocol == RouteProtocol::IcmpRedirect;
-    Ok((interface, via, redirected))
-}
-
-/// Metrics as `ip route` prints and takes them; times stay in the kernel's own units, which it takes without a unit. What a
-/// newer kernel may have besides is left out.
-fn words(metrics: &[RouteMetric]) -> Vec<String> {
-    // Bit n says that the kernel may not change metric number n (RTAX_LOCK).
-    let locks = metrics.iter().find_map(|metric| match metric {
-        RouteMetric::Lock(bits) => Some(*bits),
-        _ => None,
-    });
-    let word = |metric: &RouteMetric| {
-        let (name, value) = match metric {
-            RouteMetric::Mtu(value) => ("mtu", value),
-            RouteMetric::Window(value) => ("window", value),
-            RouteMetric::Rtt(value) => ("rtt", value),
-            RouteMetric::RttVar(value) => ("rttvar", value),
-            RouteMetric::SsThresh(value) => ("ssthresh", value),
-            RouteMetric::Cwnd(value) => ("cwnd", value),
-            RouteMetric::Advmss(value) => ("advmss", value),
-            RouteMetric::Reordering(value) => ("reordering", value),
-            RouteMetric::Hoplimit(value) => ("hoplimit", value),
-            RouteMetric::InitCwnd(value) => ("initcwnd", value),
-            RouteMetric::InitRwnd(value) => ("initrwnd", value),
-            // `ip` takes no word of a lock for these, and locks the first by itself.
-            RouteMetric::RtoMin(value) => return Some(format!("rto_min {value}")),
-            RouteMetric::QuickAck(value) => return Some(format!("quickack {value}")),
-            RouteMetric::FastopenNoCookie(value) => return Some(format!("fastopen_no_cookie {value}")),
-            // RTAX_FEATURE_ECN, the only one that every `ip` knows.
-            RouteMetric::Features(bits) if bits & 1 != 0 => return Some("features ecn".to_owned()),
-            RouteMetric::CcAlgo(name) => return Some(format!("congctl{} {name}", lock(locks, metric))),
-            _ => return None,
-        };
-        Some(format!("{name}{} {value}", lock(locks, metric)))
-    };
-    metrics.iter().filter_map(word).collect()
-}
-
-fn lock(locks: Option<u32>, metric: &RouteMetric) -> &'static str {
-    match locks.unwrap_or_default() & 1 << metric.kind() {
-        0 => "",
-        _ => " lock",
-    }
-}
-
-/// RTA_VIA is a gateway of the other family: IPv4 by way of an IPv6 neighbour (RFC 5549).
-fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
-    match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(ip)) | RouteAttribute::Via(RouteVia::Inet(ip)) => {
-            Some((*ip).into())
-        }
-        RouteAttribute::Gateway(RouteAddress::Inet6(ip)) | RouteAttribute::Via(RouteVia::Inet6(ip)) => {
-            Some((*ip).into())
-        }
-        _ => None,
-    }
-}
-
-/// None for a rule of a family that is neither IPv4 nor IPv6: multicast routing has rules, too.
-fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
-    let header = RuleHeader::parse(payload)?;
-    let Some(family) = family(header.family) else {
-        return Ok(None);
-    };
-    let mut rule = Rule {
-        family,
-        priority: 0,
-        from: None,
-        to: None,
-        iif: None,
-        ipproto: None,
-        table: header.table.into(),
-        // Kernels before 4.17 keep no protocol number of a rule.
-        protocol: libc::RTPROT_UNSPEC,
-        narrowed: header.tos != 0
-            || header.action != RuleAction::ToTable
-            || header.flags.contains(RuleFlags::Invert),
-    };
-    for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
-        match RuleAttribute::parse(&attribute?) {
-            Ok(RuleAttribute::Priority(number)) => rule.priority = number,
-            Ok(RuleAttribute::Source(ip)) => rule.from = Some(network(ip, header.src_len)?),
-            Ok(RuleAttribute::Destination(ip)) => rule.to = Some(network(ip, header.dst_len)?),
-            Ok(RuleAttribute::Iifname(name)) => rule.iif = Some(name),
-            Ok(RuleAttribute::IpProtocol(number)) => rule.ipproto = Some(number.into()),
-            Ok(RuleAttribute::Table(number)) => rule.table = number,
-            Ok(RuleAttribute::Protocol(number)) => rule.protocol = number.into(),
-            // Listed of every rule; none is u32::MAX (fib_rules.c, fib_nl_fill_rule).
-            Ok(RuleAttribute::SuppressPrefixLen(u32::MAX)) => {}
-            Ok(
-                RuleAttribute::FwMark(_)
-                | RuleAttribute::FwMask(_)
-                | RuleAttribute::Oifname(_)
-                | RuleAttribute::TunId(_)
-                | RuleAttribute::SuppressPrefixLen(_)
-                | RuleAttribute::SuppressIfGroup(_)
-                | RuleAttribute::L3MDev(_)
-                | RuleAttribute::UidRange(_)
-                | RuleAttribute::SourcePortRange(_)
-                | RuleAttribute::DestinationPortRange(_),
-            ) => rule.narrowed = true,
-            _ => {}
-        }
-    }
-    Ok(Some(rule))
-}
-
 fn families(without_ipv6: bool) -> impl Iterator<Item = AddressFamily> {
     // Without IPv6 the kernel answers a question about it with what it has of others.
     [AddressFamily::Inet, AddressFamily::Inet6].into_iter().take(if without_ipv6 { 1 } else { 2 })
-}
-
-fn family(family: AddressFamily) -> Option<Family> {
-    match family {
-        AddressFamily::Inet => Some(Family::V4),
-        AddressFamily::Inet6 => Some(Family::V6),
-        _ => None,
-    }
-}
-
-fn network(address: IpAddr, prefix_length: u8) -> Result<IpNetwork, DecodeError> {
-    IpNetwork::new(address, prefix_length)
-        .map_err(|error| format!("{address}/{prefix_length} is no network: {error}").into())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Reads `payload` as each kind of message; what comes out does not matter, only that something does.
-    fn read_every_way(payload: &[u8]) {
-        let _ = read_interface(payload);
-        let _ = read_address(payload);
-        let _ = read_rule(payload);
-        let _ = read_way(payload);
-        let interface = Interface {
-            name: "wan1".into(),
-            altnames: Vec::new(),
-            index: 7,
-            up: true,
-            carrier: true,
-            point_to_point: false,
-            addresses: Vec::new(),
-        };
-        let _ = read_route(payload, &[&interface], &Objects::new(), |_| true, &mut Vec::new());
-        let _ = read_object(payload);
-        let _ = read_silent_neighbour(payload, 7);
-    }
-
-    proptest! {
-        /// A header of any of the four kinds, then attributes with a right outer form and any content.
-        #[test]
-        fn an_odd_message_never_panics(
-            v6 in any::<bool>(),
-            header in proptest::collection::vec(any::<u8>(), 15),
-            attributes in proptest::collection::vec(
-                (0..40u16, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
-            cut in 0..300usize,
-        ) {
-            // The header is 8 bytes long for addresses, 12 for routes and rules, 16 for interfaces.
-            for header_bytes in [8, 12, 16] {
-                let mut payload = vec![if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8];
-                payload.extend(&header[..header_bytes - 1]);
-                for (kind, value) in &attributes {
-                    payload.extend((value.len() as u16 + 4).to_ne_bytes());
-                    payload.extend(kind.to_ne_bytes());
-                    payload.extend(value);
-                    payload.resize(payload.len().next_multiple_of(4), 0);
-                }
-                read_every_way(&payload);
-                payload.truncate(cut);
-                read_every_way(&payload);
-            }
-        }
-    }
 }

@@ -16,7 +16,7 @@ pub mod files;
 pub mod iproute;
 /// Log lines.
 pub mod journal;
-/// What the kernel says of interfaces, routes and rules.
+/// What the kernel says of interfaces, routes and rules: asked here, read in `kernel/read.rs`.
 pub mod kernel;
 /// What the DHCP clients know.
 pub mod leases;
