@@ -190,15 +190,17 @@ fn every_key_is_read() {
     assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
     assert_eq!(config.links.iter().filter(|link| link.routes_only).count(), 1);
     assert!(config.links[3].routes_only);
+    assert_eq!(config.links.iter().filter(|link| link.inbound).count(), 1);
     assert_eq!(config.links[2].interface, None);
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
     assert_eq!(config.probe.silence, Duration::from_secs(45));
     assert_eq!(config.probe.max_latency, Some(Duration::from_millis(44_999)));
-    assert_eq!(good(include_str!("config/good/anchors-and-pin-route.yaml")).probe.pin, Pin::Route);
+    assert_eq!(good(include_str!("config/good/anchors-and-pin-target.yaml")).probe.pin, Pin::Target);
     assert_eq!(
         (config.routing.protocol, config.routing.table, config.routing.rule_priority),
-        (255, 256, 32765)
+        (255, 256, 32764)
     );
+    assert_eq!((config.uid_of(0), config.uid_of(7)), (70_001, 70_008));
     assert_eq!(config.routing.override_by, Override::Default);
     assert_eq!(format!("{:?}", config.routing.ipv6_without_gateway), "Leave");
     assert_eq!(config.action_script.as_deref(), Some(Path::new("/etc/wanfo/action")));

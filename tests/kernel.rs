@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::libc;
 use wanfo::core::change::Change;
 use wanfo::core::facts::{
-    Address, Facts, Family, Interface, Only, Preference, Route, RouteTarget, Rule, Traits,
+    Address, Facts, Family, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
 };
 use wanfo::core::flow::{Flow, RouteAnswer};
 use wanfo::system::kernel::{Kernel, Selection};
@@ -70,6 +70,8 @@ const ROUTER: &[&str] = &[
     "rule add priority 530 iif lo ipproto 1 to 198.51.100.53 lookup 5301 protocol 119",
     "rule add priority 530 from 198.51.100.2 to 198.51.100.53 lookup 5301 protocol 119",
     "-6 rule add priority 530 iif lo ipproto 58 to 2001:db8:53::1 lookup 5301 protocol 119",
+    "rule add priority 530 iif lo uidrange 0-0 to 192.0.2.66 lookup 5301 protocol 119",
+    "rule add priority 529 from 198.51.100.2 lookup main suppress_prefixlength 3 protocol 119",
     // Foreign.
     "rule add priority 5210 fwmark 0x80000 lookup 52",
     "rule add priority 530 from 192.0.2.99 lookup 52 protocol 4",
@@ -309,6 +311,8 @@ fn the_kernel_tells_what_ip_made() {
         to: Some(to.parse().unwrap()),
         iif: icmp.map(|_| "lo".into()),
         ipproto: icmp,
+        uid: None,
+        suppress_prefix: None,
         table: 5301,
         protocol: 119,
         narrowed: false,
@@ -317,8 +321,16 @@ fn the_kernel_tells_what_ip_made() {
     assert_eq!(
         facts.rules,
         [
+            Rule {
+                priority: 529,
+                suppress_prefix: Some(3),
+                table: MAIN_TABLE,
+                to: None,
+                ..rule(Family::V4, Some("198.51.100.2/32"), "0.0.0.0/0", None)
+            },
             rule(Family::V4, None, "198.51.100.53/32", Some(1)),
             rule(Family::V4, Some("198.51.100.2/32"), "198.51.100.53/32", None),
+            Rule { uid: Some(0), iif: Some("lo".into()), ..rule(Family::V4, None, "192.0.2.66/32", None) },
             foreign(Rule {
                 to: None,
                 table: 52,
@@ -398,7 +410,7 @@ fn the_kernel_tells_which_way_a_flow_takes() {
     let (first, second) = (out("wan1", Some("198.51.100.1")), out("wan2", Some("203.0.113.1")));
     let (neighbour6, second6) = (out("wan1", None), out("wan2", Some("fe80::9")));
     // IPv6 makes the route to an own address some time after the address, `nodad` or not (addrconf_dad_work).
-    let own = Flow::echo_request("2001:db8:1::3".parse().unwrap());
+    let own = Flow::echo_request("2001:db8:1::3".parse().unwrap(), None);
     for _ in 0..1000 {
         if kernel.way(&own).unwrap() == out("lo", None) {
             break;
@@ -444,7 +456,7 @@ fn the_kernel_tells_which_way_a_flow_takes() {
         ("2001:db8:1::82", &RouteAnswer::Refused(libc::EINVAL), &RouteAnswer::Refused(libc::EINVAL)),
     ] {
         let to = to.parse().unwrap();
-        assert_eq!(kernel.way(&Flow::echo_request(to)).unwrap(), *ping, "echo request to {to}");
+        assert_eq!(kernel.way(&Flow::echo_request(to, None)).unwrap(), *ping, "echo request to {to}");
         assert_eq!(kernel.way(&Flow::forwarded_tcp(to)).unwrap(), *lan, "what the LAN sends to {to}");
     }
 }
@@ -566,7 +578,7 @@ fn of_a_whole_internet_of_routes_the_defaults_and_the_first_are_kept() {
         assert!((900..1600).contains(&over_wan1(family, false)), "{}", over_wan1(family, false));
     }
     // The socket whose dump was broken off is replaced, and the next questions are answered.
-    assert_eq!(facts.rules.len(), 5);
+    assert_eq!(facts.rules.len(), 7);
 }
 
 /// A host of containers: the list of all addresses changes while it is read, every time.

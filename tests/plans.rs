@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use wanfo::core::change::Wanted;
-use wanfo::core::config::Config;
+use wanfo::core::change::{Change, Wanted};
+use wanfo::core::config::{Config, Pin};
 use wanfo::core::facts::{
     Address, Facts, Family, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
 };
@@ -13,6 +13,7 @@ use wanfo::core::flow::{self, RouteAnswer};
 use wanfo::core::gateway::{self, View};
 use wanfo::core::health::{ProbeError, Verdict};
 use wanfo::core::hold::Hold;
+use wanfo::core::pin;
 use wanfo::core::problem::Code;
 use wanfo::core::problems;
 use wanfo::core::round::RunInput;
@@ -100,10 +101,20 @@ fn commands(config: &Config, facts: &Facts, active: usize) -> Vec<String> {
     plan.iter().map(|change| change.to_string()).collect()
 }
 
+fn is_rule(command: &str) -> bool {
+    command.contains(" rule ")
+}
+
+/// What a run knows in which nothing is asked for.
+fn at_rest<'a>(config: &'a Config, view: &'a View, state: &'a State) -> RunInput<'a> {
+    let (pin, request, now) = (pin::in_force(config, &view.facts), Request::Nothing, BootTime(1));
+    RunInput { config, resolved: &view.links, pin, state, request, now }
+}
+
 /// The commands, less those for the links' own tables, which are the same in every story.
 fn in_main(config: &Config, facts: &Facts, active: usize) -> Vec<String> {
     let commands = commands(config, facts, active).into_iter();
-    commands.filter(|command| !command.contains(" table 530") && !command.contains(" rule ")).collect()
+    commands.filter(|command| !command.contains(" table 530") && !is_rule(command)).collect()
 }
 
 /// The facts after all commands were run.
@@ -128,12 +139,17 @@ fn a_target_and_the_gateway_are_tied_to_their_link_by_rules_and_a_table_with_a_b
         [
             "ip -4 route add default via 198.51.100.1 dev eth0 table 5301 proto 119",
             "ip -4 route add unreachable default table 5301 metric 4278198272 proto 119",
+            "ip -6 route add unreachable default table 5301 metric 4278198272 proto 119",
             "ip -4 route add default via 203.0.113.1 dev eth1 table 5302 proto 119",
             "ip -4 route add unreachable default table 5302 metric 4278198272 proto 119",
-            "ip -4 rule add priority 530 from all to 192.0.2.53/32 iif lo ipproto 1 lookup 5301 protocol 119",
+            "ip -6 route add unreachable default table 5302 metric 4278198272 proto 119",
+            "ip -4 rule add priority 530 from all iif lo uidrange 60901-60901 lookup 5301 protocol 119",
             "ip -4 rule add priority 530 from 198.51.100.2/32 to 192.0.2.53/32 lookup 5301 protocol 119",
             "ip -4 rule add priority 530 from 198.51.100.2/32 to 198.51.100.1/32 lookup 5301 protocol 119",
+            "ip -6 rule add priority 530 from all iif lo uidrange 60901-60901 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from all iif lo uidrange 60902-60902 lookup 5302 protocol 119",
             "ip -4 rule add priority 530 from 203.0.113.2/32 to 203.0.113.1/32 lookup 5302 protocol 119",
+            "ip -6 rule add priority 530 from all iif lo uidrange 60902-60902 lookup 5302 protocol 119",
         ]
     );
 }
@@ -145,34 +161,135 @@ fn an_echo_request_leaves_by_its_link_and_the_rest_of_the_world_by_the_active_on
     let facts = brought_in_line(&config, two_lines(), 1);
     let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
     let target = "192.0.2.53".parse().unwrap();
-    assert_eq!((kernel.way_of_ping(target), kernel.way_out(target)), (Some("eth0"), Some("eth1")));
+    let uid = Some(config.uid_of(0));
+    assert_eq!((kernel.way_of_ping(target, uid), kernel.way_out(target)), (Some("eth0"), Some("eth1")));
     // The link has lost its route, and nothing goes astray.
     let mut kernel = kernel;
     kernel.routes.retain(|route| route.table != 5301 || route.metric > 0);
-    assert_eq!(kernel.way_of_ping(target), None);
+    assert_eq!(kernel.way_of_ping(target, uid), None);
 }
 
 #[test]
-fn without_policy_routing_a_target_is_tied_by_a_host_route_with_a_backstop() {
-    let config = config(
-        "{links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}], probe: {pin: route}}",
-    );
+fn where_no_uid_can_be_taken_each_target_is_tied_for_itself_and_that_is_said() {
+    let links = "links: [{name: a, interface: eth0, targets: [192.0.2.53]}, {name: b, interface: eth1}]";
+    let rootless = Facts { cannot_take_uids: true, ..two_lines() };
+    let by_link = config(links);
+    let rules: Vec<String> =
+        commands(&by_link, &rootless, 0).into_iter().filter(|command| is_rule(command)).collect();
     assert_eq!(
-        commands(&config, &two_lines(), 0),
+        rules,
         [
-            "ip -4 route add 192.0.2.53/32 via 198.51.100.1 dev eth0 proto 119",
-            "ip -4 route add unreachable 192.0.2.53/32 metric 4278198272 proto 119",
+            "ip -4 rule add priority 530 from all to 192.0.2.53/32 iif lo ipproto 1 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 198.51.100.2/32 to 192.0.2.53/32 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 198.51.100.2/32 to 198.51.100.1/32 lookup 5301 protocol 119",
+            "ip -4 rule add priority 530 from 203.0.113.2/32 to 203.0.113.1/32 lookup 5302 protocol 119",
         ]
     );
+    let by_target = config(&format!("{{{links}, probe: {{pin: target}}}}"));
+    assert_eq!(commands(&by_target, &rootless, 0), commands(&by_link, &rootless, 0));
+    assert_eq!(commands(&by_target, &two_lines(), 0), commands(&by_link, &rootless, 0));
+    let codes = |config: &Config, facts: &Facts| {
+        let view = View::of(config, facts.clone());
+        let state = State::fresh(BOOT, "a", BootTime(1));
+        let problems = problems::find(&at_rest(config, &view, &state), &view, &[]);
+        problems.into_iter().map(|problem| problem.code).filter(|code| *code == Code::PinnedByTarget).count()
+    };
+    // Whoever writes `pin: target` wants it so.
+    let told = [(&by_link, &rootless), (&by_link, &two_lines()), (&by_target, &rootless)];
+    assert_eq!(told.map(|(config, facts)| codes(config, facts)), [1, 0, 0]);
+    // From one to the other and back, nothing is left over.
+    let mut facts = brought_in_line(&by_link, two_lines(), 0);
+    facts.cannot_take_uids = true;
+    let mut facts = brought_in_line(&by_link, facts, 0);
+    assert!(facts.rules.iter().all(|rule| rule.uid.is_none()));
+    facts.cannot_take_uids = false;
+    let facts = brought_in_line(&by_link, facts, 0);
+    assert!(facts.rules.iter().all(|rule| rule.ipproto.is_none()));
+}
+
+/// "Fewer rules" is a promise: 8 links, each with 8 targets and 3 addresses in the gateway's subnet.
+#[test]
+fn eight_links_take_fewer_rules_than_one_for_each_target() {
+    let links = (0..8).map(|link| {
+        let targets: Vec<String> = (1..=8).map(|host| format!("192.0.2.{}", 8 * link + host)).collect();
+        format!("{{name: l{link}, interface: eth{link}, targets: [{}]}}", targets.join(", "))
+    });
+    let links = format!("links: [{}]", links.collect::<Vec<_>>().join(", "));
+    let interfaces = (0..8).map(|link| {
+        let own = [2, 3, 4].map(|host| format!("198.51.100.{}/27", 32 * link + host));
+        interface(&format!("eth{link}"), &own.each_ref().map(String::as_str))
+    });
+    let routes = (0..8).map(|link| {
+        let gateway = format!("198.51.100.{}", 32 * link + 1);
+        route("0.0.0.0/0", Some(&gateway), &format!("eth{link}"), 100 + link, DHCP)
+    });
+    let facts = Facts { interfaces: interfaces.collect(), routes: routes.collect(), ..Facts::default() };
+    let count = |probe: &str| {
+        let config = config(&format!("{{{links}{probe}}}"));
+        commands(&config, &facts, 0).iter().filter(|command| is_rule(command)).count()
+    };
+    let (by_link, by_target) = (count(""), count(", probe: {pin: target}"));
+    println!(
+        "rules for 8 links with 8 targets and 3 addresses each: {by_link} with `pin: link`, {by_target} with `pin: target`"
+    );
+    assert_eq!((by_link, by_target), (8 * (2 + 9), 8 * (8 + 9)));
+}
+
+#[test]
+fn what_is_asked_on_an_address_is_answered_by_its_link_and_the_lan_by_its_own_route() {
+    let config = config("links: [{name: a, interface: eth0}, {name: b, interface: eth1, inbound: true}]");
+    let view = View::of(&config, with_ipv6_on_both());
+    let rules = |is_up: bool| pin::inbound(&config, &view.links, |_| is_up);
+    let commands: Vec<String> =
+        rules(true).into_iter().map(|rule| Change::AddRule(rule).to_string()).collect();
+    assert_eq!(
+        commands,
+        [
+            "ip -4 rule add priority 529 from 203.0.113.2/32 lookup main suppress_prefixlength 3 protocol 119",
+            "ip -4 rule add priority 531 from 203.0.113.2/32 lookup 5302 protocol 119",
+            "ip -6 rule add priority 529 from 2001:db8:2::2/128 lookup main suppress_prefixlength 3 protocol 119",
+            "ip -6 rule add priority 531 from 2001:db8:2::2/128 lookup 5302 protocol 119",
+        ]
+    );
+    assert_eq!(rules(false), []);
+    // Somebody's own rules of that kind are no alarm; one that would lead others there is.
+    let is_alarm = |rule: Rule| {
+        let rules = vec![Rule { protocol: 4, priority: 700, ..rule }];
+        let view = View::of(&config, Facts { rules, ..two_lines() });
+        let state = State::fresh(BOOT, "a", BootTime(1));
+        let problems = problems::find(&at_rest(&config, &view, &state), &view, &[]);
+        problems.iter().any(|problem| problem.code == Code::ForeignRule)
+    };
+    let by_link = rules(true)[1].clone();
+    let of_all = Rule { from: None, ..by_link.clone() };
+    let marked = Rule { narrowed: true, ..of_all.clone() };
+    let of_a_user = Rule { uid: Some(1000), ..of_all.clone() };
+    assert_eq!([by_link, marked, of_a_user, of_all].map(is_alarm), [false, false, false, true]);
+}
+
+#[test]
+fn the_same_targets_serve_every_link() {
+    let both = "targets: [192.0.2.53, '2001:db8:53::1']";
+    let config = config(&format!(
+        "links: [{{name: a, interface: eth0, {both}}}, {{name: b, interface: eth1, {both}}}]"
+    ));
+    let facts = brought_in_line(&config, with_ipv6_on_both(), 1);
+    assert_eq!(told(&config, &facts), [""; 0]);
+    let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
+    for target in ["192.0.2.53", "2001:db8:53::1"].map(|target| target.parse().unwrap()) {
+        let way = |uid| kernel.way_of_ping(target, uid);
+        assert_eq!(
+            (way(Some(60_901)), way(Some(60_902)), way(None)),
+            (Some("eth0"), Some("eth1"), Some("eth1"))
+        );
+    }
 }
 
 #[test]
 fn a_target_in_the_link_s_own_subnet_is_reached_without_its_gateway() {
     let text = "links: [{name: a, interface: eth0, targets: [198.51.100.9]}, {name: b, interface: eth1}]";
-    let by_rule = commands(&config(text), &two_lines(), 0);
-    assert!(by_rule.contains(&"ip -4 route add 198.51.100.9/32 dev eth0 table 5301 proto 119".to_owned()));
-    let by_route = commands(&config(&format!("{{{text}, probe: {{pin: route}}}}")), &two_lines(), 0);
-    assert_eq!(by_route[0], "ip -4 route add 198.51.100.9/32 dev eth0 proto 119");
+    let commands = commands(&config(text), &two_lines(), 0);
+    assert!(commands.contains(&"ip -4 route add 198.51.100.9/32 dev eth0 table 5301 proto 119".to_owned()));
 }
 
 #[test]
@@ -271,7 +388,7 @@ fn ipv6_goes_by_a_link_local_gateway() {
     for expected in [
         "ip -6 route add default via fe80::1 dev eth1 table 5302 metric 1024 proto 119",
         "ip -6 route add unreachable default table 5302 metric 4278198272 proto 119",
-        "ip -6 rule add priority 530 from all to 2001:db8:53::1/128 iif lo ipproto 58 lookup 5302 protocol 119",
+        "ip -6 rule add priority 530 from all iif lo uidrange 60902-60902 lookup 5302 protocol 119",
         "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1024 proto 119",
     ] {
         assert!(
@@ -294,7 +411,7 @@ fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
     };
     let facts = Facts { without_ipv6: true, ..two_lines() };
     let config = with_ipv6("");
-    for pin in ["rule", "route"] {
+    for pin in ["link", "target"] {
         let commands = commands(&with_ipv6(&format!("probe: {{pin: {pin}}}")), &facts, 1);
         assert!(commands.len() > 3, "{commands:?}");
         assert!(!commands.iter().any(|command| command.contains(':')), "{commands:?}");
@@ -395,7 +512,8 @@ fn a_destination_inside_the_subnet_needs_no_gateway_and_a_wider_one_does() {
 #[test]
 fn the_gateway_as_a_target_is_tied_like_any_other() {
     let config = config(
-        "links: [{name: a, interface: eth0, targets: [gateway]}, {name: b, interface: eth1, targets: [gateway]}]",
+        "{links: [{name: a, interface: eth0, targets: [gateway]}, {name: b, interface: eth1, targets: [gateway]}], \
+         probe: {pin: target}}",
     );
     let commands = commands(&config, &two_lines(), 0);
     let rules: Vec<&String> = commands.iter().filter(|command| command.contains(" rule ")).collect();
@@ -411,7 +529,7 @@ fn the_gateway_as_a_target_is_tied_like_any_other() {
 }
 
 #[test]
-fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
+fn with_pins_by_target_one_gateway_address_on_two_lines_is_the_target_of_the_first() {
     let text = "links: [{name: a, interface: eth0, targets: [gateway]}, {name: b, interface: eth1, targets: [gateway]}]";
     let facts = Facts {
         interfaces: vec![interface("eth0", &["192.0.2.10/24"]), interface("eth1", &["192.0.2.11/24"])],
@@ -422,50 +540,17 @@ fn one_gateway_address_on_two_lines_is_the_target_of_the_first() {
         rules: Vec::new(),
         ..Facts::default()
     };
-    let by_rule = config(text);
-    let commands_by_rule = commands(&by_rule, &facts, 0);
-    let rules: Vec<&String> = commands_by_rule
-        .iter()
-        .filter(|command| command.contains(" rule ") && command.contains("ipproto"))
-        .collect();
+    let by_target = config(&format!("{{{text}, probe: {{pin: target}}}}"));
+    let commands = commands(&by_target, &facts, 0);
+    let rules: Vec<&String> =
+        commands.iter().filter(|command| is_rule(command) && command.contains("ipproto")).collect();
     assert!(rules.len() == 1 && rules[0].contains("lookup 5301"), "{rules:?}");
-    let by_route = commands(&config(&format!("{{{text}, probe: {{pin: route}}}}")), &facts, 0);
-    assert_eq!(by_route[0], "ip -4 route add 192.0.2.1/32 dev eth0 proto 119");
-    assert_eq!(by_route.len(), 2, "{by_route:?}");
-    let lines = gateway::survey(&by_rule, &facts);
-    assert_eq!(gateway::shared_targets(&by_rule, &lines), [(0, 1, "192.0.2.1".parse().unwrap())]);
-}
-
-#[test]
-fn a_destination_of_one_link_never_takes_the_pin_of_another() {
-    let links = |routes: [&str; 2]| {
-        let [first, second] = routes;
-        config(&format!(
-            "{{links: [{{name: a, interface: eth0, targets: [gateway], routes: [{first}]}}, \
-             {{name: b, interface: eth1, targets: [gateway], routes: [{second}]}}], probe: {{pin: route}}}}"
-        ))
-    };
-    // Each link's gateway, which only the kernel knows, is a destination of the other.
-    for (config, gateway, out, names) in [
-        (
-            links(["203.0.113.1", ""]),
-            "203.0.113.1",
-            "eth1",
-            ["b: 203.0.113.1 is a target", "destination of a"],
-        ),
-        (
-            links(["", "198.51.100.1"]),
-            "198.51.100.1",
-            "eth0",
-            ["a: 198.51.100.1 is a target", "destination of b"],
-        ),
-    ] {
-        let facts = brought_in_line(&config, two_lines(), 0);
-        let problems = told(&config, &facts).join("\n");
-        assert!(names.iter().all(|name| problems.contains(name)), "{problems}");
-        let kernel = ModelKernel { routes: facts.routes, rules: facts.rules };
-        assert_eq!(kernel.way_of_ping(gateway.parse().unwrap()), Some(out));
-    }
+    let lines = gateway::survey(&by_target, &facts);
+    let shared = |pin| pin::shared_targets(&by_target, pin, &lines);
+    assert_eq!(shared(Pin::Target), [(0, 1, "192.0.2.1".parse().unwrap())]);
+    assert_eq!(shared(Pin::Link), []);
+    assert!(told(&by_target, &facts)[0].starts_with("b: a has 192.0.2.1 as a target as well just now"));
+    assert_eq!(told(&config(text), &facts), [""; 0]);
 }
 
 #[test]
@@ -881,10 +966,13 @@ fn two_modems_with_one_address_are_told_apart_by_ours_and_with_the_same_of_ours_
     for rule in [
         "from 192.168.8.100/32 to 192.168.8.1/32 lookup 5301",
         "from 192.168.8.101/32 to 192.168.8.1/32 lookup 5302",
-        "from all to 192.168.8.1/32 iif lo ipproto 1 lookup 5302",
+        "from all iif lo uidrange 60902-60902 lookup 5302",
     ] {
         assert_eq!(
-            commands.iter().filter(|command| command.contains(rule)).count(),
+            commands
+                .iter()
+                .filter(|command| command.contains(&format!("ip -4 rule add priority 530 {rule} ")))
+                .count(),
             1,
             "{rule} in {commands:#?}"
         );
@@ -1023,6 +1111,8 @@ fn default_traffic_that_does_not_take_the_active_link_is_told_for_each_part() {
         to: None,
         iif: None,
         ipproto: None,
+        uid: None,
+        suppress_prefix: None,
         table: 99,
         protocol: 3,
         narrowed: false,
@@ -1086,15 +1176,7 @@ fn a_host_route_of_dhcp_over_a_line_that_waits_is_told_with_its_cure() {
     let view = View::of(&config, facts);
     for (active, tied) in [("a", ("b", "192.0.2.53")), ("b", ("a", "192.0.2.54"))] {
         let state = State::fresh("boot", active, BootTime(1));
-        let now = BootTime(1);
-        let input = RunInput {
-            config: &config,
-            resolved: &view.links,
-            state: &state,
-            request: Request::Nothing,
-            now,
-        };
-        let mut told = problems::find(&input, &view, &[]);
+        let mut told = problems::find(&at_rest(&config, &view, &state), &view, &[]);
         told.retain(|problem| problem.code == Code::HostRoute);
         let [problem] = &told[..] else { panic!("{told:?}") };
         assert_eq!(problem.link.as_deref(), Some(tied.0));

@@ -192,7 +192,17 @@ impl fmt::Display for Rule {
         if let Some(ipproto) = self.ipproto {
             write!(f, " ipproto {ipproto}")?;
         }
-        write!(f, " lookup {} protocol {}", self.table, self.protocol)
+        if let Some(uid) = self.uid {
+            write!(f, " uidrange {uid}-{uid}")?;
+        }
+        match self.table {
+            MAIN_TABLE => f.write_str(" lookup main")?,
+            table => write!(f, " lookup {table}")?,
+        }
+        if let Some(length) = self.suppress_prefix {
+            write!(f, " suppress_prefixlength {length}")?;
+        }
+        write!(f, " protocol {}", self.protocol)
     }
 }
 

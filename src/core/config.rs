@@ -174,6 +174,8 @@ pub struct Link {
     pub routes: Vec<IpNetwork>,
     /// It carries these, and never the default traffic. Never true of the first link.
     pub routes_only: bool,
+    /// What the router is asked on this link's address it answers by this link, whatever is active.
+    pub inbound: bool,
 }
 
 /// Where a link's gateway comes from.
@@ -213,10 +215,10 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pin {
-    /// By policy rules: only our own echo requests take the link's table.
-    Rule,
-    /// By host routes in the main table, for kernels without policy routing.
-    Route,
+    /// By the user that sends: each link has a uid, and a rule by which what that sends takes the link's table.
+    Link,
+    /// By a rule for each target: echo requests to it take the link's table.
+    Target,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -226,6 +228,8 @@ pub struct Routing {
     /// Link number i, from 1, has table `table` + i.
     pub table: u32,
     pub rule_priority: u32,
+    /// Link number i, from 1, is probed as file-system uid `uid` + i.
+    pub uid: u32,
     #[serde(rename = "override")]
     pub override_by: Override,
     pub ipv6_without_gateway: Ipv6WithoutGateway,
@@ -265,7 +269,7 @@ pub enum LogLevel {
 
 impl Default for Probe {
     fn default() -> Self {
-        Probe { silence: Duration::from_secs(6), max_latency: None, pin: Pin::Rule }
+        Probe { silence: Duration::from_secs(6), max_latency: None, pin: Pin::Link }
     }
 }
 
@@ -275,6 +279,7 @@ impl Default for Routing {
             protocol: 119,
             table: 5300,
             rule_priority: 530,
+            uid: 60_900,
             override_by: Override::Halves,
             ipv6_without_gateway: Ipv6WithoutGateway::Unreachable,
         }

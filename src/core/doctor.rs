@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{Config, Link, Override, Pin, Target};
+use super::config::{Config, Link, Override, Target};
 use super::facts::{Facts, Family, MAIN_TABLE, Rule};
 use super::firewall::Firewall;
 use super::gateway::{NextHop, ResolvedLink, View};
@@ -218,14 +218,12 @@ fn of_routing(chart: &mut Chart, seen: &Seen, tried: &Tried) {
     });
     let policy: Vec<(Mark, String)> = match seen.rules.is_empty() {
         // Then the kernel looks up the main table without being told.
-        true => if_so(
-            config.probe.pin == Pin::Rule,
+        true => vec![(
             Mark::Failure,
             "this kernel has no policy routing, by which targets are tied to their links; take one that is built with \
-             CONFIG_IP_MULTIPLE_TABLES",
-        )
-        .into_iter()
-        .collect(),
+             CONFIG_IP_MULTIPLE_TABLES"
+                .to_owned(),
+        )],
         false => without_main
             .map(|family| {
                 let flag = if family == Family::V4 { "-4" } else { "-6" };
@@ -335,13 +333,8 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     let of_link = |problem: &Problem| is_mine(problem) && LINK.contains(&problem.code);
     chart.check_where(&link.name, of_link, None, describe(resolved));
 
-    const TARGETS: [Code; 5] = [
-        Code::NotProbed,
-        Code::TargetIsOwnAddress,
-        Code::TargetNeverAnswered,
-        Code::SharedTarget,
-        Code::RouteIsTarget,
-    ];
+    const TARGETS: [Code; 4] =
+        [Code::NotProbed, Code::TargetIsOwnAddress, Code::TargetNeverAnswered, Code::SharedTarget];
     let addresses: Vec<IpAddr> = link.targets.iter().filter_map(|target| resolved.resolve(*target)).collect();
     let mut found: Vec<(Mark, String)> = Vec::new();
     let mut rest = Vec::new();
@@ -376,8 +369,7 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     for address in addresses.iter().filter(|address| seen.resolvers.contains(address)) {
         let text = format!(
             "target {address} is a name server of this machine (/etc/resolv.conf) too: if it answers nobody who comes by another line, \
-             names are gone when this one dies, and with `pin: route` it stays on this line whatever happens; let a resolver ask \
-             name servers that answer over every line"
+             names are gone when this one dies; let a resolver ask name servers that answer over every line"
         );
         found.push((Mark::Warning, text));
     }

@@ -31,6 +31,10 @@ pub struct Facts {
     pub without_conntrack: bool,
     /// The files that the config names and that are of no use as they are.
     pub files: Vec<BadFile>,
+    /// A thread of ours cannot take the links' uids: it has no CAP_SETUID, or this user namespace has no such users.
+    pub cannot_take_uids: bool,
+    /// Users of this machine that have the uid of a link: number and name.
+    pub owned_uids: Vec<(u32, String)>,
     /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.
     pub sandboxed: Option<bool>,
 }
@@ -169,6 +173,10 @@ pub struct Rule {
     pub iif: Option<String>,
     /// An IP protocol number (RFC 5237 registry): 1 ICMP, 58 ICMPv6.
     pub ipproto: Option<u8>,
+    /// The one user whose packets it is about (`uidrange U-U`).
+    pub uid: Option<u32>,
+    /// What the table has for a network as wide as this, or wider, is not taken (`suppress_prefixlength`).
+    pub suppress_prefix: Option<u32>,
     /// 0 where it looks up none.
     pub table: u32,
     pub protocol: u8,

@@ -66,9 +66,9 @@ impl fmt::Display for RouteAnswer {
 }
 
 impl Flow {
-    /// Our own echo request.
-    pub fn echo_request(to: IpAddr) -> Flow {
-        Flow { to, ipproto: Family::from(to).icmp(), uid: None }
+    /// Our own echo request, under the uid of a link or our own.
+    pub fn echo_request(to: IpAddr, uid: Option<u32>) -> Flow {
+        Flow { to, ipproto: Family::from(to).icmp(), uid }
     }
 
     /// What the LAN sends most of.

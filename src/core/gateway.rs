@@ -453,19 +453,3 @@ pub fn with_a_choice<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Interface
     choice.dedup();
     choice
 }
-
-/// Targets that two links have in common just now (`gateway` on two links with the same router address): first
-/// link, second link, address. The config refuses the ones that it can see.
-pub fn shared_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<(usize, usize, IpAddr)> {
-    let mut taken: Vec<(usize, IpAddr)> = Vec::new();
-    let mut shared = Vec::new();
-    for (index, (link, resolved_link)) in config.links.iter().zip(resolved).enumerate() {
-        for address in link.targets.iter().filter_map(|target| resolved_link.resolve(*target)) {
-            match taken.iter().find(|(_, other)| *other == address) {
-                Some((first, _)) => shared.push((*first, index, address)),
-                None => taken.push((index, address)),
-            }
-        }
-    }
-    shared
-}

@@ -32,9 +32,21 @@ const FORGIVEN: Duration = HOUR;
 /// However often it has relapsed, a link that answers for so long is up.
 const LONGEST_STABLE: Duration = HOUR;
 
+/// One echo request that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EchoRequest {
+    /// The place in the config of the link that is asked.
+    pub link: usize,
+    pub target: IpAddr,
+    /// Under which its socket is made; `None`: our own.
+    pub uid: Option<u32>,
+}
+
 /// What became of one echo request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
+    /// Whose request it was.
+    pub link: usize,
     /// The target that was asked.
     pub address: IpAddr,
     /// When it came in, or when it became clear that none would.

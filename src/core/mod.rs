@@ -34,6 +34,8 @@ pub mod lease;
 pub mod message;
 /// The last hour of a link, minute by minute.
 pub mod minutes;
+/// What ties the probes of a link to it.
+pub mod pin;
 /// Asking the targets, and listening.
 pub mod probing;
 /// One thing that an admin should look at.

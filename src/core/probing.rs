@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::config::Link;
 use super::gateway::View;
 use super::health::{
-    Health, Law, LinkResult, ProbeError, Probed, Reply, TargetResult, Verdict, last_sign_of_life,
+    EchoRequest, Health, Law, LinkResult, ProbeError, Probed, Reply, TargetResult, Verdict, last_sign_of_life,
 };
 use super::round::{ProbePlan, RunInput};
 use super::time::BootTime;
@@ -114,16 +114,16 @@ fn ask(
     patience: Duration,
     which: impl Fn(&Watch) -> bool,
 ) {
-    let mut addresses = Vec::new();
+    let mut requests = Vec::new();
     for watch in watches.iter_mut().filter(|watch| watch.stance == Stance::Asking && which(watch)) {
         watch.health.ask(watch.law, now);
         watch.first_asked.get_or_insert(now);
-        addresses.extend(
-            watch.targets.iter().filter(|target| target.may_be_pinged()).map(|target| target.address),
-        );
+        let may_be_pinged = watch.targets.iter().filter(|target| target.may_be_pinged());
+        let (link, uid) = (watch.index, watch.uid);
+        requests.extend(may_be_pinged.map(|target| EchoRequest { link, target: target.address, uid }));
     }
-    if !addresses.is_empty() {
-        world.ping(&addresses, patience);
+    if !requests.is_empty() {
+        world.ping(&requests, patience);
     }
 }
 
@@ -196,6 +196,9 @@ enum Stance {
 /// One link while its targets are asked.
 struct Watch<'a> {
     link: &'a Link,
+    /// Its place in the config.
+    index: usize,
+    uid: Option<u32>,
     law: Law,
     stance: Stance,
     /// Before this run.
@@ -273,7 +276,8 @@ impl<'a> Watch<'a> {
             }
         };
         health.judge(law, start);
-        Watch { link, law, stance, before, health, targets, start, first_asked: None, heard: None }
+        let (uid, first_asked, heard) = (input.uid(index), None, None);
+        Watch { link, index, uid, law, stance, before, health, targets, start, first_asked, heard }
     }
 
     /// Whether it is silent though nothing can be asked, and not yet for long enough.
@@ -287,8 +291,10 @@ impl<'a> Watch<'a> {
     }
 
     fn take(&mut self, reply: &Reply, max_latency: Option<Duration>) {
+        if reply.link != self.index {
+            return;
+        }
         let mut is_ours = false;
-        // Another link may have the same target just now, and the reply came over that one.
         let asked = |target: &&mut Target| target.may_be_pinged() && target.address == reply.address;
         for target in self.targets.iter_mut().filter(asked) {
             match &reply.result {

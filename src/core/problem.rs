@@ -28,7 +28,10 @@ pub enum Code {
     GatewayOutsideSubnet,
     SameAddress,
     SharedTarget,
-    RouteIsTarget,
+    /// The links' uids cannot be taken.
+    PinnedByTarget,
+    /// A user of this machine has the uid of a link.
+    UidTaken,
     ForeignRoute,
     ForeignRule,
     ForeignDefault,

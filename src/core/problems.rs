@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::config::{Config, Gateway, Link, Pin, Target};
-use super::facts::{Facts, Family, MAIN_TABLE, Purpose};
+use super::config::{Config, Gateway, Link, Target};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Rule};
 use super::flow::{self, Flow, RouteAnswer};
-use super::gateway::{LinkFault, NextHop, ResolvedLink, View, shared_targets};
+use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
 use super::health::{LinkResult, ProbeError, Verdict};
+use super::pin;
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
@@ -121,8 +122,7 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     let links = config.links.iter().zip(&view.links);
     let mut problems: Vec<Problem> =
         links.flat_map(|(link, resolved)| of_link(link, resolved, view)).collect();
-    problems.extend(shared(config, &view.links));
-    problems.extend(routes_on_targets(config, &view.links));
+    problems.extend(shared(config, view));
     problems.extend(same_addresses(config, &view.links));
     problems
 }
@@ -290,43 +290,19 @@ fn first_of_ipv6(link: &Link) -> Option<String> {
     gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
 }
 
-fn shared(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
-    let shared = shared_targets(config, resolved).into_iter();
+fn shared(config: &Config, view: &View) -> Vec<Problem> {
+    let pin = pin::in_force(config, &view.facts);
+    let shared = pin::shared_targets(config, pin, &view.links).into_iter();
     shared
         .map(|(first, second, address)| {
             let [first, second] = [first, second].map(|index| &config.links[index].name);
             let text = format!(
-                "{first} has {address} as a target as well just now, and one target can serve only one link; give one \
-                 of them another target"
+                "{first} has {address} as a target as well just now, and with `pin: target` one target can serve only one link; \
+                 give one of them another target"
             );
             Problem::new(Code::SharedTarget, Some(second), text)
         })
         .collect()
-}
-
-/// With `pin: route`: destinations of one link that are the gateway and target of another just now. The config refuses
-/// the ones that it can see.
-fn routes_on_targets(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if config.probe.pin == Pin::Rule {
-        return problems;
-    }
-    for (index, (link, resolved)) in config.links.iter().zip(resolved).enumerate() {
-        for address in link.targets.iter().filter_map(|target| resolved.resolve(*target)) {
-            let mut others = config.links.iter().enumerate().filter(|(other, _)| *other != index);
-            if let Some((_, other)) =
-                others.find(|(_, other)| other.routes.contains(&IpNetwork::from(address)))
-            {
-                let text = format!(
-                    "{address} is a target just now, so with `pin: route` it cannot be a destination of {}: take it out \
-                     of the `routes` there, give {} another target, or use `pin: rule`",
-                    other.name, link.name
-                );
-                problems.push(Problem::new(Code::RouteIsTarget, Some(&link.name), text));
-            }
-        }
-    }
-    problems
 }
 
 /// Two modems that hand out the same address.
@@ -394,7 +370,7 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let protocol = config.routing.protocol;
     let facts = &view.facts;
     let mut problems = Vec::new();
-    for (link, table) in config.links.iter().zip(config.tables()) {
+    for ((link, resolved), table) in config.links.iter().zip(&view.links).zip(config.tables()) {
         let in_it = facts.routes.iter().filter(|route| route.table == table && route.protocol != protocol);
         if let Some(routes) = list(in_it) {
             let text = format!(
@@ -402,7 +378,15 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
             );
             problems.push(Problem::new(Code::ForeignRoute, Some(&link.name), text));
         }
-        let looking = facts.rules.iter().filter(|rule| rule.table == table && rule.protocol != protocol);
+        // Somebody may use the link on purpose: by a mark, for a user, from the link's own address.
+        let own = resolved.addresses();
+        let is_meant = |rule: &Rule| {
+            rule.narrowed || rule.uid.is_some() || rule.from.is_some_and(|from| own.contains(&from.ip()))
+        };
+        let looking = facts
+            .rules
+            .iter()
+            .filter(|rule| rule.table == table && rule.protocol != protocol && !is_meant(rule));
         if let Some(rules) = list(looking) {
             let text = format!(
                 "foreign rules look up its table {table} ({rules}); set `routing.table` in the config to another number"
@@ -413,9 +397,7 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let priority = config.routing.rule_priority;
     let beside_ours =
         facts.rules.iter().filter(|rule| rule.priority == priority && rule.protocol != protocol);
-    if config.probe.pin == Pin::Rule
-        && let Some(rules) = list(beside_ours)
-    {
+    if let Some(rules) = list(beside_ours) {
         let text = format!(
             "foreign rules have wanfo's priority {priority} ({rules}); set `routing.rule_priority` in the config to a \
              smaller number"
@@ -478,6 +460,19 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     if config.flush_conntrack && view.facts.without_conntrack {
         let text = "`flush_conntrack` needs the program conntrack; install conntrack (conntrack-tools)";
         problems.push(Problem::new(Code::ConntrackMissing, None, text));
+    }
+    if config.probe.pin != pin::in_force(config, &view.facts) {
+        let text = "wanfo may not take the uids of the links (it has no CAP_SETUID, or this user namespace has no such users), \
+                    so each target is tied for itself, and one target can serve only one link; give it CAP_SETUID, or write \
+                    `pin: target` where that is meant";
+        problems.push(Problem::new(Code::PinnedByTarget, None, text));
+    }
+    for (uid, user) in &view.facts.owned_uids {
+        let text = format!(
+            "the user {user} has the uid {uid}, which is that of a link: all that this user sends leaves by that link; set \
+             `routing.uid` in the config to a range that nobody has"
+        );
+        problems.push(Problem::new(Code::UidTaken, None, text));
     }
     if config.action_script.is_some() || config.exit_script.is_some() {
         let text = "the scripts run inside the sandbox of wanfo.service and may fail at what they do; install the drop-in \

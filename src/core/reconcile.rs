@@ -7,6 +7,8 @@ use super::change::{Change, Wanted};
 use super::config::Config;
 use super::facts::{Assignment, Family};
 use super::gateway::View;
+use super::health::Verdict;
+use super::pin;
 use super::problem::{Code, Problem};
 use super::record::Event;
 use super::routing;
@@ -33,8 +35,13 @@ pub fn look(world: &mut dyn World, config: &Config) -> Result<View> {
 pub fn reconcile(world: &mut dyn World, config: &Config, view: View, state: &State) -> Result<Reconciled> {
     let active = state.active_in(config).unwrap_or(0);
     let leaving = addresses::leaving(&state.own_addresses, config);
+    let is_up = |index: usize| {
+        let known = state.link(&config.links[index].name);
+        known.is_none_or(|link| link.health.verdict == Verdict::Up)
+    };
     bring_in_line(world, config, view, |view| {
-        let wanted = routing::wanted(config, &view.links, active, &view.facts);
+        let mut wanted = routing::wanted(config, &view.links, active, &view.facts);
+        wanted.rules.extend(pin::inbound(config, &view.links, is_up));
         Wanted { leaving: leaving.clone(), ..wanted }
     })
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::config::{Config, Link};
-use super::flow::{self, RouteAnswer};
+use super::config::{Config, Link, Pin};
+use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{self, ResolvedLink};
 use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
+use super::pin;
 use super::record::Event;
 use super::state::{LinkState, State, TargetState};
 use super::switch::Request;
@@ -21,6 +22,8 @@ pub struct RunInput<'a> {
     pub config: &'a Config,
     /// The links as they stand, in the config's order.
     pub resolved: &'a [ResolvedLink],
+    /// The one in force.
+    pub pin: Pin,
     pub state: &'a State,
     pub request: Request,
     pub now: BootTime,
@@ -44,6 +47,11 @@ impl RunInput<'_> {
         &self.config.links[index].name
     }
 
+    /// The uid under which a link is probed; `None`: our own.
+    pub fn uid(&self, index: usize) -> Option<u32> {
+        self.config.uid_with(self.pin, index)
+    }
+
     /// What the last run made of a link.
     pub fn health_before(&self, link: &Link) -> Health {
         self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health.as_of(self.now))
@@ -53,10 +61,10 @@ impl RunInput<'_> {
     /// link's way. `pretended`: some of our routes and rules are not in the kernel yet.
     pub fn plan_probes(
         &self,
-        way: &mut dyn FnMut(IpAddr) -> Result<RouteAnswer>,
+        way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
         pretended: bool,
     ) -> Vec<ProbePlan> {
-        let shared = gateway::shared_targets(self.config, self.resolved);
+        let shared = pin::shared_targets(self.config, self.pin, self.resolved);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
         };
@@ -72,7 +80,8 @@ impl RunInput<'_> {
                         }
                         _ if is_shared(index, address) => Some(ProbeError::Shared),
                         (None, Ok(next_hop)) => {
-                            flow::check_probe(next_hop, address, way(address), pretended).err()
+                            let flow = Flow::echo_request(address, self.uid(index));
+                            flow::check_probe(next_hop, address, way(&flow), pretended).err()
                         }
                     };
                     (address, error)

@@ -4,7 +4,6 @@
 //! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
 
 use ipnetwork::IpNetwork;
 
@@ -13,6 +12,7 @@ use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, 
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
 use super::gateway::{self, NextHop, ResolvedLink, View};
+use super::pin;
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -21,19 +21,12 @@ const BACKSTOP_METRIC: u32 = 4_278_198_272;
 /// A router with a NAT64 of its own has a route to it, which wins.
 const NAT64_METRIC: u32 = BACKSTOP_METRIC - 1;
 
-/// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
-const OURSELVES: &str = "lo";
-
 /// The routes and rules that should be there while `active` carries the traffic.
 pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Wanted {
-    let mut builder = Builder { config, facts, wanted: Wanted::default() };
+    let mut builder = Builder::new(config, facts);
     for (index, resolved_link) in resolved.iter().enumerate() {
-        match config.probe.pin {
-            Pin::Rule => builder.pin_by_rule(index, resolved_link),
-            Pin::Route => builder.pin_by_route(index, resolved_link),
-        }
+        builder.pin(index, resolved_link);
     }
-    // After every pin: with `pin: route` a destination of one link must not take the echo requests of another.
     for (link, resolved_link) in config.links.iter().zip(resolved) {
         for destination in &link.routes {
             builder.tie(*destination, resolved_link.next_hop(Family::from(destination)).ok());
@@ -52,19 +45,24 @@ pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: 
 struct Builder<'a> {
     config: &'a Config,
     facts: &'a Facts,
+    pin: Pin,
     wanted: Wanted,
 }
 
-impl Builder<'_> {
-    /// The link's own table, and rules that send our own echo requests to its targets there, and nothing else.
-    fn pin_by_rule(&mut self, index: usize, resolved_link: &ResolvedLink) {
+impl<'a> Builder<'a> {
+    fn new(config: &'a Config, facts: &'a Facts) -> Builder<'a> {
+        Builder { config, facts, pin: pin::in_force(config, facts), wanted: Wanted::default() }
+    }
+
+    /// The link's own table, and the rules that send its probes there, and nothing else.
+    fn pin(&mut self, index: usize, resolved_link: &ResolvedLink) {
         let table = self.config.table_of(index);
         let targets = self.targets(index, resolved_link);
         for family in [Family::V4, Family::V6] {
             let next_hop = resolved_link.next_hop(family).ok();
             let targets: Vec<IpAddr> =
                 targets.iter().copied().filter(|target| Family::from(*target) == family).collect();
-            if next_hop.is_none() && targets.is_empty() {
+            if self.pin == Pin::Target && next_hop.is_none() && targets.is_empty() {
                 continue;
             }
             if let Some(next_hop) = next_hop {
@@ -76,27 +74,8 @@ impl Builder<'_> {
                 }
             }
             self.route(table, everything(family), RouteTarget::Unreachable, BACKSTOP_METRIC);
-            // Strict reverse-path filtering asks for the way back to whoever sent, without naming a protocol
-            // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an inactive link
-            // is dropped, and so is the gateway's ARP request where another line has a gateway of the same address. IPv6
-            // has no such filter.
-            let sources = next_hop.filter(|_| family == Family::V4).map(NextHop::sources).unwrap_or_default();
-            let gateway = next_hop.and_then(|next_hop| next_hop.via).filter(IpAddr::is_ipv4);
-            for to in targets.iter().copied().chain(gateway) {
-                if targets.contains(&to) {
-                    self.rule(self.config.rule_of_request(index, to));
-                }
-                for own in &sources {
-                    self.rule(Rule { from: Some(IpNetwork::from(*own)), ..self.config.rule_to(index, to) });
-                }
-            }
-        }
-    }
-
-    /// AstLinux's way: a host route to each target, for everybody.
-    fn pin_by_route(&mut self, index: usize, resolved_link: &ResolvedLink) {
-        for target in self.targets(index, resolved_link) {
-            self.tie(IpNetwork::from(target), resolved_link.next_hop(Family::from(target)).ok());
+            let rules = pin::rules(self.config, self.pin, index, family, next_hop, &targets);
+            rules.into_iter().for_each(|rule| self.rule(rule));
         }
     }
 
@@ -223,19 +202,11 @@ impl Builder<'_> {
         addresses.filter(|address| !self.is_pinned(*address, index)).collect()
     }
 
-    /// Whether an earlier link has pinned the target. Two pins of one target would send it where the first says.
+    /// Whether an earlier link has a pin of its own for the target. Two of them would send it where the first says.
     fn is_pinned(&self, target: IpAddr, index: usize) -> bool {
-        let to = IpNetwork::from(target);
-        match self.config.probe.pin {
-            Pin::Rule => {
-                let table = self.config.table_of(index);
-                let is_pin = |rule: &&Rule| rule.to == Some(to) && rule.ipproto.is_some();
-                self.wanted.rules.iter().filter(is_pin).any(|rule| rule.table != table)
-            }
-            Pin::Route => {
-                self.wanted.routes.iter().any(|route| route.table == MAIN_TABLE && route.destination == to)
-            }
-        }
+        let (to, table) = (IpNetwork::from(target), self.config.table_of(index));
+        let is_pin = |rule: &&Rule| rule.to == Some(to) && rule.ipproto.is_some();
+        self.wanted.rules.iter().filter(is_pin).any(|rule| rule.table != table)
     }
 
     fn ours(&self) -> impl Iterator<Item = &Route> {
@@ -273,44 +244,9 @@ impl NextHop {
     }
 }
 
-impl Config {
-    /// The routing table of link number `index`, counted from 0 here and from 1 in the table's number.
-    pub fn table_of(&self, index: usize) -> u32 {
-        self.routing.table + 1 + index as u32
-    }
-
-    /// The rule that sends our own echo requests to a target of this link to the link's table, and nothing else.
-    pub fn rule_of_request(&self, index: usize, target: IpAddr) -> Rule {
-        let protocol = Family::from(target).icmp();
-        Rule { iif: Some(OURSELVES.to_owned()), ipproto: Some(protocol), ..self.rule_to(index, target) }
-    }
-
-    fn rule_to(&self, index: usize, target: IpAddr) -> Rule {
-        Rule {
-            family: Family::from(target),
-            priority: self.routing.rule_priority,
-            from: None,
-            to: Some(IpNetwork::from(target)),
-            iif: None,
-            ipproto: None,
-            table: self.table_of(index),
-            protocol: self.routing.protocol,
-            narrowed: false,
-        }
-    }
-
-    /// The links' own tables; none where no rule of ours looks them up.
-    pub fn tables(&self) -> Range<u32> {
-        match self.probe.pin {
-            Pin::Rule => self.table_of(0)..self.table_of(self.links.len()),
-            Pin::Route => 0..0,
-        }
-    }
-}
-
 /// Whether the default traffic of a family has a route of ours that refuses it.
 pub fn is_refused(config: &Config, facts: &Facts, family: Family) -> bool {
-    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let builder = Builder::new(config, facts);
     let places = builder.override_places(family);
     let mut ours = builder.ours().filter(|route| route.table == MAIN_TABLE);
     ours.any(|route| {
@@ -320,7 +256,7 @@ pub fn is_refused(config: &Config, facts: &Facts, family: Family) -> bool {
 
 /// Which link the kernel's own routes prefer: asked where there is no state to tell.
 pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> usize {
-    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let builder = Builder::new(config, facts);
     let places = [builder.override_places(Family::V4), builder.override_places(Family::V6)].concat();
     let overriding = builder
         .ours()
@@ -381,7 +317,7 @@ pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a 
 
 /// Families whose traffic is refused, because the active link has no way for it and it would go astray by another.
 pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Vec<Family> {
-    let builder = Builder { config, facts, wanted: Wanted::default() };
+    let builder = Builder::new(config, facts);
     let is_refused = |family: &Family| {
         resolved[active].next_hop(*family).is_err() && builder.must_refuse(*family, resolved, active)
     };

@@ -7,11 +7,11 @@ use anyhow::Result;
 use super::addresses;
 use super::config::Config;
 use super::decide::Outcome;
-use super::flow::Flow;
 use super::follow_up;
 use super::gateway::View;
 use super::health::{Law, LinkResult, Verdict};
 use super::hold::Hold;
+use super::pin;
 use super::probing::{self, Findings};
 use super::problem::Problem;
 use super::problems;
@@ -56,9 +56,10 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     count_bytes(world, &mut state);
 
     let links = kept.view.links.clone();
-    let input = RunInput { config, resolved: &links, state: &state, request: order.request, now: now.boot };
-    let mut way = |target| world.way(&Flow::echo_request(target));
-    let plans = input.plan_probes(&mut way, kept.view.facts.pretended);
+    let pin = pin::in_force(config, &kept.view.facts);
+    let input =
+        RunInput { config, resolved: &links, pin, state: &state, request: order.request, now: now.boot };
+    let plans = input.plan_probes(&mut |flow| world.way(flow), kept.view.facts.pretended);
     let Findings { mut results, undecided } = probing::probe(world, &input, plans, order.stay)?;
     let now = world.now()?;
     let input = RunInput { now: now.boot, ..input };

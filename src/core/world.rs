@@ -12,7 +12,7 @@ use super::change::Change;
 use super::config::Config;
 use super::facts::Facts;
 use super::flow::{Flow, RouteAnswer};
-use super::health::Reply;
+use super::health::{EchoRequest, Reply};
 use super::record::Record;
 use super::script::{Call, Ending};
 use super::spool::{Message, Outlook};
@@ -81,9 +81,9 @@ pub trait World {
     /// Which way the kernel would send this now, by all its rules and routes.
     fn way(&mut self, flow: &Flow) -> Result<RouteAnswer>;
 
-    /// Sends an echo request to each target. Each stays open until the run ends; what comes of it `listen` tells. The
-    /// last one may be waited for here, for up to `patience`.
-    fn ping(&mut self, targets: &[IpAddr], patience: Duration);
+    /// Sends the echo requests. Each stays open until the run ends; what comes of it `listen` tells. The last one may be
+    /// waited for here, for up to `patience`.
+    fn ping(&mut self, requests: &[EchoRequest], patience: Duration);
 
     /// Waits until something comes back, for up to `limit`, and returns all that has.
     fn listen(&mut self, limit: Duration) -> Vec<Reply>;

@@ -13,7 +13,7 @@ use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::{Address, Facts, Interface, Route};
 use crate::core::flow::{Flow, RouteAnswer};
-use crate::core::health::Reply;
+use crate::core::health::{EchoRequest, Reply};
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
 use crate::core::spool::{Message, Outlook};
@@ -76,8 +76,8 @@ impl World for DryRun<'_> {
         self.kernel.way(flow)
     }
 
-    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
-        self.pinger.ping(targets, patience);
+    fn ping(&mut self, requests: &[EchoRequest], patience: Duration) {
+        self.pinger.ping(requests, patience);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Reply> {

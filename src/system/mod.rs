@@ -50,5 +50,7 @@ pub mod store;
 pub mod timer;
 /// Who else could change a file that root obeys.
 pub mod trust;
+/// The uids under which the links are probed.
+pub mod uids;
 /// A POST on its way out.
 pub mod webhook;

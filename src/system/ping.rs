@@ -16,8 +16,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use ping_rs::{PingError, send_ping};
 
-use super::clock;
-use crate::core::health::{ProbeError, Reply};
+use super::{clock, uids};
+use crate::core::health::{EchoRequest, ProbeError, Reply};
 use crate::core::time::BootTime;
 
 /// ping-rs wants some payload; what it is does not matter.
@@ -43,7 +43,7 @@ pub struct Pinger {
     ready: Vec<Reply>,
     open: Arc<AtomicUsize>,
     most_open: usize,
-    asked: HashSet<IpAddr>,
+    asked: HashSet<EchoRequest>,
 }
 
 impl Default for Pinger {
@@ -56,40 +56,40 @@ impl Default for Pinger {
 }
 
 impl Pinger {
-    /// Sends one request to each target. The last is waited for in this thread, if `patience` is not zero: most runs have
-    /// one or two targets, and their answers come at once.
+    /// Sends the requests. The last is waited for in this thread, if `patience` is not zero: most runs have one or two
+    /// targets, and their answers come at once.
     ///
     /// ping-rs binds its sockets to no interface and no address: the pins in the kernel decide by which line a request
     /// leaves, so whoever calls this has seen to them first.
-    pub fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
-        let Some((last, others)) = targets.split_last() else { return };
-        others.iter().for_each(|target| self.send(*target));
+    pub fn ping(&mut self, requests: &[EchoRequest], patience: Duration) {
+        let Some((last, others)) = requests.split_last() else { return };
+        others.iter().for_each(|request| self.send(*request));
         if patience.is_zero() {
             return self.send(*last);
         }
         self.asked.insert(*last);
-        match request(*last, patience) {
+        match ask(*last, patience) {
             // It may be on its way still.
             Reply { result: Err(ProbeError::NoReply), .. } => {}
             reply => self.ready.push(reply),
         }
     }
 
-    fn send(&mut self, target: IpAddr) {
-        let is_first = self.asked.insert(target);
+    fn send(&mut self, request: EchoRequest) {
+        let is_first = self.asked.insert(request);
         if self.open.load(Ordering::Relaxed) >= self.most_open / 2 {
             self.raise_limit();
         }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most_open {
             self.open.fetch_sub(1, Ordering::Relaxed);
             if is_first {
-                self.ready.push(reply_of(target, Err(explain_errno(Errno::EMFILE))));
+                self.ready.push(reply_to(request, Err(explain_errno(Errno::EMFILE))));
             }
             return;
         }
         let (sender, open) = (self.sender.clone(), Arc::clone(&self.open));
         let waits = move || {
-            let reply = request(target, OPEN);
+            let reply = ask(request, OPEN);
             open.fetch_sub(1, Ordering::Relaxed);
             // Where a first request could go out, one that cannot is one request less and says nothing.
             let is_own_fault = matches!(&reply.result, Err(error) if error.is_own_fault());
@@ -104,7 +104,7 @@ impl Pinger {
                 let why = format!(
                     "no thread could be started for a ping: {error}; raise the limit on processes (TasksMax=)"
                 );
-                self.ready.push(reply_of(target, Err(ProbeError::OwnFault(why))));
+                self.ready.push(reply_to(request, Err(ProbeError::OwnFault(why))));
             }
         }
     }
@@ -134,18 +134,24 @@ fn room(limit: u64) -> usize {
     MOST_OPEN.min(limit.saturating_sub(SPARE) as usize)
 }
 
-fn reply_of(address: IpAddr, result: Result<Duration, ProbeError>) -> Reply {
+fn reply_to(request: EchoRequest, result: Result<Duration, ProbeError>) -> Reply {
     // The clock cannot fail where the run has read it before.
     let at = clock::now().map_or(BootTime(0), |now| now.boot);
-    Reply { address, at, result }
+    Reply { link: request.link, address: request.target, at, result }
 }
 
 /// ping-rs has assertions of its own; one that fails is no failure of the line.
-fn request(target: IpAddr, timeout: Duration) -> Reply {
-    let result = catch_unwind(|| ping(target, timeout)).unwrap_or_else(|_| {
-        Err(ProbeError::OwnFault("a ping ended in a panic; please report this".to_owned()))
+fn ask(request: EchoRequest, timeout: Duration) -> Reply {
+    let ask = || {
+        catch_unwind(|| ping(request.target, timeout)).unwrap_or_else(|_| {
+            Err(ProbeError::OwnFault("a ping ended in a panic; please report this".to_owned()))
+        })
+    };
+    // It was tried when the run looked around.
+    let result = uids::acting_as(request.uid, ask).unwrap_or_else(|| {
+        Err(ProbeError::OwnFault("the uid of a link cannot be taken any more (CAP_SETUID)".to_owned()))
     });
-    reply_of(target, result)
+    reply_to(request, result)
 }
 
 fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, ProbeError> {

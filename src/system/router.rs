@@ -10,13 +10,13 @@ use super::kernel::{Kernel, Selection};
 use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
-use super::{clock, conntrack, counters, files, iproute, leases, records, script, settings, trust};
+use super::{clock, conntrack, counters, files, iproute, leases, records, script, settings, trust, uids};
 use crate::core::change::Change;
-use crate::core::config::Config;
+use crate::core::config::{Config, Pin};
 use crate::core::facts::Facts;
 use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
-use crate::core::health::Reply;
+use crate::core::health::{EchoRequest, Reply};
 use crate::core::record::Record;
 use crate::core::routing;
 use crate::core::script::{Call, Ending};
@@ -80,8 +80,8 @@ impl World for Router<'_> {
         self.kernel.way(flow)
     }
 
-    fn ping(&mut self, targets: &[IpAddr], patience: Duration) {
-        self.pinger.ping(targets, patience);
+    fn ping(&mut self, requests: &[EchoRequest], patience: Duration) {
+        self.pinger.ping(requests, patience);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Reply> {
@@ -166,6 +166,10 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     }
     facts.leases = leases::of(&gateway::in_need_of_a_lease(config, &facts), &config.paths.run);
     facts.without_conntrack = config.flush_conntrack && !conntrack::is_installed();
+    if config.probe.pin == Pin::Link {
+        facts.cannot_take_uids = uids::cannot_take(config.uids());
+        facts.owned_uids = uids::owners(config.uids());
+    }
     facts.files = files::look(config);
     facts.sandboxed = script::sandboxed();
     Ok(facts)

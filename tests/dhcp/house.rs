@@ -122,7 +122,7 @@ impl House {
     /// Its target does, over its own line and no other.
     pub fn assert_the_backup_answers(&self) {
         let wiretap = Wiretap::on(&self.router);
-        assert!(self.router_pings(target(2, 1)), "{:#?}", self.kernel());
+        assert!(self.link_pings(2, target(2, 1)), "{:#?}", self.kernel());
         assert_eq!(wiretap.echo_requests(), [("eth1".to_owned(), target(2, 1).into())]);
     }
 

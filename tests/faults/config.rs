@@ -19,7 +19,7 @@ pub fn every_problem_of_a_config_is_told_at_once() {
         ),
         (
             "links:\n  - {name: a, interface: wan1, targets: [198.51.100.11]}\n  \
-             - name: b\n    interface: wan2\n    targets: [198.51.100.11]\n",
+             - name: b\n    interface: wan2\n    targets: [198.51.100.11]\nprobe: {pin: target}\n",
             &["links[1].targets[0] (line 5)", "198.51.100.11"],
         ),
     ];

@@ -10,7 +10,10 @@ use crate::story::beyond_the_silence;
 /// Any user that has no process on this machine.
 const SOMEBODY: Uid = Uid::from_raw(54321);
 
-fn before_exec(command: &mut Command, act: fn() -> nix::Result<()>) -> &mut Command {
+fn before_exec(
+    command: &mut Command,
+    act: impl FnMut() -> nix::Result<()> + Send + Sync + 'static,
+) -> &mut Command {
     lab::before_exec(command, act);
     command
 }
@@ -42,13 +45,7 @@ pub fn root_without_the_capability_is_told_once() {
     const CAP_NET_ADMIN: libc::c_ulong = 12; // linux/capability.h
     let lab = two_links();
     let before = kernel(&lab);
-    let run = ended(before_exec(&mut lab.wanfo_command(&["check"]), || {
-        // Out of the bounding set, so exec does not give it back (capabilities(7)).
-        // SAFETY: prctl with integers only.
-        #[expect(unsafe_code, reason = "nix does not have it")]
-        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) };
-        nix::errno::Errno::result(dropped).map(drop)
-    }));
+    let run = check_without(&lab, CAP_NET_ADMIN);
     assert_ends(&run, 1, &["Operation not permitted", "needs root (CAP_NET_ADMIN)", "were not tried"]);
     assert_eq!(run.stderr.matches("Operation not permitted").count(), 1, "{}", run.stderr);
     assert_eq!(kernel(&lab), before);
@@ -57,6 +54,36 @@ pub fn root_without_the_capability_is_told_once() {
     let problems = status(&lab)["problems"].to_string();
     assert!(problems.contains("CAP_NET_ADMIN"), "{problems}");
     assert_ends(&lab.wanfo(&["check"]), 0, &["brought the kernel's routes in line"]);
+}
+
+/// A check by root that has all capabilities but one.
+fn check_without(lab: &Lab, capability: libc::c_ulong) -> Run {
+    ended(before_exec(&mut lab.wanfo_command(&["check"]), move || {
+        // Out of the bounding set, so exec does not give it back (capabilities(7)).
+        // SAFETY: prctl with integers only.
+        #[expect(unsafe_code, reason = "nix does not have it")]
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        nix::errno::Errno::result(dropped).map(drop)
+    }))
+}
+
+/// As in a container. Both ways of tying targets do their work, and one follows the other.
+pub fn without_the_right_to_take_uids_targets_are_tied_one_by_one_and_that_is_said() {
+    const CAP_SETUID: libc::c_ulong = 7; // linux/capability.h
+    let lab = at_work();
+    let pinned_by_target = || status(&lab)["problems"].to_string().contains("pinned-by-target");
+    for _ in 0..2 {
+        assert_ends(&check_without(&lab, CAP_SETUID), 0, &[]);
+        assert!(pinned_by_target());
+        assert!(!lab.router.ip("rule show").contains("uidrange"));
+    }
+    assert_eq!(silent_for(&lab), [0, 0]);
+    lab.cut_silently(1);
+    beyond_the_silence(|| assert_ends(&check_without(&lab, CAP_SETUID), 0, &[]));
+    assert_carried_by(&lab, 2);
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_eq!(pinned_by_target(), !lab::has_other_users());
+    assert_carried_by(&lab, 2);
 }
 
 pub fn no_ping_group_no_verdict() {

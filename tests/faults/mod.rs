@@ -73,6 +73,7 @@ pub fn trials() -> Vec<Trial> {
         limits::{
             a_user_is_told_to_run_it_as_root,
             root_without_the_capability_is_told_once,
+            without_the_right_to_take_uids_targets_are_tied_one_by_one_and_that_is_said,
             no_ping_group_no_verdict,
             too_few_file_descriptors_are_no_verdict,
             too_few_threads_are_no_verdict,

@@ -8,7 +8,7 @@ use crate::story::{PROBE, Story, WANFO, config, two_links};
 /// With nothing said of IPv6 in the config, and pins of either kind.
 pub fn a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of() {
     assert!(!Path::new("/proc/sys/net/ipv6").exists(), "this kernel has IPv6");
-    for pin in ["rule", "route"] {
+    for pin in ["link", "target"] {
         let config = format!(
             "links:\n  - {{name: primary, interface: wan1, targets: [{}], delay: 0s}}\n  \
              - {{name: secondary, interface: wan2, targets: [{}]}}\n\

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::lab::{gateway, gateway6, target, target6};
-use crate::story::{PIN_BY_ROUTE, PROBE, Story, beyond_the_silence, config, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, beyond_the_silence, config, two_links};
 use crate::wiretap::Wiretap;
 
 /// Somebody's table 100 leads everything out of this line.
@@ -26,12 +26,12 @@ pub fn no_line_is_found_alive_by_way_of_another() {
     let links = ["primary", "secondary"];
     for (rule, v6, probe) in [
         ("-4 rule add priority 100 lookup 100", false, PROBE),
-        ("-4 rule add priority 100 iif lo uidrange 0-0 lookup 100", false, PROBE),
+        ("-4 rule add priority 100 iif lo uidrange 0-0 lookup 100", false, PIN_BY_TARGET),
         ("-4 rule add priority 529 ipproto 1 lookup 100", false, PROBE),
-        ("-4 rule add priority 100 lookup 100", false, PIN_BY_ROUTE),
+        ("-4 rule add priority 100 lookup 100", false, PIN_BY_TARGET),
         ("-6 rule add priority 100 lookup 100", true, PROBE),
-        ("-6 rule add priority 100 uidrange 0-0 lookup 100", true, PROBE),
-        ("-6 rule add priority 529 ipproto 58 lookup 100", true, PIN_BY_ROUTE),
+        ("-6 rule add priority 100 uidrange 0-0 lookup 100", true, PIN_BY_TARGET),
+        ("-6 rule add priority 529 ipproto 58 lookup 100", true, PIN_BY_TARGET),
     ] {
         let target = |line| -> IpAddr { if v6 { target6(line, 1).into() } else { target(line, 1).into() } };
         let targets = [1, 2].map(|line| format!("targets: [\"{}\"]", target(line)));
@@ -77,16 +77,6 @@ pub fn rules_that_are_not_about_our_echo_requests_do_no_harm() {
     story.check();
     assert_eq!(story.problems(), "");
     story.fails_over_and_back();
-}
-
-/// A target that is reached by way of the other line only, as a host route of somebody's says.
-pub fn with_pins_by_route_a_target_in_somebody_s_place_is_not_asked() {
-    let story = Story::begin(2, &config(&two_links(["", ""]), &[PIN_BY_ROUTE]));
-    story.router.ip(&format!("route add {} via {} dev wan1 proto static", target(2, 1), gateway(1)));
-    let wiretap = Wiretap::on(&story.router);
-    assert_eq!(story.wanfo(&["check"]).code, 1);
-    assert_eq!(wiretap.echo_requests(), [("wan1".to_owned(), target(1, 1).into())]);
-    assert_eq!(told(&story, "probe-diverted")[0].0, "secondary");
 }
 
 /// What the first line of the status, its exit code and the problems say.

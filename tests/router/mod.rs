@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
         },
         outages::{
             a_silent_outage_fails_over_after_the_silence_and_back_after_the_delay,
-            a_silent_outage_with_pins_by_route_ends_the_same_way,
+            a_silent_outage_with_pins_by_target_ends_the_same_way,
             a_pulled_cable_is_left_at_once_and_taken_back_after_it_is_plugged_in,
             an_interface_that_was_down_gets_its_routes_back_though_nobody_else_restores_them,
             three_outages_in_a_row_end_where_it_began,
@@ -43,6 +43,8 @@ pub fn trials() -> Vec<Trial> {
         },
         pins::{
             no_echo_request_leaves_by_the_wrong_line,
+            every_link_may_have_the_same_targets,
+            a_uid_that_a_user_of_the_machine_has_is_told,
             failover_and_failback_work_without_reverse_path_filtering,
             failover_and_failback_work_with_strict_reverse_path_filtering,
             failover_and_failback_work_with_loose_reverse_path_filtering,
@@ -66,7 +68,6 @@ pub fn trials() -> Vec<Trial> {
         elsewhere::{
             no_line_is_found_alive_by_way_of_another,
             rules_that_are_not_about_our_echo_requests_do_no_harm,
-            with_pins_by_route_a_target_in_somebody_s_place_is_not_asked,
             the_headline_tells_where_the_default_traffic_goes,
             ipv6_that_is_to_be_refused_and_is_not_is_told,
             a_tunnel_that_takes_everything_is_told,
@@ -88,7 +89,8 @@ pub fn trials() -> Vec<Trial> {
             routes_of_others_that_stay_on_a_dead_line_are_named,
             an_interface_has_its_altname_too,
             a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address,
-            the_same_gateway_as_target_of_two_links_is_reported,
+            the_same_gateway_is_a_target_of_two_links,
+            the_same_gateway_as_target_of_two_links_is_reported_where_each_target_is_tied_for_itself,
             a_point_to_point_backup_needs_no_gateway,
             a_point_to_point_primary_needs_no_gateway,
             a_gateway_outside_the_subnet_is_used_on_link,

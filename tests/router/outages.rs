@@ -5,14 +5,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::lab;
-use crate::story::{PIN_BY_ROUTE, PROBE, Story, assert_same, config, link, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, two_links};
 
 pub fn a_silent_outage_fails_over_after_the_silence_and_back_after_the_delay() {
     silent_outage(PROBE);
 }
 
-pub fn a_silent_outage_with_pins_by_route_ends_the_same_way() {
-    silent_outage(PIN_BY_ROUTE);
+pub fn a_silent_outage_with_pins_by_target_ends_the_same_way() {
+    silent_outage(PIN_BY_TARGET);
 }
 
 fn silent_outage(probe: &str) {

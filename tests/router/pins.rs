@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use crate::lab::{LAN, gateway, target, target6};
-use crate::story::{PIN_BY_ROUTE, PROBE, Story, config, two_links};
+use crate::lab::{self, LAN, gateway, target, target6};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, config, link, pins_by_uid, two_links};
 use crate::wiretap::Wiretap;
 
 /// Targets 1 and 2 of the line, IPv4 and IPv6.
@@ -40,7 +40,7 @@ fn pinged(wiretap: &Wiretap, phase: &str) -> [usize; 2] {
 
 /// `rp_filter` is what the kernel goes by: the larger one of `all` and the interface's own (ip-sysctl.rst).
 fn with_rp_filter(value: &str) {
-    for probe in [PROBE, PIN_BY_ROUTE] {
+    for probe in [PROBE, PIN_BY_TARGET] {
         for settings in [["all", "default"], ["wan1", "wan2"]] {
             let story = Story::begin(2, &config(&two_links(["", ""]), &[probe]));
             for setting in settings {
@@ -73,14 +73,14 @@ pub fn failover_and_failback_work_with_loose_reverse_path_filtering() {
     with_rp_filter("2");
 }
 
-/// With pins by rule only echo requests of the router's own are tied.
+/// Only what wanfo asks itself is tied.
 pub fn others_reach_the_target_of_a_dead_primary_over_the_backup() {
     let story = Story::of_two_links();
     story.check();
     story.cut_silently(1);
     story.fail_over("primary", "secondary");
     let target = target(1, 1);
-    assert!(!story.router_pings(target), "the line is cut, and the pin holds");
+    assert!(!story.link_pings(1, target), "the line is cut, and the pin holds");
 
     // The router itself, by anything but ping. Nothing listens there, and the refusal is as good as an
     // answer.
@@ -100,7 +100,7 @@ pub fn others_reach_the_target_of_a_dead_primary_over_the_backup() {
 }
 
 pub fn no_echo_request_leaves_by_the_wrong_line() {
-    for probe in [PROBE, PIN_BY_ROUTE] {
+    for probe in [PROBE, PIN_BY_TARGET] {
         let story = Story::begin(2, &config(&two_links([&four_targets(1), &four_targets(2)]), &[probe]));
         let wiretap = Wiretap::on(&story.router);
         story.check();
@@ -121,8 +121,8 @@ pub fn no_echo_request_leaves_by_the_wrong_line() {
         story.router.ip("link set wan1 down");
         // Before wanfo can do anything about it: the backstop alone keeps these back.
         for number in [1, 2] {
-            assert!(!story.router_pings(target(1, number)));
-            assert!(!story.router_pings(target6(1, number)));
+            assert!(!story.link_pings(1, target(1, number)));
+            assert!(!story.link_pings(1, target6(1, number)));
         }
         story.check();
         story.check();
@@ -137,8 +137,56 @@ pub fn no_echo_request_leaves_by_the_wrong_line() {
         story.router.ip("-6 route del default dev wan2");
         story.check();
         story.check();
-        assert!(!story.router_pings(target(2, 1)));
-        assert!(!story.router_pings(target6(2, 1)));
+        assert!(!story.link_pings(2, target(2, 1)));
+        assert!(!story.link_pings(2, target6(2, 1)));
         assert_eq!(pinged(&wiretap, "backup without a gateway")[1], 0);
     }
+}
+
+/// Two targets of one operator, on every line; each line is judged by what comes back over it.
+pub fn every_link_may_have_the_same_targets() {
+    if !pins_by_uid() {
+        lab::skip_for_good("this needs real root: the lab has a single uid else");
+    }
+    const LINES: usize = 8;
+    for address in [target(1, 1).to_string(), format!("\"{}\"", target6(1, 1))] {
+        let links: Vec<String> = (1..=LINES)
+            .map(|line| link(line, &format!("line{line}"), &format!("targets: [{address}]")))
+            .collect();
+        let story = Story::begin(LINES, &config(&links, &[PROBE]));
+        for setting in ["all", "default"] {
+            story.router.sysctl(&format!("net.ipv4.conf.{setting}.rp_filter"), "1");
+        }
+        let wiretap = Wiretap::on(&story.router);
+        story.check();
+        let mut asked: Vec<String> =
+            wiretap.echo_requests().into_iter().map(|(interface, _)| interface).collect();
+        asked.sort();
+        assert_eq!(asked, (1..=LINES).map(|line| format!("wan{line}")).collect::<Vec<_>>());
+        assert_eq!(story.problems(), "");
+        for line in 1..LINES {
+            story.cut_silently(line);
+            story.fail_over(&format!("line{line}"), &format!("line{}", line + 1));
+        }
+        let up: Vec<bool> =
+            (1..=LINES).map(|line| story.link(&format!("line{line}"))["up"] == true).collect();
+        assert_eq!(up.iter().filter(|up| **up).count(), 1, "{up:?}");
+        assert!(up[LINES - 1]);
+    }
+}
+
+/// Users 2 and 3 are there on every system.
+pub fn a_uid_that_a_user_of_the_machine_has_is_told() {
+    if !pins_by_uid() {
+        lab::skip_for_good("this needs real root: the lab has a single uid else");
+    }
+    let story = Story::begin(2, &config(&two_links(["", ""]), &[PROBE, "routing: {uid: 1}"]));
+    story.check();
+    let problems = story.problems();
+    for uid in [2, 3] {
+        assert!(problems.contains(&format!("has the uid {uid}, which is that of a link")), "{problems}");
+    }
+    story.configure(&config(&two_links(["", ""]), &[PROBE]));
+    story.check();
+    assert_eq!(story.problems(), "");
 }

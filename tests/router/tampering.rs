@@ -1,7 +1,7 @@
 //! Others who change routes under way.
 
 use crate::lab::{SERVICE, gateway, target};
-use crate::story::{PROBE, Story, assert_same, config, link, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, UID, assert_same, config, link, pins_by_uid, two_links};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
     let story = Story::of_two_links();
@@ -34,7 +34,10 @@ pub fn routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run() {
     story.cut_silently(1);
     story.fail_over("primary", "secondary");
     let failed_over = story.kernel();
-    let rule = format!("rule del to {} iif lo ipproto 1 lookup 5301", target(1, 1));
+    let rule = match pins_by_uid() {
+        true => format!("rule del iif lo uidrange {}-{} lookup 5301", UID + 1, UID + 1),
+        false => format!("rule del to {} iif lo ipproto 1 lookup 5301", target(1, 1)),
+    };
     let from_rule = format!("rule del to {} from 192.0.2.2 lookup 5301", target(1, 1));
     for tampering in [
         "route del 0.0.0.0/1",
@@ -259,7 +262,7 @@ pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray()
 }
 
 pub fn a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm() {
-    let story = Story::of_two_links();
+    let story = Story::begin(2, &config(&two_links(["", ""]), &[PIN_BY_TARGET]));
     let [first, second] = [1, 2].map(|line| target(line, 1));
     // The very same, which keeps ours out and serves; and a wider one.
     story.router.ip(&format!("rule add priority 530 to {first} iif lo ipproto 1 lookup 5301"));

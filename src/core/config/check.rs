@@ -26,6 +26,7 @@ pub struct Draft {
     pub standby_interval: Duration,
     pub routes: Vec<Placed<IpNetwork>>,
     pub routes_only: bool,
+    pub inbound: bool,
 }
 
 impl Draft {
@@ -44,6 +45,7 @@ impl Draft {
             standby_interval: self.standby_interval,
             routes: self.routes.into_iter().map(|route| route.value).collect(),
             routes_only: self.routes_only,
+            inbound: self.inbound,
         })
     }
 
@@ -63,11 +65,8 @@ pub fn links(links: &[Draft], pin: Pin, faults: &mut Faults) {
     lines(links, faults);
     addresses(links, faults);
     gateway_targets(links, faults);
-    targets(links, faults);
+    targets(links, pin, faults);
     routes(links, faults);
-    if pin == Pin::Route {
-        routes_on_pins(links, faults);
-    }
 }
 
 fn names(links: &[Draft], faults: &mut Faults) {
@@ -165,10 +164,17 @@ fn gateway_targets(links: &[Draft], faults: &mut Faults) {
     }
 }
 
-/// One target serves one link: echo requests to it can be tied to one way out only.
-fn targets(links: &[Draft], faults: &mut Faults) {
+/// A target stands once. With `pin: target` it serves one link: echo requests to it can be tied to one way out only.
+fn targets(links: &[Draft], pin: Pin, faults: &mut Faults) {
+    let condition = match pin {
+        Pin::Link => "a target stands once in a link",
+        Pin::Target => "with \"pin: target\" a target stands once, for one link",
+    };
     let mut seen: HashMap<IpAddr, &str> = HashMap::new();
     for link in links {
+        if pin == Pin::Link {
+            seen.clear();
+        }
         let mut gateway_word: Option<&str> = None;
         for target in &link.targets {
             let path = target.place.path.as_str();
@@ -177,9 +183,7 @@ fn targets(links: &[Draft], faults: &mut Faults) {
                 None => (gateway_word.replace(path), "gateway".into()),
             };
             if let Some(first) = first {
-                let text = format!(
-                    "{what} is also {first}; a target stands once, for one link: keep one of the two"
-                );
+                let text = format!("{what} is also {first}; {condition}: keep one of the two");
                 faults.add(&target.place, text);
             }
         }
@@ -192,29 +196,6 @@ fn routes(links: &[Draft], faults: &mut Faults) {
         if let Some(first) = seen.insert(route.value, &route.place.path) {
             let text = format!("{} is also {first}; keep one of the two", route.value);
             faults.add(&route.place, text);
-        }
-    }
-}
-
-/// With `pin: route` a target is a host route in the main table, where a link's routes stand too.
-fn routes_on_pins(links: &[Draft], faults: &mut Faults) {
-    for (i, link) in links.iter().enumerate() {
-        for route in &link.routes {
-            let others = links.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| other);
-            let clash = others
-                .flat_map(|other| other.targets.iter().map(move |target| (other, target)))
-                .find(|(other, target)| {
-                    other.address_of(target.value).map(IpNetwork::from) == Some(route.value)
-                });
-            if let Some((_, target)) = clash {
-                let text = format!(
-                    "{} is also {}, and with \"pin: route\" both need the same host route by different \
-                     links; take another target, or \"pin: rule\"",
-                    route.value.ip(),
-                    target.place.path
-                );
-                faults.add(&route.place, text);
-            }
         }
     }
 }

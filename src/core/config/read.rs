@@ -134,6 +134,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "standby_interval",
         "routes",
         "routes_only",
+        "inbound",
     ];
     let link = Fields::of(node, place, KEYS, &[], faults)?;
     let name = link.read("name", value::name, faults);
@@ -180,6 +181,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
         routes: link.read_list("routes", value::route, faults),
         routes_only: routes_only(&link, first, faults),
+        inbound: link.read_or("inbound", false, value::truth, faults),
         place: link.place,
     })
 }
@@ -236,12 +238,23 @@ fn probe(file: &Fields, faults: &mut Faults) -> Probe {
         return default;
     };
     let silences = value::duration(Duration::from_secs(1)..=Duration::from_secs(45));
-    let pins = value::word(&[("rule", Pin::Rule), ("route", Pin::Route)]);
     let silence = probe.read_or("silence", default.silence, silences, faults);
     Probe {
         silence,
         max_latency: probe.read_or("max_latency", None, |node| max_latency(node, silence), faults),
-        pin: probe.read_or("pin", default.pin, pins, faults),
+        pin: probe.read_or("pin", default.pin, pin, faults),
+    }
+}
+
+fn pin(node: &Node) -> Result<Pin, String> {
+    match &node.value {
+        Value::Text(word) if word == "rule" => {
+            Err("links are told apart by uid now, and may have the same targets; remove this key, or write target".to_owned())
+        }
+        Value::Text(word) if word == "route" => {
+            Err("host routes tie no targets any more; remove this key, or write target".to_owned())
+        }
+        _ => value::word(&[("link", Pin::Link), ("target", Pin::Target)])(node),
     }
 }
 
@@ -287,7 +300,7 @@ fn in_place_of_recheck(_: &Node) -> String {
 }
 
 fn routing(file: &Fields, faults: &mut Faults) -> Routing {
-    const KEYS: &[&str] = &["protocol", "table", "rule_priority", "override", "ipv6_without_gateway"];
+    const KEYS: &[&str] = &["protocol", "table", "rule_priority", "uid", "override", "ipv6_without_gateway"];
     let default = Routing::default();
     let Some(routing) = file.section("routing", KEYS, faults) else {
         return default;
@@ -297,12 +310,15 @@ fn routing(file: &Fields, faults: &mut Faults) -> Routing {
         ("unreachable", Ipv6WithoutGateway::Unreachable),
         ("leave", Ipv6WithoutGateway::Leave),
     ]);
-    // Rule 32766 is the one that looks up the main table (ip-rule(8)); ours must come before it.
-    let priorities = value::number(1..=32765);
+    // Rule 32766 is the one that looks up the main table (ip-rule(8)); ours must come before it, those for `inbound`, at one
+    // less and one more, as well.
+    let priorities = value::number(2..=32764);
     Routing {
         protocol: routing.read_or("protocol", default.protocol, value::protocol, faults),
         table: routing.read_or("table", default.table, value::table, faults),
         rule_priority: routing.read_or("rule_priority", default.rule_priority, priorities, faults),
+        // 0 is root, and u32::MAX nobody at all (linux/uidgid.h).
+        uid: routing.read_or("uid", default.uid, value::number(1..=u32::MAX - 9), faults),
         override_by: routing.read_or("override", default.override_by, overrides, faults),
         ipv6_without_gateway: routing.read_or(
             "ipv6_without_gateway",

@@ -357,6 +357,8 @@ pub fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
         to: None,
         iif: None,
         ipproto: None,
+        uid: None,
+        suppress_prefix: None,
         table: header.table.into(),
         // Kernels before 4.17 keep no protocol number of a rule.
         protocol: libc::RTPROT_UNSPEC,
@@ -373,14 +375,16 @@ pub fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
             Ok(RuleAttribute::IpProtocol(number)) => rule.ipproto = Some(number.into()),
             Ok(RuleAttribute::Table(number)) => rule.table = number,
             Ok(RuleAttribute::Protocol(number)) => rule.protocol = number.into(),
+            Ok(RuleAttribute::UidRange(range)) if range.start == range.end => rule.uid = Some(range.start),
             // Listed of every rule; none is u32::MAX (fib_rules.c, fib_nl_fill_rule).
-            Ok(RuleAttribute::SuppressPrefixLen(u32::MAX)) => {}
+            Ok(RuleAttribute::SuppressPrefixLen(length)) => {
+                rule.suppress_prefix = Some(length).filter(|length| *length != u32::MAX);
+            }
             Ok(
                 RuleAttribute::FwMark(_)
                 | RuleAttribute::FwMask(_)
                 | RuleAttribute::Oifname(_)
                 | RuleAttribute::TunId(_)
-                | RuleAttribute::SuppressPrefixLen(_)
                 | RuleAttribute::SuppressIfGroup(_)
                 | RuleAttribute::L3MDev(_)
                 | RuleAttribute::UidRange(_)

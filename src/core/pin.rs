@@ -1,0 +1,149 @@
+//! What ties the probes of a link to it: its own routing table, and the rules that lead there.
+//!
+//! ping-rs binds its sockets to no interface, no address and no mark. By what a rule may look at, an echo request is told
+//! by the file-system uid under which its socket was made, or else by where it goes.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnetwork::IpNetwork;
+
+use super::config::{Config, Pin};
+use super::facts::{Facts, Family, MAIN_TABLE, Rule};
+use super::gateway::{NextHop, ResolvedLink};
+
+/// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
+const OURSELVES: &str = "lo";
+
+/// The pin that is in force on this machine.
+pub fn in_force(config: &Config, facts: &Facts) -> Pin {
+    match config.probe.pin {
+        Pin::Link if facts.cannot_take_uids => Pin::Target,
+        pin => pin,
+    }
+}
+
+impl Config {
+    /// The routing table of link number `index`, counted from 0 here and from 1 in the table's number.
+    pub fn table_of(&self, index: usize) -> u32 {
+        self.routing.table + 1 + index as u32
+    }
+
+    /// The links' own tables.
+    pub fn tables(&self) -> Range<u32> {
+        self.table_of(0)..self.table_of(self.links.len())
+    }
+
+    /// The file-system uid under which link number `index`, counted from 0, is probed.
+    pub fn uid_of(&self, index: usize) -> u32 {
+        self.routing.uid + 1 + index as u32
+    }
+
+    /// All of the links'.
+    pub fn uids(&self) -> Range<u32> {
+        self.uid_of(0)..self.uid_of(self.links.len())
+    }
+
+    /// Those under which requests leave with this pin.
+    pub fn uid_with(&self, pin: Pin, index: usize) -> Option<u32> {
+        (pin == Pin::Link).then(|| self.uid_of(index))
+    }
+
+    fn rule(&self, index: usize, family: Family) -> Rule {
+        Rule {
+            family,
+            priority: self.routing.rule_priority,
+            from: None,
+            to: None,
+            iif: None,
+            ipproto: None,
+            uid: None,
+            suppress_prefix: None,
+            table: self.table_of(index),
+            protocol: self.routing.protocol,
+            narrowed: false,
+        }
+    }
+}
+
+/// The rules that send the probes of a link to its table, and their answers' way back.
+pub fn rules(
+    config: &Config,
+    pin: Pin,
+    index: usize,
+    family: Family,
+    next_hop: Option<&NextHop>,
+    targets: &[IpAddr],
+) -> Vec<Rule> {
+    let plain = config.rule(index, family);
+    let ours = Rule { iif: Some(OURSELVES.to_owned()), ..plain.clone() };
+    let mut rules: Vec<Rule> = match pin {
+        Pin::Link => vec![Rule { uid: Some(config.uid_of(index)), ..ours }],
+        Pin::Target => {
+            let of_target = |target: &IpAddr| {
+                let (to, ipproto) = (Some(IpNetwork::from(*target)), Some(family.icmp()));
+                Rule { to, ipproto, ..ours.clone() }
+            };
+            targets.iter().map(of_target).collect()
+        }
+    };
+    // Strict reverse-path filtering asks for the way back to whoever sent, without naming a protocol or a user
+    // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an inactive link is
+    // dropped, and so is the gateway's ARP request where another line has a gateway of the same address. IPv6 has no
+    // such filter.
+    let Some(next_hop) = next_hop.filter(|_| family == Family::V4) else { return rules };
+    let gateway = next_hop.via.filter(IpAddr::is_ipv4);
+    let sources = next_hop.sources();
+    for to in targets.iter().copied().chain(gateway) {
+        let from = |own: &IpAddr| Rule {
+            from: Some(IpNetwork::from(*own)),
+            to: Some(IpNetwork::from(to)),
+            ..plain.clone()
+        };
+        rules.extend(sources.iter().map(from));
+    }
+    rules
+}
+
+/// The networks up to this length that the main table has are its default routes, and the overrides.
+const WIDE: u32 = 3;
+
+/// The rules by which what leaves from a link's own address leaves by that link, for the links with `inbound` that are up:
+/// what was asked of the router over a line is answered over it. The LAN, and whatever else has a route of its own, comes
+/// first.
+///
+/// Not at the priority of the pins: to the kernel a rule is there already where another of the same priority and table
+/// has all that it names (rule_exists, net/core/fib_rules.c).
+pub fn inbound(config: &Config, resolved: &[ResolvedLink], is_up: impl Fn(usize) -> bool) -> Vec<Rule> {
+    let links = config.links.iter().zip(resolved).enumerate();
+    let answering = links.filter(|(index, (link, _))| link.inbound && is_up(*index));
+    let rules = answering.flat_map(|(index, (_, resolved_link))| {
+        let of_address = move |own: IpAddr| {
+            let plain = Rule { from: Some(IpNetwork::from(own)), ..config.rule(index, Family::from(own)) };
+            let priority = config.routing.rule_priority;
+            let by_main = Rule { table: MAIN_TABLE, suppress_prefix: Some(WIDE), ..plain.clone() };
+            [Rule { priority: priority - 1, ..by_main }, Rule { priority: priority + 1, ..plain }]
+        };
+        resolved_link.addresses().into_iter().flat_map(of_address)
+    });
+    rules.collect()
+}
+
+/// Targets that two links have in common just now, where one can serve only one of them: first link, second link,
+/// address. The config refuses the ones that it can see.
+pub fn shared_targets(config: &Config, pin: Pin, resolved: &[ResolvedLink]) -> Vec<(usize, usize, IpAddr)> {
+    let mut taken: Vec<(usize, IpAddr)> = Vec::new();
+    let mut shared = Vec::new();
+    if pin == Pin::Link {
+        return shared;
+    }
+    for (index, (link, resolved_link)) in config.links.iter().zip(resolved).enumerate() {
+        for address in link.targets.iter().filter_map(|target| resolved_link.resolve(*target)) {
+            match taken.iter().find(|(_, other)| *other == address) {
+                Some((first, _)) => shared.push((*first, index, address)),
+                None => taken.push((index, address)),
+            }
+        }
+    }
+    shared
+}
