@@ -466,17 +466,28 @@ fn of_company(chart: &mut Chart, seen: &Seen, config: &Config) {
             "it leaves the default routes in their order",
         );
     }
-    if config.action_script.is_some() || config.exit_script.is_some() {
+    if [&config.action_script, &config.exit_script, &config.link_script].into_iter().any(Option::is_some) {
         let codes = [Code::ScriptUnusable, Code::ScriptsSandboxed, Code::ScriptNotStarted];
         chart.check("scripts", &codes, None, "they can be run");
     }
     if config.flush_conntrack {
         chart.check("conntrack", &[Code::ConntrackMissing], None, "it is there");
     }
-    if config.notify.is_some() {
+    let Some(notify) = &config.notify else { return };
+    if notify.mail.is_some() {
         let relay = seen.relay.clone().map(|why| (Mark::Failure, why));
         let codes = [Code::MailFileUnusable, Code::MailNotSpooled];
         chart.check("mail", &codes, relay, "it can be handed on; `wanfo deliver --test` sends one");
+    }
+    if notify.webhook.is_some() {
+        // Without mail what could not be spooled was for the webhook alone.
+        let codes = [Code::WebhookFileUnusable, Code::MailNotSpooled];
+        chart.check(
+            "webhook",
+            &codes,
+            None,
+            "its address can be used; `wanfo deliver --test` sends a message there",
+        );
     }
 }
 
@@ -503,9 +514,10 @@ fn of_runs(chart: &mut Chart, seen: &Seen, config: Option<&Config>) {
         false => (mark, text),
     });
     chart.check(who, &[], fault, "enabled and active");
-    if config.is_some_and(|config| config.notify.is_some()) {
+    if config.is_some_and(|config| config.notify.is_some() || config.link_script.is_some()) {
         let unit = "wanfo-deliver.path";
-        let fault = fault_of(unit, path).map(|text| (Mark::Failure, format!("{text}, or no mail is sent")));
+        let lost = "or no message is sent, and no link script is run";
+        let fault = fault_of(unit, path).map(|text| (Mark::Failure, format!("{text}, {lost}")));
         chart.check(unit, &[], fault, "enabled and active");
     }
 }

@@ -114,6 +114,11 @@ impl Bench {
         self.router.run(|| fs::remove_file(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
+    fn chmod(&self, path: &str, mode: u32) {
+        let set = self.router.run(|| fs::set_permissions(path, PermissionsExt::from_mode(mode)));
+        set.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
     fn ip(&self, words: &str) {
         self.router.ip(words);
     }
@@ -217,8 +222,7 @@ pub fn what_is_wrong_with_the_machine_is_told_with_its_cure() {
             "No such file",
             &|it| {
                 it.write("/etc/wanfo/action", "#!/bin/sh\n");
-                let mode = PermissionsExt::from_mode(0o755);
-                it.router.run(|| fs::set_permissions("/etc/wanfo/action", mode)).expect("it is ours");
+                it.chmod("/etc/wanfo/action", 0o755);
             },
         ),
         (
@@ -230,7 +234,45 @@ pub fn what_is_wrong_with_the_machine_is_told_with_its_cure() {
         (
             &|it| it.remove("/run/units/is-active/wanfo-deliver.path"),
             "failure  wanfo-deliver.path:",
-            "or no mail is sent",
+            "or no message is sent",
+            &|it| it.enable("wanfo-deliver.path"),
+        ),
+        (
+            &|it| {
+                it.add("notify: {webhook: {url_file: /etc/wanfo/url, template: ntfy}}");
+                it.write("/etc/wanfo/url", "https://ntfy.example.com/topic\n");
+                it.chmod("/etc/wanfo/url", 0o644);
+            },
+            "failure  webhook:",
+            "/etc/wanfo/url is open to everybody on this machine; run `chmod 600 /etc/wanfo/url`",
+            &|it| it.chmod("/etc/wanfo/url", 0o600),
+        ),
+        (
+            &|it| it.write("/etc/wanfo/url", "ntfy.example.com/topic\n"),
+            "failure  webhook:",
+            "/etc/wanfo/url must begin with the address",
+            &|it| it.write("/etc/wanfo/url", "https://ntfy.example.com/topic\n"),
+        ),
+        (
+            &|it| it.remove("/etc/wanfo/url"),
+            "failure  webhook:",
+            "/etc/wanfo/url cannot be read: No such file",
+            &|it| it.add(""),
+        ),
+        (
+            &|it| {
+                it.add("link_script: /etc/wanfo/link");
+                it.write("/etc/wanfo/link", "#!/bin/sh\n");
+                it.chmod("/etc/wanfo/link", 0o757);
+            },
+            "failure  scripts:",
+            "everybody can write /etc/wanfo/link",
+            &|it| it.chmod("/etc/wanfo/link", 0o755),
+        ),
+        (
+            &|it| it.remove("/run/units/is-active/wanfo-deliver.path"),
+            "failure  wanfo-deliver.path:",
+            "no link script is run",
             &|it| it.enable("wanfo-deliver.path"),
         ),
     ]);
