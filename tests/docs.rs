@@ -27,7 +27,7 @@ const OBJECTS: [&str; 5] = ["address", "link", "monitor", "route", "rule"];
 const VERBS: [&str; 8] =
     ["daemon-reload", "disable", "enable", "reload", "restart", "start", "status", "stop"];
 /// Names of other programs, of which the program knows nothing.
-const OTHERS: [&str; 1] = ["wpa_supplicant"];
+const OTHERS: [&str; 2] = ["init_fail", "wpa_supplicant"];
 /// Of a reader who looks up what was meant: the least that the program wants there.
 const STAND_INS: [(&str, &str); 3] = [("SHELL", "bash"), ("COMMAND", "check"), ("DURATION", "30m")];
 
@@ -213,6 +213,7 @@ fn bare(words: &[String]) -> &[String] {
 /// What is given to wanfo, where that is called: by itself, or in another program's settings.
 fn arguments(words: &[String]) -> Option<Vec<String>> {
     if let Some((_, given)) = words.iter().find_map(|word| word.split_once("/wanfo ")) {
+        let (given, _) = given.split_once(';').unwrap_or((given, ""));
         return Some(given.split(' ').map(str::to_owned).collect());
     }
     let (first, given) = bare(words).split_first()?;

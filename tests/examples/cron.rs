@@ -10,19 +10,12 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 
 use crate::lab::{self, SERVICE, SERVICE6};
-use crate::site::{Running, Site, shipped};
-use crate::story::WANFO;
+use crate::site::{Running, Site, install_wanfo, shipped};
 
 /// The router of the example, with wanfo where the crontab looks for it.
 fn site() -> Site {
     let site = Site::of("cron", &["eth0", "eth1"]);
-    site.router.empty("/usr/local/bin");
-    site.router.run(|| {
-        let wanfo = "/usr/local/bin/wanfo";
-        // Not a copy: one that was just written may still be open for writing in a fork of another story.
-        fs::write(wanfo, "").unwrap();
-        mount(Some(WANFO), wanfo, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
-    });
+    install_wanfo(&site.router);
     site
 }
 

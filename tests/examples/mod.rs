@@ -10,6 +10,7 @@ mod lte_router;
 mod second_router;
 mod shelf;
 mod static_backup;
+mod two_routers;
 mod wifi_hotspot;
 mod wireguard_lte;
 
@@ -33,6 +34,9 @@ pub fn trials() -> Vec<Trial> {
         second_router::{
             a_second_router_in_the_lan_takes_over_and_gives_back,
             a_gateway_in_no_subnet_is_a_problem_that_heals_by_itself,
+        },
+        two_routers::{
+            the_lan_leaves_by_the_router_that_is_better_off,
         },
         half_bridge::{
             a_modem_in_half_bridge_mode_is_used_by_its_gateway_outside_of_the_lease,

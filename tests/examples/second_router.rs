@@ -3,23 +3,14 @@
 use std::net::SocketAddr;
 
 use crate::lab::{Namespace, SERVICE};
-use crate::site::{Site, end, host, load_nft, masquerade, talk, wait_until};
+use crate::site::{Site, end, host, load_nft, masquerade, switch, talk, wait_until};
 
 /// The second router has line 2. Nobody has configured this router's LAN port yet.
 fn site() -> (Site, Namespace) {
     let second_router = host("second router");
     let site = Site::with_more_ends("second-router", &["eth0"], &[end(&second_router, "wan")]);
-    let switch = Namespace::new("switch");
     site.router.ip("link delete lan");
-    switch.ip("link add switch type bridge");
-    switch.ip("link set switch up");
-    for (port, (host, interface)) in
-        [(&site.router, "lan"), (&site.client, "eth0"), (&second_router, "lan")].into_iter().enumerate()
-    {
-        host.ip(&format!("link add {interface} type veth peer name port{port} netns {}", switch.path()));
-        switch.ip(&format!("link set port{port} master switch up"));
-        host.ip(&format!("link set {interface} up"));
-    }
+    let switch = switch(&[(&site.router, "lan"), (&site.client, "eth0"), (&second_router, "lan")]);
     site.router.ip("address add 2001:db8:f::1/64 dev lan");
     site.client.ip("address add 2001:db8:f::2/64 dev eth0");
     site.client.ip("address add 192.0.2.242/28 dev eth0");

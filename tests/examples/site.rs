@@ -9,6 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::lab::{self, End, Lab, Line, Namespace, SERVICE6};
 use crate::story::{Story, WANFO};
 
@@ -128,6 +132,31 @@ pub fn shipped(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Has wanfo where who installs it by hand puts it.
+pub fn install_wanfo(host: &Namespace) {
+    host.empty("/usr/local/bin");
+    host.run(|| {
+        let wanfo = "/usr/local/bin/wanfo";
+        // Not a copy: one that was just written may still be open for writing in a fork of another story.
+        fs::write(wanfo, "").expect("it is empty");
+        let nothing = None::<&str>;
+        mount(Some(WANFO), wanfo, nothing, MsFlags::MS_BIND, nothing).expect("it takes the program");
+    });
+}
+
+/// A switch of its own for the LAN: interfaces of these hosts, by port, without addresses.
+pub fn switch(ports: &[(&Namespace, &str)]) -> Namespace {
+    let switch = Namespace::new("switch");
+    switch.ip("link add switch type bridge");
+    switch.ip("link set switch up");
+    for (port, (host, interface)) in ports.iter().enumerate() {
+        host.ip(&format!("link add {interface} type veth peer name port{port} netns {}", switch.path()));
+        switch.ip(&format!("link set port{port} master switch up"));
+        host.ip(&format!("link set {interface} up"));
+    }
+    switch
+}
+
 pub fn load_nft(host: &Namespace, rules: &str) {
     lab::need(&["nft"]);
     let mut nft = host.command("nft").args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -174,6 +203,12 @@ impl Running {
     pub fn start(command: &mut Command) -> Running {
         let child = command.spawn();
         Running(child.unwrap_or_else(|error| panic!("{command:?} did not start: {error}")))
+    }
+
+    /// Asks it to end, as systemd would, and waits until it has taken its children along.
+    pub fn stop(mut self) {
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
+        let _ = self.0.wait();
     }
 }
 
