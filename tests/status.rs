@@ -214,6 +214,8 @@ fn the_page_for_a_browser_stands_alone() {
             assert!(!page.contains(forbidden), "{name}: {forbidden}");
         }
         assert_eq!(page.matches("<div").count(), page.matches("</div>").count(), "{name}");
+        // A space at the beginning of a row would be a row of its own on a phone, before a word that has no room behind it.
+        assert!(!page.lines().any(|line| line.starts_with("<div") && line.contains("\"> ")), "{name}");
     }
     assert!(html::render(None, None, moment(), &TimeZone::UTC).contains("Nothing is known"));
 }

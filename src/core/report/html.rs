@@ -19,11 +19,12 @@ const PARTS: usize = 288;
 const REFRESH: u32 = 30;
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--faint:#667;--up:#2da44e;--active:#0969da;--down:#cf222e;--unknown:#d0d7de;--warn:#9a6700}\
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--faint:#9aa4af;--up:#3fb950;--active:#58a6ff;--down:#ff6b61;--unknown:#30363d;--warn:#d29922}}\
+:root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--faint:#667;--up:#1a7f37;--active:#0969da;--down:#cf222e;--unknown:#8c959f;--warn:#9a6700}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--faint:#9aa4af;--up:#3fb950;--active:#58a6ff;--down:#ff6b61;--unknown:#6e7681;--warn:#d29922}}\
 body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
 h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:1.6rem}pre{overflow-x:auto;font:13px/1.45 ui-monospace,monospace;white-space:pre}\
-.status{font:13px/1.45 ui-monospace,monospace}.status div{white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.45em}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
+.status{font:13px/1.45 ui-monospace,monospace}.status div{white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.45em}.status .bar{font-size:min(13px,2.2vw);overflow-wrap:normal}\
+@media(max-width:40rem){.status div{white-space:normal}}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
 svg{width:100%;height:1.6rem;display:block}figure{margin:.6rem 0}figcaption{font-size:.9rem}\
 .up{fill:var(--up)}.active{fill:var(--active)}.down{fill:var(--down)}.unknown{fill:var(--unknown)}\
 footer{margin-top:2rem;color:var(--faint);font-size:.85rem}.key span{margin-right:1em}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}";
@@ -79,12 +80,17 @@ fn write_line(page: &mut String, line: &Line) -> std::fmt::Result {
         Tone::Warning => Some("warning"),
         Tone::Bad => Some("bad"),
     };
-    // The browser breaks the lines, and indents what goes on.
-    let text = escaped(&line.rows(usize::MAX).join(" "));
-    let (class, indent) = (class.unwrap_or("plain"), line.indent);
+    // The browser breaks the lines, and indents what goes on. On a phone it has no room for columns, but the row of the
+    // last hour means nothing in two.
+    let row = line.rows(usize::MAX).join(" ");
+    let text = row.trim_start();
+    let class = class.unwrap_or(if text.starts_with('[') { "bar" } else { "plain" });
+    let begin = row.len() - text.len();
+    let indent = line.indent.max(begin + 2);
+    let (outdent, text) = (indent - begin, escaped(text));
     writeln!(
         page,
-        "<div class=\"{class}\" style=\"padding-left:{indent}ch;text-indent:-{indent}ch\">{text}</div>"
+        "<div class=\"{class}\" style=\"padding-left:{indent}ch;text-indent:-{outdent}ch\">{text}</div>"
     )
 }
 
