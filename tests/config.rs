@@ -16,6 +16,7 @@ use wanfo::core::config::NotifyEvent::{Standby, Switch};
 use wanfo::core::config::{
     Config, ConfigError, Gateway, LogLevel, Override, Pin, Relay, Target, Template, Tls,
 };
+use wanfo::core::service::{Check, Dns, Http, Tcp};
 
 const FULL: &str = include_str!("../docs/full.yaml");
 
@@ -187,6 +188,36 @@ fn every_key_is_read() {
         (link.quorum, link.delay, link.stable, link.standby_interval),
         (3, Duration::ZERO, Duration::from_secs(3600), Duration::from_secs(90))
     );
+    let address = |text: &str| text.parse().unwrap();
+    let dns = |server, name: &str, answer| {
+        Check::Dns(Dns { server: address(server), name: name.to_owned(), answer })
+    };
+    let answer = Some(address("2001:db8::80"));
+    assert_eq!(
+        link.checks,
+        [
+            dns("2001:db8::53", "_sip._udp.xn--bcher-kva.example", answer),
+            dns("198.51.100.53", "example.com", None),
+            Check::Tcp(Tcp { server: address("203.0.113.1"), port: 65535 }),
+            Check::Http(Http {
+                server: address("203.0.113.80"),
+                port: 80,
+                host: "www.example.com".to_owned(),
+                path: "/".to_owned(),
+                status: 204,
+                contains: None,
+            }),
+            Check::Http(Http {
+                server: address("2001:db8::80"),
+                port: 8080,
+                host: "2001:db8::80".to_owned(),
+                path: "/a?b=%20".to_owned(),
+                status: 200,
+                contains: Some("Grüß Gott".to_owned()),
+            }),
+        ]
+    );
+    assert_eq!(config.links[3].checks, [Check::Tcp(Tcp { server: address("203.0.113.99"), port: 5060 })]);
     assert_eq!(link.routes, ["2001:db8:5::/48", "203.0.113.0/24"].map(|route| route.parse().unwrap()));
     assert_eq!(config.links.iter().filter(|link| link.routes_only).count(), 1);
     assert!(config.links[3].routes_only);

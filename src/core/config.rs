@@ -18,6 +18,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::{Serialize, Serializer};
 
+use super::service::Check;
+
 /// The whole configuration file, checked and complete.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Config {
@@ -161,6 +163,8 @@ pub struct Link {
     pub targets: Vec<Target>,
     /// How many targets have to show signs of life.
     pub quorum: u32,
+    /// What is asked through it to learn whether it is of any use.
+    pub checks: Vec<Check>,
     /// The time after a switch to this link in which no automatic switch leaves it.
     #[serde(serialize_with = "as_written")]
     pub delay: Duration,

@@ -58,6 +58,8 @@ pub mod routing;
 pub mod run;
 /// What the user's scripts are told.
 pub mod script;
+/// Whether a link that answers is of any use.
+pub mod service;
 /// What `--since` means.
 pub mod since;
 /// A message on its way to the people.

@@ -9,6 +9,7 @@ use ipnetwork::IpNetwork;
 use super::fields::{Faults, Place, Placed, Reported};
 use super::{Gateway, Link, Pin, Target};
 use crate::core::facts::is_link_local;
+use crate::core::service::Check;
 
 /// A link as far as it could be read.
 pub struct Draft {
@@ -21,6 +22,7 @@ pub struct Draft {
     pub address: Vec<Placed<IpNetwork>>,
     pub targets: Vec<Placed<Target>>,
     pub quorum: u32,
+    pub checks: Vec<Check>,
     pub delay: Duration,
     pub stable: Duration,
     pub standby_interval: Duration,
@@ -40,6 +42,7 @@ impl Draft {
             address: self.address.into_iter().map(|address| address.value).collect(),
             targets: self.targets.into_iter().map(|target| target.value).collect(),
             quorum: self.quorum,
+            checks: self.checks,
             delay: self.delay,
             stable: self.stable,
             standby_interval: self.standby_interval,

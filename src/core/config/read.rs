@@ -11,6 +11,7 @@ use super::{
     Pin, Probe, Relay, Routing, Smtp, Template, Tls, Webhook, value,
 };
 use crate::core::facts::Family;
+use crate::core::service::{Check, Dns, Http, Tcp};
 
 /// Nobody waits longer than this for a failback or for a first look at a backup; more is a slip of the unit.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -34,6 +35,13 @@ const KEYS: &[&str] = &[
 
 /// All targets of all links are asked at once, and a process has 1024 descriptors where nobody says otherwise.
 const MOST_TARGETS: usize = 16;
+
+/// All checks of a link are asked at once, and a metered line pays for each.
+const MOST_CHECKS: usize = 8;
+
+/// What each kind of check takes; the first key names the kind.
+const KINDS: &[&[&str]] =
+    &[&["dns", "name", "answer"], &["tcp", "port"], &["http", "port", "host", "path", "status", "contains"]];
 
 /// Reads the text of a configuration file and fills in every default.
 ///
@@ -129,6 +137,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         "address",
         "targets",
         "quorum",
+        "checks",
         "delay",
         "stable",
         "standby_interval",
@@ -176,6 +185,7 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
         address,
         targets,
         quorum: link.read_or("quorum", 1, |node| quorum(node, target_count), faults),
+        checks: checks(&link, faults),
         delay: link.read_or("delay", MINUTE, &up_to_a_week, faults),
         stable: link.read_or("stable", MINUTE, value::duration(Duration::ZERO..=HOUR), faults),
         standby_interval: link.read_or("standby_interval", standby, &up_to_a_week, faults),
@@ -224,6 +234,88 @@ fn quorum(node: &Node, targets: Option<usize>) -> Result<u32, String> {
             }
         }
     })
+}
+
+/// The good ones; the others are reported.
+fn checks(link: &Fields, faults: &mut Faults) -> Vec<Check> {
+    let place = link.place_of("checks");
+    let nodes = link.list("checks", faults).unwrap_or_default();
+    if nodes.len() > MOST_CHECKS {
+        let text = format!(
+            "the number of checks is {}; write at most {MOST_CHECKS}: one that passes is enough, and two or three tell as \
+             much",
+            nodes.len()
+        );
+        faults.add(&place, text);
+    }
+    let read = nodes.iter().enumerate().filter_map(|(i, node)| {
+        let place = place.item(i, node);
+        Some(Placed { value: check(node, place.clone(), faults)?, place })
+    });
+    let read: Vec<Placed<Check>> = read.collect();
+    once_each(&read, faults);
+    read.into_iter().map(|check| check.value).collect()
+}
+
+fn check(node: &Node, place: Place, faults: &mut Faults) -> Option<Check> {
+    const RIGHT: &str = "write one of dns, tcp and http with the server's address, for example {dns: 198.51.100.53, name: \
+                         example.com}";
+    let Value::Map(entries) = &node.value else {
+        faults.add(&place, format!("{}; {RIGHT}", node.what()));
+        return None;
+    };
+    let is_there =
+        |key: &str| entries.iter().any(|(it, _)| matches!(&it.value, Value::Text(it) if it == key));
+    let kinds: Vec<&[&str]> = KINDS.iter().copied().filter(|keys| is_there(keys[0])).collect();
+    let [keys] = kinds[..] else {
+        let text = match kinds[..] {
+            [one, other, ..] => {
+                format!("this is a check of {} and of {} in one; make two of it", one[0], other[0])
+            }
+            _ => format!("this is no check of any kind; {RIGHT}"),
+        };
+        faults.add(&place, text);
+        return None;
+    };
+    let check = Fields::of(node, place, keys, &[], faults)?;
+    let server = check.read(keys[0], value::server, faults);
+    match keys[0] {
+        "dns" => {
+            let name = check.read("name", value::dns_name, faults);
+            if let Ok(None) = name {
+                missing(&check, "name", "name: example.com", faults);
+            }
+            let answer = check.read_optional("answer", value::server, faults);
+            Some(Check::Dns(Dns { server: server.ok()??.value, name: name.ok()??.value, answer }))
+        }
+        "tcp" => {
+            let port = check.read("port", value::number(1..=u16::MAX), faults);
+            if let Ok(None) = port {
+                missing(&check, "port", "port: 443", faults);
+            }
+            Some(Check::Tcp(Tcp { server: server.ok()??.value, port: port.ok()??.value }))
+        }
+        _ => {
+            let host = check.read("host", value::host, faults);
+            if let Ok(None) = host {
+                missing(&check, "host", "host: www.example.com", faults);
+            }
+            let port = check.read_or("port", 80, value::number(1..=u16::MAX), faults);
+            let path = check.read_or("path", "/".to_owned(), value::url_path, faults);
+            let status = check.read_or("status", 204, value::number(200..=599), faults);
+            let contains = check.read_optional("contains", value::words, faults);
+            // RFC 9110, sections 15.3.5 and 15.4.5.
+            if let (Some(_), 204 | 304) = (&contains, status) {
+                let text = format!(
+                    "an answer with status {status} has no body in which this could stand; write for example status: 200, or \
+                     remove this key"
+                );
+                faults.add(&check.place_of("contains"), text);
+            }
+            let (server, host) = (server.ok()??.value, host.ok()??.value);
+            Some(Check::Http(Http { server, port, host, path, status, contains }))
+        }
+    }
 }
 
 fn probe(file: &Fields, faults: &mut Faults) -> Probe {

@@ -309,17 +309,74 @@ pub fn mail_address(node: &Node) -> Result<String, String> {
     Err(format!("{} is not a mail address{hint}; write for example noc@example.com", quoted(text)))
 }
 
-/// A host name or an address of a mail relay.
+/// A host name or an address of a server.
 pub fn host(node: &Node) -> Result<String, String> {
     let text = text(node, "mail.example.com")?;
+    if !is_host_name(text) && text.parse::<IpAddr>().is_err() {
+        return Err(format!(
+            "{} is neither a host name nor an address; write for example mail.example.com",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=63).contains(&label.len()) && label.bytes().all(fits) && !label.starts_with('-')
     };
-    let is_name = text.len() <= 253 && text.split('.').all(label);
-    if !is_name && text.parse::<IpAddr>().is_err() {
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// A name that a DNS server is asked for.
+pub fn dns_name(node: &Node) -> Result<String, String> {
+    let text = text(node, "example.com")?;
+    if !is_host_name(text) || text.parse::<IpAddr>().is_ok() {
+        let hint = if text.ends_with('.') { " (without the dot at its end)" } else { "" };
+        return Err(format!("{} is not a host name{hint}; write for example example.com", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// The address of a server that a check asks, or of one that it hears of.
+pub fn server(node: &Node) -> Result<IpAddr, String> {
+    const RIGHT: &str = "write an address (host names are not looked up), for example 198.51.100.53";
+    let Value::Text(text) = &node.value else {
+        return Err(format!("{}; {RIGHT}", node.what()));
+    };
+    let address = address(text).map_err(|fault| format!("{fault}; {RIGHT}"))?;
+    match is_link_local(address) {
+        true => {
+            Err(format!("{address} is a link-local address, which needs the interface beside it; {RIGHT}"))
+        }
+        false => Ok(address),
+    }
+}
+
+/// What is asked of a web server, from "/" on. It goes into the head of a request, where a space or the end of a line
+/// would begin something else.
+pub fn url_path(node: &Node) -> Result<String, String> {
+    const LONGEST: usize = 1024;
+    let text = text(node, "/")?;
+    let fits = |c: char| c.is_ascii_graphic() && c != '#';
+    if !text.starts_with('/') || text.len() > LONGEST || !text.chars().all(fits) {
         return Err(format!(
-            "{} is neither a host name nor an address; write for example mail.example.com",
+            "{} is not a path; write it from \"/\" on, {LONGEST} characters at most, spaces and letters beyond ASCII as %20 and \
+             the like",
+            quoted(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// What has to stand in a page.
+pub fn words(node: &Node) -> Result<String, String> {
+    const LONGEST: usize = 200;
+    let text = text(node, "Welcome")?;
+    if text.is_empty() || text.chars().count() > LONGEST || text.contains(char::is_control) {
+        return Err(format!(
+            "{} cannot be looked for; write a piece of one line of the page, 1 to {LONGEST} characters",
             quoted(text)
         ));
     }
