@@ -10,6 +10,7 @@ macro_rules! trials {
     };
 }
 
+mod checks;
 mod dhcp;
 mod doctor;
 mod examples;
@@ -72,6 +73,7 @@ fn main() {
         // The lab's own, which goes with this process.
         tempfile::env::override_temp_dir(Path::new("/run")).expect("nobody has done so before");
         faults::prepare();
+        trials.extend(checks::trials());
         trials.extend(dhcp::trials());
         trials.extend(doctor::trials());
         trials.extend(follow_up::trials());

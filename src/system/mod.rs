@@ -1,5 +1,7 @@
 //! The outside world, one file per thing: each reads or changes, none decides.
 
+/// Service checks.
+pub mod checks;
 /// The time, and which boot this is.
 pub mod clock;
 /// Flows that still use the old link.
