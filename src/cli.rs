@@ -1,5 +1,6 @@
 //! The command line: argument types only.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,6 +84,14 @@ pub enum Command {
     /// nothing is changed. Run it as root. It ends with 1 where something fails, and tells what it can where the
     /// configuration is broken.
     Doctor,
+
+    /// Run a command whose traffic leaves by one link, whatever is active
+    ///
+    /// `wanfo exec lte -- curl https://example.com`: the command runs as the link's own user (`routing.uid` and its number),
+    /// without supplementary groups, in the caller's environment, and its exit code is handed on (126 and 127: it could not
+    /// be run, or found). It is never root's: by the file-system uid of a socket's maker the kernel tells whose a packet is,
+    /// and a program that is started has that of its user (execve(2)). It takes root and `pin: link`.
+    Exec(Exec),
 
     /// Check the configuration, or print it with every default filled in
     ///
@@ -216,6 +225,16 @@ pub struct Deliver {
     /// Print the mail of a switch as it would come now; nothing is sent
     #[arg(long, conflicts_with = "test")]
     pub example: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The link, by its name
+    pub link: String,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,8 @@ mod deliver;
 mod doctor;
 /// Taking everything out again.
 mod down;
+/// A command that leaves by one link.
+mod exec;
 /// A run with an admin's wish: `force-failover` and `failback`.
 mod force;
 /// What happened.
@@ -50,8 +52,8 @@ pub enum Exit {
     Usage,
     /// Another run holds the lock (EX_TEMPFAIL, sysexits.h).
     Busy,
-    /// `status --exit-code`.
-    Status(u8),
+    /// What the command's help says of it.
+    Code(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -61,7 +63,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Busy => 75,
-            Exit::Status(code) => code,
+            Exit::Code(code) => code,
         })
     }
 }
@@ -76,7 +78,10 @@ pub struct Going {
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<Exit> {
     // A folder that only we could read would keep `status` from everybody, one that all may write would be refused.
-    umask(Mode::from_bits_truncate(0o022));
+    // A command that is started for somebody has his.
+    if !matches!(cli.command, Command::Exec(_)) {
+        umask(Mode::from_bits_truncate(0o022));
+    }
     match &cli.command {
         // A pager may take its time: nobody waits for these.
         Command::Status(_)
@@ -145,6 +150,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::ForceFailover(arguments) => force::failover(&going, &arguments),
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
+        Command::Exec(arguments) => exec::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
         Command::Status(_)
         | Command::History(_)

@@ -57,7 +57,7 @@ pub fn run(
         StatusFormat::Html => say(html_page(&read, state.as_ref(), now)?)?,
     }
     Ok(match arguments.exit_code || arguments.strict {
-        true => Exit::Status(overall::overall(state.as_ref(), now, arguments.strict) as u8),
+        true => Exit::Code(overall::overall(state.as_ref(), now, arguments.strict) as u8),
         false => Exit::Done,
     })
 }

@@ -71,6 +71,11 @@ impl Flow {
         Flow { to, ipproto: Family::from(to).icmp(), uid }
     }
 
+    /// What a program of this user sends.
+    pub fn tcp_of(to: IpAddr, uid: u32) -> Flow {
+        Flow { to, ipproto: TCP, uid: Some(uid) }
+    }
+
     /// What the LAN sends most of.
     pub fn forwarded_tcp(to: IpAddr) -> Flow {
         Flow { to, ipproto: TCP, uid: Some(NOBODY) }

@@ -6,11 +6,13 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use anyhow::Result;
 use ipnetwork::IpNetwork;
 
 use super::config::{Config, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Rule};
-use super::gateway::{NextHop, ResolvedLink};
+use super::flow::{self, Flow, RouteAnswer};
+use super::gateway::{NextHop, ResolvedLink, View};
 
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
@@ -103,6 +105,40 @@ pub fn rules(
         rules.extend(sources.iter().map(from));
     }
     rules
+}
+
+/// Whether all that the link's user sends leaves by the link, or is refused; else why not.
+pub fn holds(
+    config: &Config,
+    view: &View,
+    index: usize,
+    way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
+) -> Result<(), String> {
+    if view.facts.cannot_take_uids {
+        return Err("this process may not take the link's uid; run it as root (CAP_SETUID)".to_owned());
+    }
+    let resolved_link = &view.links[index];
+    if let Some(fault) = resolved_link.fault() {
+        return Err(fault.to_string());
+    }
+    let uid = config.uid_of(index);
+    for family in [Family::V4, Family::V6].into_iter().take(if view.facts.without_ipv6 { 1 } else { 2 }) {
+        let is_its =
+            |rule: &&Rule| (rule.family, rule.uid, rule.table) == (family, Some(uid), config.table_of(index));
+        if !view.facts.rules.iter().any(|rule| is_its(&rule)) {
+            return Err(format!("no rule of {family} ties uid {uid} to it; `wanfo check` makes it"));
+        }
+        for (part, to) in flow::default_traffic(family, config, &view.facts) {
+            let answer = way(&Flow::tcp_of(to, uid)).map_err(|error| format!("{error:#}"))?;
+            let own = resolved_link.next_hop(family).ok().map(|next_hop| &next_hop.interface);
+            if matches!(&answer, RouteAnswer::Out { interface, .. } if Some(interface) != own) {
+                return Err(format!(
+                    "the kernel sends {part} of uid {uid} {answer}; `ip rule` lists what leads it there"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The networks up to this length that the main table has are its default routes, and the overrides.

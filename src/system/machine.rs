@@ -74,7 +74,7 @@ fn number(path: &str) -> Option<u32> {
 }
 
 /// The larger of the two counts (ip-sysctl in the kernel's documentation).
-fn is_strict(interface: &str) -> bool {
+pub fn is_strict(interface: &str) -> bool {
     ["all", interface].iter().filter_map(|name| number(&format!("net/ipv4/conf/{name}/rp_filter"))).max()
         == Some(1)
 }

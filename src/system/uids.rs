@@ -3,10 +3,14 @@
 //! The kernel's rules tell packets apart by the file-system uid that a thread had when it made the socket (sock_alloc,
 //! net/socket.c). It is the thread's own, and means nothing else to a program that opens no file (setfsuid(2)).
 
+use std::ffi::OsString;
+use std::io;
 use std::ops::Range;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
-use nix::unistd::{Uid, setfsuid};
+use nix::unistd::{Gid, Uid, setfsuid, setgroups, setresgid, setresuid};
 
 use super::file;
 
@@ -21,6 +25,20 @@ pub fn acting_as<T>(uid: Option<u32>, act: impl FnOnce() -> T) -> Option<T> {
     let done = (setfsuid(uid) == uid).then(act);
     setfsuid(before);
     done
+}
+
+/// Becomes this user for good, with the group of the same number and no other, and runs a command in place of this process.
+/// Returns where that cannot be done: why.
+pub fn exec_as(uid: u32, command: &[OsString]) -> io::Error {
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    let become_it = setgroups(&[])
+        .and_then(|()| setresgid(group, group, group))
+        .and_then(|()| setresuid(user, user, user));
+    match (become_it, command) {
+        (Err(errno), _) => errno.into(),
+        (Ok(()), [program, arguments @ ..]) => Command::new(program).args(arguments).exec(),
+        (Ok(()), []) => io::ErrorKind::InvalidInput.into(),
+    }
 }
 
 /// Whether one of them cannot be taken: without CAP_SETUID, or in a user namespace that does not have that user.

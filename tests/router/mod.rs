@@ -5,6 +5,8 @@
 mod addresses;
 mod commands;
 mod elsewhere;
+mod exec;
+mod inbound;
 mod ipv6;
 mod lines;
 mod loss;
@@ -64,6 +66,14 @@ pub fn trials() -> Vec<Trial> {
             a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm,
             a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key,
             a_route_that_somebody_puts_before_ours_is_not_replaced,
+        },
+        exec::{
+            a_command_leaves_by_its_link_whatever_is_active,
+            a_command_is_the_link_s_user_and_its_exit_code_is_handed_on,
+        },
+        inbound::{
+            every_line_answers_on_its_own_address,
+            without_inbound_only_the_active_line_answers,
         },
         elsewhere::{
             no_line_is_found_alive_by_way_of_another,
