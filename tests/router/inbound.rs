@@ -1,10 +1,10 @@
 //! What comes in: who asks the router on the address of a line is answered over that line.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use crate::lab::{self, Line, Namespace, router_address, router_address6};
+use crate::lab::{self, Line, Namespace, SERVICE, router_address, router_address6};
 use crate::story::{PROBE, Story, config, link};
 
 const LINES: usize = 3;
@@ -88,4 +88,70 @@ pub fn without_inbound_only_the_active_line_answers() {
     story.check();
     let answers = |line| addresses(line).map(|address| connects(&story.internet, address));
     assert_eq!([1, 2, 3].map(answers), [[true, true], [false, false], [false, false]]);
+}
+
+/// A port of the second line that leads to a server in the LAN, by what the page says.
+pub fn a_forwarded_port_is_answered_over_the_line_it_came_by() {
+    lab::need(&["nft"]);
+    let page = include_str!("../../docs/inbound.md").replace("eth1", "wan2");
+    let marks =
+        page.split_once("```nft\n").and_then(|(_, rest)| rest.split_once("```")).expect("rules for nft").0;
+    let rules = page
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("ip "))
+        .filter(|line| line.starts_with("rule"));
+    let server = IpAddr::from([192, 0, 2, 242]);
+    let story = Story::begin(LINES, &config(&three_links(""), &[PROBE]));
+    filter_by_source(&story);
+    serve(&story.client);
+    let nft = |rules: &str| {
+        let output = story.router.command("nft").arg(rules).output().expect("nft starts");
+        assert!(output.status.success(), "{output:?}");
+    };
+    nft(&format!(
+        "table ip ports {{ chain prerouting {{ type nat hook prerouting priority dstnat; \
+         iifname wan2 tcp dport {PORT} dnat to {server}; }}; }}"
+    ));
+    story.router.sysctl("net.ipv4.conf.wan2.rp_filter", "1");
+    story.check();
+    let asked = router_address(2).into();
+    assert!(!connects(&story.internet, asked), "the answer leaves by the active line");
+    nft(marks);
+    for rule in rules {
+        story.router.ip(rule);
+    }
+    story.router.sysctl("net.ipv4.conf.wan2.src_valid_mark", "1");
+    for active in ["first", "second", "third"] {
+        if active != "first" {
+            story.succeeds(&["force-failover", "--to", active, "--hold"]);
+        }
+        assert!(connects(&story.internet, asked), "{active}: {:#?}", story.kernel());
+    }
+    assert_eq!(story.problems(), "");
+}
+
+/// The table of the page: a socket that is bound to the address of a line.
+pub fn what_is_bound_to_an_address_stays_on_its_line_while_that_is_up() {
+    lab::need(&["nft"]);
+    let answered_over = |story: &Story, line: Line| {
+        let socket = story.router.run(|| UdpSocket::bind((router_address(line), 0))).expect("an own address");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("not zero");
+        let mut answer = *b"abcd\0";
+        let asked = socket.send_to(&answer, (SERVICE, 7)).and_then(|_| socket.recv(&mut answer));
+        asked.ok().map(|_| usize::from(answer[4]))
+    };
+    for (inbound, while_waiting) in [("inbound: true", [Some(1), Some(2)]), ("", [None, None])] {
+        let story = Story::begin(LINES, &config(&three_links(inbound), &[PROBE]));
+        filter_by_source(&story);
+        story.check();
+        assert_eq!((answered_over(&story, 1), answered_over(&story, 2)), (Some(1), while_waiting[1]));
+        story.succeeds(&["force-failover", "--hold"]);
+        assert_eq!((answered_over(&story, 1), answered_over(&story, 2)), (while_waiting[0], Some(2)));
+        story.succeeds(&["failback"]);
+        assert_eq!((answered_over(&story, 1), answered_over(&story, 2)), (Some(1), while_waiting[1]));
+        story.cut_silently(1);
+        story.fail_over("first", "second");
+        story.check();
+        assert_eq!((answered_over(&story, 1), answered_over(&story, 2)), (None, Some(2)));
+    }
 }

@@ -74,6 +74,8 @@ pub fn trials() -> Vec<Trial> {
         inbound::{
             every_line_answers_on_its_own_address,
             without_inbound_only_the_active_line_answers,
+            a_forwarded_port_is_answered_over_the_line_it_came_by,
+            what_is_bound_to_an_address_stays_on_its_line_while_that_is_up,
         },
         elsewhere::{
             no_line_is_found_alive_by_way_of_another,
