@@ -5,7 +5,8 @@
 //! by the next at once. Times are compared in tenths of a second. Its keys:
 //!
 //! - `timeline`: what happens, in force from the run at that time on. `{at: 10s, primary: silent}` with the name of a
-//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `unusable` (no carrier), `gone`
+//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `{fails: [ADDRESS]}` (pings are answered,
+//!   checks at these servers are not), `unusable` (no carrier), `gone`
 //!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
 //!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
@@ -17,7 +18,7 @@
 //! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects; what is for the link script has its arguments) and records (as the log
 //!   says them), each with `at` and `says`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
-//! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links),
+//! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links), `checked` (links, once for each check),
 //!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`.
 
 use std::collections::BTreeMap;
@@ -141,6 +142,7 @@ enum Line {
     Partly { silent: Vec<IpAddr> },
     Late { late: Time },
     Loss { loss: u32 },
+    Fails { fails: Vec<IpAddr> },
 }
 
 #[derive(Deserialize)]
@@ -174,6 +176,7 @@ struct Look {
     active: Option<String>,
     why: Option<String>,
     pinged: Option<Vec<String>>,
+    checked: Option<Vec<String>>,
     #[serde(default)]
     silent_for: BTreeMap<String, Time>,
     #[serde(default)]
@@ -210,6 +213,7 @@ impl From<&Line> for Condition {
             Line::Partly { silent } => Condition::SilentTargets(silent.clone()),
             Line::Late { late } => Condition::Late(late.0),
             Line::Loss { loss } => Condition::Loss(*loss),
+            Line::Fails { fails } => Condition::Fails(fails.clone()),
         }
     }
 }
@@ -492,6 +496,9 @@ impl Look {
         }
         if let Some(pinged) = &self.pinged {
             same("pinged", pinged, &run.pinged);
+        }
+        if let Some(checked) = &self.checked {
+            same("checked", checked, &run.checked);
         }
         for (name, Time(silent)) in &self.silent_for {
             let found =

@@ -143,6 +143,23 @@ fn screens() -> Vec<(&'static str, Value)> {
         Some("secondary"),
         "interface eth1 has no carrier: is the cable plugged in, and the modem on?",
     );
+    let mut useless = on_the_backup();
+    useless["reason"] = json!(
+        "primary is down: answers ping, but no service: DNS example.com at 198.51.100.53 does not answer"
+    );
+    let check = |name: &str, took_ms: Option<f64>, error: Option<&str>| json!({"check": name, "took_ms": took_ms, "error": error, "failed": u8::from(error.is_some())});
+    let (dns, http) = ("DNS example.com at 198.51.100.53", "HTTP www.example.com/alive at 203.0.113.80");
+    let redirects = "answers 302 in place of 204 and redirects to login.wifi.example (a captive portal?)";
+    useless["links"][0]["targets"] = link("primary", 0)["targets"].clone();
+    useless["links"][0]["last_error"] = json!("answers ping, but no service: and so on");
+    useless["links"][0]["services"] = json!({
+        "asked_at": NOW - 21_000, "failed_rounds": 7, "useless": true,
+        "checks": [check(dns, None, Some("does not answer")), check(http, None, Some(redirects))],
+    });
+    useless["links"][1]["services"] = json!({
+        "asked_at": NOW - 4000, "failed_rounds": 0, "useless": false,
+        "checks": [check(dns, Some(12.25), None), check(http, Some(101.5), None)],
+    });
     let mut stale = calm();
     (stale["checked_at"], stale["links"][0]["probed_at"]) = (json!(NOW - 9000), json!(NOW - 9000));
     let mut not_probed = calm();
@@ -160,6 +177,7 @@ fn screens() -> Vec<(&'static str, Value)> {
         ("a failback that the exit script refuses, two mails that wait", vetoed),
         ("a broken config, and a rule that leads the traffic elsewhere", broken),
         ("no carrier", no_cable),
+        ("a line that answers and is of no use", useless),
         ("the timer stopped", stale),
         ("a moment of silence, and a link without targets", not_probed),
     ]

@@ -55,6 +55,13 @@ const FIELDS: &[&str] = &[
     "links[].targets[].ok",
     "links[].targets[].rtt_ms",
     "links[].targets[].error",
+    "links[].useless",
+    "links[].last_service_check",
+    "links[].checks",
+    "links[].checks[].check",
+    "links[].checks[].ok",
+    "links[].checks[].took_ms",
+    "links[].checks[].error",
 ];
 
 fn schema() -> Value {
@@ -129,6 +136,13 @@ fn full() -> Value {
             links.clone().into_iter().map(move |mut link| {
                 (link["gateway_source"], link["gateway6_source"]) = (json!(source), json!(source));
                 link["stable_since"] = json!(730_000);
+                link["services"] = json!({
+                    "asked_at": 730_000, "failed_rounds": 2, "useless": true,
+                    "checks": [
+                        {"check": "TCP port 443 at 203.0.113.80", "took_ms": 8.25, "error": null, "failed": 0},
+                        {"check": "DNS example.com at 198.51.100.53", "took_ms": null, "error": "does not answer", "failed": 2},
+                    ],
+                });
                 link
             })
         })

@@ -101,7 +101,7 @@ impl RunInput<'_> {
                 may_carry: !link.routes_only,
                 // By hand nobody waits until a link is stable; but it has to answer.
                 up: result.health.verdict == Verdict::Up || by_hand && result.probed == Probed::Answered,
-                answers: result.probed == Probed::Answered,
+                answers: result.probed == Probed::Answered && (result.serves || by_hand),
             })
             .collect();
         match self.request {

@@ -344,6 +344,12 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
             other => found.extend(other),
         }
     }
+    for check in &result.services.checks {
+        match &check.error {
+            Some(error) => found.push((Mark::Failure, format!("{} {error}", check.check))),
+            None => rest.push(format!("{} passes", check.check)),
+        }
+    }
     match link.targets[..] {
         [Target::Gateway] => found.push((
             Mark::Warning,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Link, Probe};
+use super::service::{CheckResult, Services};
 use super::time::BootTime;
 
 /// As long as so few requests are unanswered a link is not down, whatever the clock says.
@@ -114,6 +115,12 @@ pub struct LinkResult {
     pub health: Health,
     /// `None`: it was not asked.
     pub targets: Option<Vec<TargetResult>>,
+    /// Whether people get anything over it, as far as it has checks.
+    pub serves: bool,
+    /// What is known of its checks after this run.
+    pub services: Services,
+    /// Those that were asked in this run.
+    pub checks: Vec<CheckResult>,
 }
 
 /// What came of asking one link.

@@ -6,6 +6,8 @@ pub mod account;
 pub mod addresses;
 /// One change to the kernel, and the `ip` command that makes it.
 pub mod change;
+/// The service checks of a run, and what they say of a line.
+pub mod checking;
 /// What the admin wants.
 pub mod config;
 /// Which link should carry the traffic.

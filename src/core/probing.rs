@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::checking::{self, Need, Round, Seen};
 use super::config::Link;
 use super::gateway::View;
 use super::health::{
     EchoRequest, Health, Law, LinkResult, ProbeError, Probed, Reply, TargetResult, Verdict, last_sign_of_life,
 };
 use super::round::{ProbePlan, RunInput};
+use super::service::Services;
 use super::time::BootTime;
-use super::world::World;
+use super::world::{Heard, World};
 
 /// How often a link is asked again that does not answer; a tenth of `silence` where that is less.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -78,8 +80,10 @@ pub fn probe(
             watches.iter_mut().for_each(Watch::spoil);
             break;
         }
+        judge_services(&mut watches, now);
         watches.iter_mut().for_each(|watch| watch.judge(now));
         call_in_the_others(world, &mut watches, active, now);
+        check_services(world, &mut watches, active, now);
         if watches.iter().all(|watch| watch.is_settled(now)) || is_way_out_known(&watches, active, now) {
             break;
         }
@@ -98,9 +102,14 @@ pub fn probe(
         let wake = watches.iter().map(|watch| watch.wakes(now)).min().unwrap_or(now);
         let wait = wake.since(now).unwrap_or_default().max(Duration::from_millis(1));
         awake_by = now.plus(wait);
-        world.listen(wait).into_iter().for_each(|reply| {
-            watches.iter_mut().for_each(|watch| watch.take(&reply, input.config.probe.max_latency));
-        });
+        for heard in world.listen(wait) {
+            match heard {
+                Heard::Reply(reply) => {
+                    watches.iter_mut().for_each(|watch| watch.take(&reply, input.config.probe.max_latency));
+                }
+                Heard::Checked { link, check, result } => watches[link].round.take(&check, &result),
+            }
+        }
     }
     let now = world.now()?.boot;
     take_whatever_answers(input, &mut watches, now);
@@ -130,11 +139,8 @@ fn ask(
 /// A healthy backup that waits costs nothing, until a switch may be near: when the active link has been silent for half
 /// of the time, there is as much left for the backup to answer.
 fn call_in_the_others(world: &mut dyn World, watches: &mut [Watch], active: usize, now: BootTime) {
-    let watch = &watches[active];
-    let is_near = watch.stance == Stance::Asking
-        && (watch.health.verdict == Verdict::Down
-            || watch.health.silent_for(watch.law, now) >= watch.law.silence / 2);
-    if !is_near {
+    // Where the checks of the active link fail, the others have to show whether that is its line's fault.
+    if !is_switch_near(&watches[active], now) && !watches[active].round.wants_witnesses(now) {
         return;
     }
     let waits = |watch: &Watch| watch.stance == Stance::Waiting && !watch.link.routes_only;
@@ -147,6 +153,56 @@ fn call_in_the_others(world: &mut dyn World, watches: &mut [Watch], active: usiz
     }
 }
 
+fn is_switch_near(active: &Watch, now: BootTime) -> bool {
+    active.health.verdict == Verdict::Down
+        || active.stance == Stance::Asking
+            && active.health.silent_for(active.law, now) >= active.law.silence / 2
+}
+
+/// Asks for the services of each link that is heard and whose checks are due.
+fn check_services(world: &mut dyn World, watches: &mut [Watch], active: usize, now: BootTime) {
+    let is_near = is_switch_near(&watches[active], now);
+    let (calls_witnesses, is_active_failing) =
+        (watches[active].round.wants_witnesses(now), watches[active].round.fails(now));
+    for (index, watch) in watches.iter_mut().enumerate() {
+        let need = match watch.link.routes_only {
+            false if watch.is_about_to_rise(now) => Need::Candidate,
+            false if index != active && (is_near || calls_witnesses) && !watch.useless => Need::Candidate,
+            false if index <= active || is_near || is_active_failing => Need::Active,
+            _ => Need::Waiting,
+        };
+        if watch.answers_just_now(now) && watch.round.is_due(need, now) {
+            watch.round.begin(now).into_iter().for_each(|check| world.check(index, check));
+        }
+    }
+}
+
+/// What the checks say of each line, once their round is over.
+fn judge_services(watches: &mut [Watch], now: BootTime) {
+    let seen: Vec<Seen> = watches
+        .iter()
+        .map(|watch| Seen {
+            round: &watch.round,
+            carries: !watch.link.routes_only,
+            answers: watch.health.verdict == Verdict::Up && watch.answers_just_now(now),
+        })
+        .collect();
+    let faults: Vec<bool> =
+        (0..seen.len()).map(|index| checking::is_the_lines_fault(index, &seen, now)).collect();
+    for (watch, is_the_lines_fault) in watches.iter_mut().zip(faults) {
+        watch.fails = is_the_lines_fault;
+        if watch.round.has_passed() {
+            watch.useless = false;
+        }
+        let is_down = watch.before.verdict == Verdict::Down;
+        if is_the_lines_fault && watch.round.has_failed(now) && (is_down || watch.round.has_failed_often(now))
+        {
+            watch.useless = true;
+            watch.health.fall(now);
+        }
+    }
+}
+
 /// Whether the traffic can leave a dead active link now: what is waited for besides would only hold that up.
 fn is_way_out_known(watches: &[Watch], active: usize, now: BootTime) -> bool {
     let is_up = |watch: &Watch| watch.health.verdict == Verdict::Up;
@@ -155,14 +211,15 @@ fn is_way_out_known(watches: &[Watch], active: usize, now: BootTime) -> bool {
         return false;
     }
     if !carriers.clone().any(is_up) {
-        return carriers.any(|watch| watch.answers_just_now(now));
+        return carriers.any(|watch| watch.answers_just_now(now) && !watch.useless);
     }
     // One before it in the list that does not answer had its chance, and waiting longer would break the law.
     for watch in carriers.filter(|watch| is_up(watch)) {
-        match watch.answers_just_now(now) {
-            true => return true,
-            false if !watch.was_asked_for(STRAGGLER, now) => return false,
-            false => {}
+        match (watch.answers_just_now(now), watch.serves(now)) {
+            (true, Some(true)) => return true,
+            (true, None) => return false,
+            (false, _) if !watch.was_asked_for(STRAGGLER, now) => return false,
+            _ => {}
         }
     }
     false
@@ -177,8 +234,9 @@ fn take_whatever_answers(input: &RunInput, watches: &mut [Watch], now: BootTime)
     // The active one first: where it answers, nothing has to move.
     let active = input.active();
     let order = std::iter::once(active).chain(0..watches.len());
-    let mut answering =
-        order.filter(|index| carries(&watches[*index]) && watches[*index].answers_just_now(now));
+    let mut answering = order.filter(|index| {
+        carries(&watches[*index]) && watches[*index].answers_just_now(now) && !watches[*index].useless
+    });
     if let Some(index) = answering.next() {
         watches[index].health.rise(now);
     }
@@ -209,6 +267,11 @@ struct Watch<'a> {
     first_asked: Option<BootTime>,
     /// The first moment in this run in which the link was heard.
     heard: Option<BootTime>,
+    round: Round<'a>,
+    /// None of its checks passed when they were asked last, and other links show that it is this line's fault.
+    fails: bool,
+    /// It is down because of its checks.
+    useless: bool,
 }
 
 struct Target {
@@ -276,8 +339,31 @@ impl<'a> Watch<'a> {
             }
         };
         health.judge(law, start);
-        let (uid, first_asked, heard) = (input.uid(index), None, None);
-        Watch { link, index, uid, law, stance, before, health, targets, start, first_asked, heard }
+        let services = input.state.link(&link.name).map(|link| &link.services);
+        let round = Round::new(
+            &link.checks,
+            vec![None; link.checks.len()],
+            services.unwrap_or(&Services::default()),
+            start,
+        );
+        let useless = round.was_useless();
+        let (uid, first_asked, heard, fails) = (input.uid(index), None, None, false);
+        Watch {
+            link,
+            index,
+            uid,
+            law,
+            stance,
+            before,
+            health,
+            targets,
+            start,
+            first_asked,
+            heard,
+            round,
+            fails,
+            useless,
+        }
     }
 
     /// Whether it is silent though nothing can be asked, and not yet for long enough.
@@ -335,9 +421,33 @@ impl<'a> Watch<'a> {
         if self.stance == Stance::Fixed(Probed::Void) {
             self.health = self.before;
         }
+        self.useless = self.round.was_useless();
+    }
+
+    /// It has answered for long enough, and its checks are to have the last word.
+    fn is_about_to_rise(&self, now: BootTime) -> bool {
+        self.health.verdict == Verdict::Down && self.health.stable_in(self.law, now) == Some(Duration::ZERO)
+    }
+
+    /// Whether people get anything over it; `None`: that is being asked just now.
+    fn serves(&self, now: BootTime) -> Option<bool> {
+        match self.round.asked_for(now) {
+            _ if self.round.has_passed() => Some(true),
+            // Whoever has not answered by then does not count for this switch: the law has no more time.
+            Some(time) if self.round.is_open(now) => (time >= self.law.silence / 2).then_some(false),
+            _ => Some(!self.fails && !self.useless),
+        }
     }
 
     fn judge(&mut self, now: BootTime) {
+        if self.useless {
+            self.health.stable_since = None;
+        }
+        let is_asked =
+            self.round.is_open(now) || !self.round.has_passed() && self.round.is_due(Need::Candidate, now);
+        if self.is_about_to_rise(now) && self.answers_just_now(now) && is_asked {
+            return;
+        }
         if self.stance == Stance::Asking && (!self.has_missing() || self.heard.is_some()) {
             self.health.judge(self.law, now);
         }
@@ -360,6 +470,9 @@ impl<'a> Watch<'a> {
 
     /// Whether this run needs to hear no more of it.
     fn is_settled(&self, now: BootTime) -> bool {
+        if self.round.is_open(now) {
+            return false;
+        }
         match (&self.stance, self.before.verdict, self.health.verdict) {
             (Stance::Fixed(_) | Stance::Waiting, ..) => true,
             (Stance::Asking, Verdict::Down, _) => self.heard.is_some() || self.was_asked_for(DOWN, now),
@@ -416,6 +529,9 @@ impl<'a> Watch<'a> {
             self.stance = Stance::Fixed(Probed::Void);
             self.health = self.before;
         }
+        let serves = self.serves(now) != Some(false);
+        let services = Services { useless: self.useless, ..self.round.services(now) };
+        let checks = self.round.results();
         let probed = match self.stance {
             Stance::Waiting => Probed::NotDue,
             Stance::Asking if self.answers_just_now(now) => Probed::Answered,
@@ -430,7 +546,7 @@ impl<'a> Watch<'a> {
             };
             self.targets.into_iter().map(result).collect()
         });
-        LinkResult { probed, health: self.health, targets }
+        LinkResult { probed, health: self.health, targets, serves, services, checks }
     }
 }
 

@@ -52,6 +52,9 @@ pub enum Code {
     FamilyRefused,
     NoLinkUp,
     CannotProbe,
+    /// Checks that pass over no link.
+    ChecksFail,
+    CannotCheck,
     ProbeDiverted,
     DefaultElsewhere,
     HostRoute,

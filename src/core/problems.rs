@@ -18,6 +18,7 @@ use super::pin;
 use super::problem::{Code, Problem};
 use super::round::RunInput;
 use super::routing;
+use super::service::{Check, CheckError, CheckState};
 use super::state::{LinkState, State, TargetState};
 
 /// How many foreign routes or rules are named in one sentence.
@@ -27,6 +28,8 @@ const NAMED: usize = 3;
 const DHCP: u8 = 16;
 /// So often a target is asked in vain before that is told.
 const ASKED_IN_VAIN: u32 = 5;
+/// So often in a row a check fails before that is told.
+const FAILED_TOLD: u32 = 2;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
@@ -36,6 +39,7 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     problems.extend(left_behind(input, view, results));
     problems.extend(refused(input.config, view, input.active()));
     problems.extend(no_link_up(input, results));
+    problems.extend(checks_fail(input, results));
     problems.extend(surroundings(input, view));
     problems.extend(of_config(input.config, view));
     problems
@@ -62,6 +66,15 @@ pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
                 let text = format!(
                     "target {address} is this router's own address ({whose}), which answers for ever, however dead the \
                      line is; take one beyond it"
+                );
+                add(Code::TargetIsOwnAddress, text);
+            }
+        }
+        for check in &link.checks {
+            if let Some(whose) = owner_of(check.server(), config, &view.facts) {
+                let text = format!(
+                    "{check} is asked of this router itself ({whose}), which answers however dead the line is; take a server \
+                     beyond it"
                 );
                 add(Code::TargetIsOwnAddress, text);
             }
@@ -143,6 +156,12 @@ pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
                 }
                 Err(ProbeError::Diverted(how)) => diverted.entry(how).or_default().push(target.address),
                 _ => {}
+            }
+        }
+        for check in &result.checks {
+            if let Err(CheckError::OwnFault(why) | CheckError::NotAsked(why)) = &check.result {
+                let text = format!("{} {why}", check.check);
+                faults.push(Problem::new(Code::CannotCheck, Some(&link.name), text));
             }
         }
         faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
@@ -451,6 +470,30 @@ fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
     let none = carriers.all(|(_, result)| result.health.verdict == Verdict::Down);
     let text = || format!("no link is up; staying on {} until one is", input.name(input.active()));
     none.then(|| Problem::new(Code::NoLinkUp, None, text()))
+}
+
+/// Checks that fail over every link that has them: they say nothing of a line. Where it is the line's fault, the link's own
+/// words tell.
+fn checks_fail(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
+    let fails = |check: &Check| {
+        let known = results.iter().filter_map(|result| Some((result, result.services.of_check(check)?)));
+        let is_told = |(result, known): (&LinkResult, &CheckState)| {
+            known.failed >= FAILED_TOLD && !result.services.useless
+        };
+        known.clone().all(|(_, known)| known.failed > 0) && known.clone().any(is_told)
+    };
+    let mut failing: Vec<&Check> = Vec::new();
+    for check in input.config.links.iter().flat_map(|link| &link.checks) {
+        if !failing.contains(&check) && fails(check) {
+            failing.push(check);
+        }
+    }
+    let text = format!(
+        "no link passes these checks, so they say nothing of a line, and nothing moves because of them: {}; look whether these \
+         servers are well, and whether this router's firewall lets the questions out",
+        list(failing)?
+    );
+    Some(Problem::new(Code::ChecksFail, None, text))
 }
 
 /// What else on this machine keeps a part of wanfo from its work.

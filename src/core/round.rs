@@ -151,6 +151,9 @@ impl RunInput<'_> {
     pub fn last_error(&self, index: usize, result: &LinkResult) -> String {
         let law = Law::of(&self.config.probe, &self.config.links[index]);
         match (&result.probed, result.health.stable_in(law, self.now)) {
+            (Probed::Answered, _) if result.services.useless || !result.serves => {
+                result.services.told_failure()
+            }
             (Probed::Silent(why) | Probed::Unusable(why), _) => why.clone(),
             (Probed::Void, _) => "nothing could be learnt of it in this run".to_owned(),
             (Probed::Answered, Some(left)) => {
@@ -230,7 +233,7 @@ impl RunInput<'_> {
                 };
                 let mut minutes = before.map(|link| link.minutes).unwrap_or_default();
                 match result.probed {
-                    Probed::Answered => minutes.mark(self.now, true),
+                    Probed::Answered => minutes.mark(self.now, !result.services.useless),
                     Probed::Silent(_) | Probed::Unusable(_) => minutes.mark(self.now, false),
                     Probed::Void | Probed::NotDue => {}
                 }
@@ -258,11 +261,13 @@ impl RunInput<'_> {
                     has_targets: !link.targets.is_empty(),
                     probed_at,
                     last_error: match &result.probed {
+                        Probed::Answered if result.services.useless => Some(result.services.told_failure()),
                         Probed::Silent(why) | Probed::Unusable(why) => Some(why.clone()),
                         Probed::Answered => None,
                         Probed::Void | Probed::NotDue => before.and_then(|link| link.last_error.clone()),
                     },
                     targets,
+                    services: result.services.clone(),
                 }
             })
             .collect()

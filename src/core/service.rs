@@ -58,6 +58,16 @@ pub struct Http {
     pub contains: Option<String>,
 }
 
+impl Check {
+    pub fn server(&self) -> IpAddr {
+        match self {
+            Check::Dns(dns) => dns.server,
+            Check::Tcp(tcp) => tcp.server,
+            Check::Http(http) => http.server,
+        }
+    }
+}
+
 /// As people are told of it; it also tells the checks of a link apart.
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -16,6 +16,7 @@ use super::hold::{Hold, Stay};
 use super::minutes::Minutes;
 use super::problem::Problem;
 use super::record::Record;
+use super::service::Services;
 use super::spool::{Message, Outlook};
 use super::switch::{Cause, Switch, Switching};
 use super::time::BootTime;
@@ -138,6 +139,9 @@ pub struct LinkState {
     /// Why it did not answer when it was asked last.
     pub last_error: Option<String>,
     pub targets: Vec<TargetState>,
+    /// What is missing in a file from before the checks has a default.
+    #[serde(default)]
+    pub services: Services,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use super::flow::{Flow, RouteAnswer};
 use super::health::{EchoRequest, Reply};
 use super::record::Record;
 use super::script::{Call, Ending};
+use super::service::{Check, CheckError};
 use super::spool::{Message, Outlook};
 use super::state::{Loaded, State};
 use super::switch::Request;
@@ -59,6 +60,13 @@ pub enum Level {
     Debug,
 }
 
+/// What comes back in a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    Reply(Reply),
+    Checked { link: usize, check: Check, result: Result<Duration, CheckError> },
+}
+
 /// The router that a run works on. There are three: the real one, the dry run, and the tests' model.
 ///
 /// An error of `now`, `load` and `look` ends the run before anything was decided; one of `save` ends it before its effect.
@@ -85,8 +93,11 @@ pub trait World {
     /// waited for here, for up to `patience`.
     fn ping(&mut self, requests: &[EchoRequest], patience: Duration);
 
+    /// Asks this through the link. What comes of it `listen` tells, some seconds later at most.
+    fn check(&mut self, link: usize, check: &Check);
+
     /// Waits until something comes back, for up to `limit`, and returns all that has.
-    fn listen(&mut self, limit: Duration) -> Vec<Reply>;
+    fn listen(&mut self, limit: Duration) -> Vec<Heard>;
 
     /// Runs the exit script, which may object.
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending;

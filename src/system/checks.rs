@@ -8,11 +8,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::panic::catch_unwind;
+use std::sync::mpsc::Sender;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::core::service::{Check, CheckError, Dns, Http, dns, http};
+use crate::core::world::Heard;
 
 /// For all of a check, however little comes at a time.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -23,8 +26,31 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest answer that is read; we have asked for 512 bytes at most.
 const DATAGRAM: usize = 4096;
 
+/// A thread holds one buffer, and the lists of a hundred headers or records.
+const STACK_SIZE: usize = 256 * 1024;
+
 /// What is read of a page at a time.
 const PIECE: usize = 4096;
+
+/// Asks in a thread of its own, which reports and ends with the process.
+pub fn start(report: &Sender<Heard>, link: usize, check: &Check) {
+    let (sender, asked) = (report.clone(), check.clone());
+    let asks = move || {
+        let result = ask(&asked);
+        // The run may have ended.
+        let _ = sender.send(Heard::Checked { link, check: asked, result });
+    };
+    if let Err(error) = thread::Builder::new().stack_size(STACK_SIZE).spawn(asks) {
+        let why = format!(
+            "could not be asked, no thread could be started: {error}; raise the limit on processes (TasksMax=)"
+        );
+        let _ = report.send(Heard::Checked {
+            link,
+            check: check.clone(),
+            result: Err(CheckError::OwnFault(why)),
+        });
+    }
+}
 
 /// Asks, and waits for the answer; how long that took.
 pub fn ask(check: &Check) -> Result<Duration, CheckError> {

@@ -8,18 +8,19 @@ use anyhow::Result;
 
 use super::kernel::Kernel;
 use super::ping::Pinger;
-use super::{clock, counters, router, store};
+use super::{checks, clock, counters, router, store};
 use crate::core::change::Change;
 use crate::core::config::Config;
 use crate::core::facts::{Address, Facts, Interface, Route};
 use crate::core::flow::{Flow, RouteAnswer};
-use crate::core::health::{EchoRequest, Reply};
+use crate::core::health::EchoRequest;
 use crate::core::record::Record;
 use crate::core::script::{Call, Ending};
+use crate::core::service::Check;
 use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
-use crate::core::world::{Level, World};
+use crate::core::world::{Heard, Level, World};
 
 /// A dry run: it looks and probes like a run, tells what a run would do, and changes nothing, no file and no route.
 /// What it pretends to have changed it sees from then on, so that it tells the whole of a switch.
@@ -80,7 +81,11 @@ impl World for DryRun<'_> {
         self.pinger.ping(requests, patience);
     }
 
-    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+    fn check(&mut self, link: usize, check: &Check) {
+        checks::start(&self.pinger.sender(), link, check);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Heard> {
         self.pinger.listen(limit)
     }
 

@@ -19,6 +19,7 @@ use ping_rs::{PingError, send_ping};
 use super::{clock, uids};
 use crate::core::health::{EchoRequest, ProbeError, Reply};
 use crate::core::time::BootTime;
+use crate::core::world::Heard;
 
 /// ping-rs wants some payload; what it is does not matter.
 const PAYLOAD: &[u8] = b"wanfo";
@@ -37,10 +38,10 @@ const SPARE: u64 = 32;
 
 /// The echo requests of one run.
 pub struct Pinger {
-    sender: Sender<Reply>,
-    receiver: Receiver<Reply>,
+    sender: Sender<Heard>,
+    receiver: Receiver<Heard>,
     /// What came back while the calling thread waited for one of them.
-    ready: Vec<Reply>,
+    ready: Vec<Heard>,
     open: Arc<AtomicUsize>,
     most_open: usize,
     asked: HashSet<EchoRequest>,
@@ -71,7 +72,7 @@ impl Pinger {
         match ask(*last, patience) {
             // It may be on its way still.
             Reply { result: Err(ProbeError::NoReply), .. } => {}
-            reply => self.ready.push(reply),
+            reply => self.ready.push(Heard::Reply(reply)),
         }
     }
 
@@ -83,7 +84,7 @@ impl Pinger {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most_open {
             self.open.fetch_sub(1, Ordering::Relaxed);
             if is_first {
-                self.ready.push(reply_to(request, Err(explain_errno(Errno::EMFILE))));
+                self.ready.push(Heard::Reply(reply_to(request, Err(explain_errno(Errno::EMFILE)))));
             }
             return;
         }
@@ -95,7 +96,7 @@ impl Pinger {
             let is_own_fault = matches!(&reply.result, Err(error) if error.is_own_fault());
             if is_first || !is_own_fault {
                 // The run may have ended.
-                let _ = sender.send(reply);
+                let _ = sender.send(Heard::Reply(reply));
             }
         };
         if let Err(error) = thread::Builder::new().stack_size(STACK_SIZE).spawn(waits) {
@@ -104,13 +105,18 @@ impl Pinger {
                 let why = format!(
                     "no thread could be started for a ping: {error}; raise the limit on processes (TasksMax=)"
                 );
-                self.ready.push(reply_to(request, Err(ProbeError::OwnFault(why))));
+                self.ready.push(Heard::Reply(reply_to(request, Err(ProbeError::OwnFault(why)))));
             }
         }
     }
 
+    /// By which others report what they have heard.
+    pub fn sender(&self) -> Sender<Heard> {
+        self.sender.clone()
+    }
+
     /// What has come back, after a wait of at most `limit` for the first.
-    pub fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+    pub fn listen(&mut self, limit: Duration) -> Vec<Heard> {
         let mut replies = std::mem::take(&mut self.ready);
         if replies.is_empty() {
             replies.extend(self.receiver.recv_timeout(limit));

@@ -10,20 +10,23 @@ use super::kernel::{Kernel, Selection};
 use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
-use super::{clock, conntrack, counters, files, iproute, leases, records, script, settings, trust, uids};
+use super::{
+    checks, clock, conntrack, counters, files, iproute, leases, records, script, settings, trust, uids,
+};
 use crate::core::change::Change;
 use crate::core::config::{Config, Pin};
 use crate::core::facts::Facts;
 use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
-use crate::core::health::{EchoRequest, Reply};
+use crate::core::health::EchoRequest;
 use crate::core::record::Record;
 use crate::core::routing;
 use crate::core::script::{Call, Ending};
+use crate::core::service::Check;
 use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
-use crate::core::world::{Level, World};
+use crate::core::world::{Heard, Level, World};
 
 /// The real one. It holds the lock for as long as it lives.
 pub struct Router<'a> {
@@ -84,7 +87,11 @@ impl World for Router<'_> {
         self.pinger.ping(requests, patience);
     }
 
-    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+    fn check(&mut self, link: usize, check: &Check) {
+        checks::start(&self.pinger.sender(), link, check);
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Heard> {
         self.pinger.listen(limit)
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::overall::{is_held, is_redundant, is_too_old, is_up};
 use crate::core::gateway::Source;
 use crate::core::problem::Problem;
+use crate::core::service::CheckState;
 use crate::core::state::State;
 use crate::core::time::Moment;
 
@@ -56,6 +57,10 @@ struct Link<'a> {
     /// Why it did not answer when it was asked last.
     last_error: Option<&'a str>,
     targets: Vec<Target<'a>>,
+    /// None of its checks passes, though it answers.
+    useless: bool,
+    last_service_check: Option<Timestamp>,
+    checks: Vec<Check<'a>>,
 }
 
 #[derive(Serialize)]
@@ -63,6 +68,14 @@ struct Target<'a> {
     address: IpAddr,
     ok: bool,
     rtt_ms: Option<f64>,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Check<'a> {
+    check: &'a str,
+    ok: bool,
+    took_ms: Option<f64>,
     error: Option<&'a str>,
 }
 
@@ -88,6 +101,11 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
         },
     };
     serde_json::to_string(&status).expect("strings, numbers and lists always make JSON")
+}
+
+fn told_check(check: &CheckState) -> Check<'_> {
+    let error = check.error.as_deref();
+    Check { check: &check.check, ok: error.is_none(), took_ms: check.took_ms, error }
 }
 
 fn known(state: &State, now: Moment) -> Status<'_> {
@@ -118,6 +136,9 @@ fn known(state: &State, now: Moment) -> Status<'_> {
                 error: target.error.as_deref(),
             })
             .collect(),
+        useless: link.services.useless,
+        last_service_check: link.services.asked_at.map(wall),
+        checks: link.services.checks.iter().map(told_check).collect(),
     });
     Status {
         version: 2,

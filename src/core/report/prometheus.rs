@@ -75,6 +75,23 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
         "Round-trip time of its last answer",
         targets().filter_map(|(labels, target)| Some((labels, (target.rtt_ms? * 1e3).round() / 1e6))),
     );
+    let checks = || {
+        links().flat_map(|(labels, link)| {
+            link.services.checks.iter().map(move |check| {
+                (labels.iter().cloned().chain([("check", check.check.clone())]).collect(), check)
+            })
+        })
+    };
+    page.family(
+        "wanfo_check_up",
+        "1: the service check passed when it was asked last",
+        checks().map(|(labels, check): (Labels, _)| (labels, u8::from(check.error.is_none()))),
+    );
+    page.family(
+        "wanfo_check_seconds",
+        "How long it took",
+        checks().filter_map(|(labels, check)| Some((labels, (check.took_ms? * 1e3).round() / 1e6))),
+    );
     page.problems(state);
     page.0
 }

@@ -184,6 +184,7 @@ impl Page<'_> {
             self.say(tone, 4, standing);
         }
         self.write_targets(link);
+        self.write_services(link);
         if let (true, Some(at)) = (link.has_targets, link.probed_at) {
             let strip: String = link.minutes.strip(self.now.boot).map(letter).collect();
             self.say(
@@ -216,8 +217,24 @@ impl Page<'_> {
         }
         // What the targets do not tell.
         let told = link.targets.iter().all(|target| target.error.is_some());
-        if let Some(last_error) = link.last_error.as_ref().filter(|_| !told) {
+        if let Some(last_error) = link.last_error.as_ref().filter(|_| !told && !link.services.useless) {
             self.say(Tone::Plain, 4, last_error.clone());
+        }
+    }
+
+    fn write_services(&mut self, link: &LinkState) {
+        let services = &link.services;
+        if services.useless {
+            self.say(Tone::Bad, 4, "it answers ping, but no service:");
+        }
+        let when = services.asked_at.map(|at| format!(" ({})", ago(at, self.now))).unwrap_or_default();
+        for check in &services.checks {
+            let told = match (&check.error, check.took_ms) {
+                (Some(error), _) => format!(" {error}"),
+                (None, Some(took_ms)) => format!(": {took_ms:.1} ms"),
+                (None, None) => ": ok".to_owned(),
+            };
+            self.say(Tone::Plain, 4, format!("{}{told}{when}", check.check));
         }
     }
 
