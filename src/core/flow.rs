@@ -14,9 +14,11 @@ use super::config::{Config, Target};
 use super::facts::{Facts, Family, RouteTarget};
 use super::gateway::NextHop;
 use super::health::ProbeError;
+use super::service::Check;
 
-/// An IP protocol number (RFC 5237 registry).
+/// IP protocol numbers (RFC 5237 registry).
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// No user at all, as the kernel has it of what it forwards (INVALID_UID, linux/uidgid.h).
 const NOBODY: u32 = u32::MAX;
@@ -74,6 +76,15 @@ impl Flow {
     /// What a program of this user sends.
     pub fn tcp_of(to: IpAddr, uid: u32) -> Flow {
         Flow { to, ipproto: TCP, uid: Some(uid) }
+    }
+
+    /// What a check sends first, under the uid of a link.
+    pub fn check(check: &Check, uid: Option<u32>) -> Flow {
+        let ipproto = match check {
+            Check::Dns(_) => UDP,
+            Check::Tcp(_) | Check::Http(_) => TCP,
+        };
+        Flow { to: check.server(), ipproto, uid }
     }
 
     /// What the LAN sends most of.

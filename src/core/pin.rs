@@ -9,10 +9,11 @@ use std::ops::Range;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::config::{Config, Pin};
+use super::config::{Config, Link, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{NextHop, ResolvedLink, View};
+use super::service::Check;
 
 /// The loopback interface, which in a rule's `iif` means: sent by this host itself (ip-rule(8)).
 const OURSELVES: &str = "lo";
@@ -22,6 +23,14 @@ pub fn in_force(config: &Config, facts: &Facts) -> Pin {
     match config.probe.pin {
         Pin::Link if facts.cannot_take_uids => Pin::Target,
         pin => pin,
+    }
+}
+
+/// The checks of a link that are asked: all or none, for only the uid ties TCP and UDP to a link.
+pub fn checks(link: &Link, pin: Pin) -> &[Check] {
+    match pin {
+        Pin::Link => &link.checks,
+        Pin::Target => &[],
     }
 }
 

@@ -14,7 +14,8 @@ use super::gateway::View;
 use super::health::{
     EchoRequest, Health, Law, LinkResult, ProbeError, Probed, Reply, TargetResult, Verdict, last_sign_of_life,
 };
-use super::round::{ProbePlan, RunInput};
+use super::pin;
+use super::round::{Plan, ProbePlan, RunInput};
 use super::service::Services;
 use super::time::BootTime;
 use super::world::{Heard, World};
@@ -51,17 +52,11 @@ pub struct Findings {
 }
 
 /// Asks what the plans say, and stays for so long at most.
-pub fn probe(
-    world: &mut dyn World,
-    input: &RunInput,
-    plans: Vec<ProbePlan>,
-    stay: Duration,
-) -> Result<Findings> {
+pub fn probe(world: &mut dyn World, input: &RunInput, plans: Vec<Plan>, stay: Duration) -> Result<Findings> {
     let start = world.now()?.boot;
     let active = input.active();
-    let links = input.config.links.iter().zip(plans).enumerate();
-    let mut watches: Vec<Watch> =
-        links.map(|(index, (_, plan))| Watch::new(input, index, plan, start)).collect();
+    let plans = plans.into_iter().enumerate();
+    let mut watches: Vec<Watch> = plans.map(|(index, plan)| Watch::new(input, index, plan, start)).collect();
     let mut looked_at = start;
     let mut undecided = watches.iter().any(Watch::is_unheard_of);
     // A link without address or gateway is looked at again by the next run, which must not be late.
@@ -172,7 +167,8 @@ fn check_services(world: &mut dyn World, watches: &mut [Watch], active: usize, n
             _ => Need::Waiting,
         };
         if watch.answers_just_now(now) && watch.round.is_due(need, now) {
-            watch.round.begin(now).into_iter().for_each(|check| world.check(index, check));
+            let uid = watch.uid;
+            watch.round.begin(now).into_iter().for_each(|check| world.check(index, uid, check));
         }
     }
 }
@@ -292,7 +288,8 @@ impl Target {
 }
 
 impl<'a> Watch<'a> {
-    fn new(input: &RunInput<'a>, index: usize, plan: ProbePlan, start: BootTime) -> Watch<'a> {
+    fn new(input: &RunInput<'a>, index: usize, plan: Plan, start: BootTime) -> Watch<'a> {
+        let Plan { targets: plan, checks: barred } = plan;
         let link = &input.config.links[index];
         let law = Law::of(&input.config.probe, link);
         let before = input.health_before(link);
@@ -340,12 +337,8 @@ impl<'a> Watch<'a> {
         };
         health.judge(law, start);
         let services = input.state.link(&link.name).map(|link| &link.services);
-        let round = Round::new(
-            &link.checks,
-            vec![None; link.checks.len()],
-            services.unwrap_or(&Services::default()),
-            start,
-        );
+        let checks = pin::checks(link, input.pin);
+        let round = Round::new(checks, barred, services.unwrap_or(&Services::default()), start);
         let useless = round.was_useless();
         let (uid, first_asked, heard, fails) = (input.uid(index), None, None, false);
         Watch {

@@ -40,6 +40,7 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     problems.extend(refused(input.config, view, input.active()));
     problems.extend(no_link_up(input, results));
     problems.extend(checks_fail(input, results));
+    problems.extend(checks_untied(input));
     problems.extend(surroundings(input, view));
     problems.extend(of_config(input.config, view));
     problems
@@ -470,6 +471,15 @@ fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
     let none = carriers.all(|(_, result)| result.health.verdict == Verdict::Down);
     let text = || format!("no link is up; staying on {} until one is", input.name(input.active()));
     none.then(|| Problem::new(Code::NoLinkUp, None, text()))
+}
+
+/// Links whose checks are not asked, since nothing would tie them to the link.
+fn checks_untied(input: &RunInput) -> Vec<Problem> {
+    let links =
+        input.config.links.iter().filter(|link| pin::checks(link, input.pin).len() < link.checks.len());
+    let text = "its checks are not asked: only `pin: link` ties them to the link, which needs the right to take another uid \
+                (CAP_SETUID)";
+    links.map(|link| Problem::new(Code::CannotCheck, Some(&link.name), text)).collect()
 }
 
 /// Checks that fail over every link that has them: they say nothing of a line. Where it is the line's fault, the link's own

@@ -11,6 +11,7 @@ use super::gateway::{self, ResolvedLink};
 use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
 use super::pin;
 use super::record::Event;
+use super::service::{Check, CheckError};
 use super::state::{LinkState, State, TargetState};
 use super::switch::Request;
 use super::time::BootTime;
@@ -37,6 +38,14 @@ pub enum ProbePlan {
     Targets(Vec<(IpAddr, Option<ProbeError>)>),
 }
 
+/// What a run may ask of one link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub targets: ProbePlan,
+    /// Why a check cannot be sent by the link, one by one as the config has them.
+    pub checks: Vec<Option<CheckError>>,
+}
+
 impl RunInput<'_> {
     /// The place of the active link in the config.
     pub fn active(&self) -> usize {
@@ -57,13 +66,13 @@ impl RunInput<'_> {
         self.state.link(&link.name).map_or(Health::UNKNOWN, |link| link.health.as_of(self.now))
     }
 
-    /// What to ask of each link. A target is not pinged where `way`, the kernel's answer for our echo request, is not the
+    /// What to ask of each link. Nothing is sent where `way`, the kernel's answer for it, is not the
     /// link's way. `pretended`: some of our routes and rules are not in the kernel yet.
     pub fn plan_probes(
         &self,
         way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
         pretended: bool,
-    ) -> Vec<ProbePlan> {
+    ) -> Vec<Plan> {
         let shared = pin::shared_targets(self.config, self.pin, self.resolved);
         let is_shared = |index: usize, address: IpAddr| {
             shared.iter().any(|(_, second, other)| (*second, *other) == (index, address))
@@ -86,12 +95,34 @@ impl RunInput<'_> {
                     };
                     (address, error)
                 });
-                match self.is_due(index) {
+                let targets = match self.is_due(index) {
                     true => ProbePlan::Targets(targets.collect()),
                     false => ProbePlan::NotDue(targets.collect()),
-                }
+                };
+                Plan { targets, checks: self.plan_checks(index, way, pretended) }
             })
             .collect()
+    }
+
+    fn plan_checks(
+        &self,
+        index: usize,
+        way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
+        pretended: bool,
+    ) -> Vec<Option<CheckError>> {
+        let checks = pin::checks(&self.config.links[index], self.pin).iter();
+        let bar = |check: &Check| match self.resolved[index].next_hop(check.server().into()) {
+            Err(fault) => Some(CheckError::Unreachable(format!("cannot be reached: {fault}"))),
+            Ok(next_hop) => {
+                let answer = way(&Flow::check(check, self.uid(index)));
+                match flow::check_probe(next_hop, check.server(), answer, pretended).err()? {
+                    ProbeError::OwnFault(why) => Some(CheckError::OwnFault(why)),
+                    ProbeError::Unpinned => Some(CheckError::Unpinned),
+                    other => Some(CheckError::NotAsked(other.to_string())),
+                }
+            }
+        };
+        checks.map(bar).collect()
     }
 
     /// Whether a link is probed in this run.

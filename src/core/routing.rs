@@ -13,6 +13,7 @@ use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
 use super::gateway::{self, NextHop, ResolvedLink, View};
 use super::pin;
+use super::service::Check;
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
@@ -57,7 +58,7 @@ impl<'a> Builder<'a> {
     /// The link's own table, and the rules that send its probes there, and nothing else.
     fn pin(&mut self, index: usize, resolved_link: &ResolvedLink) {
         let table = self.config.table_of(index);
-        let targets = self.targets(index, resolved_link);
+        let targets = self.asked(index, resolved_link);
         for family in [Family::V4, Family::V6] {
             let next_hop = resolved_link.next_hop(family).ok();
             let targets: Vec<IpAddr> =
@@ -195,11 +196,18 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The link's targets that have an address just now, less those that serve another link already.
-    fn targets(&self, index: usize, resolved_link: &ResolvedLink) -> Vec<IpAddr> {
+    /// Whom the link is asked for: its targets that have an address just now, less those that serve another link already,
+    /// and the servers of its checks, as far as these are asked.
+    fn asked(&self, index: usize, resolved_link: &ResolvedLink) -> Vec<IpAddr> {
         let link = &self.config.links[index];
         let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
-        addresses.filter(|address| !self.is_pinned(*address, index)).collect()
+        let mut asked: Vec<IpAddr> = addresses.filter(|address| !self.is_pinned(*address, index)).collect();
+        for server in pin::checks(link, self.pin).iter().map(Check::server) {
+            if !asked.contains(&server) {
+                asked.push(server);
+            }
+        }
+        asked
     }
 
     /// Whether an earlier link has a pin of its own for the target. Two of them would send it where the first says.

@@ -93,6 +93,8 @@ pub enum CheckError {
     Unreachable(String),
     /// It answered, and not as it should; what was wrong, as the end of a sentence that begins with the server.
     Wrong(String),
+    /// Its pin is not in the kernel yet, as in a dry run, and the question would leave by another link: not asked.
+    Unpinned,
     /// This machine would not send it: the sentence tells the cure. It says nothing of this line, or of any other.
     NotAsked(String),
     /// No permission, no memory, no file descriptor: it says nothing of the line. The sentence tells the cure.
@@ -102,7 +104,7 @@ pub enum CheckError {
 impl CheckError {
     /// Whether it says nothing of the line: the server might have answered.
     pub fn is_no_verdict(&self) -> bool {
-        matches!(self, CheckError::NotAsked(_) | CheckError::OwnFault(_))
+        matches!(self, CheckError::Unpinned | CheckError::NotAsked(_) | CheckError::OwnFault(_))
     }
 
     /// What strangers said is cleansed before it gets in here: it goes into logs and onto terminals.
@@ -116,6 +118,7 @@ impl fmt::Display for CheckError {
         f.write_str(match self {
             CheckError::NoReply => "does not answer",
             CheckError::Refused => "is refused",
+            CheckError::Unpinned => "is not asked, it is not tied to its link in the kernel",
             CheckError::Unreachable(words)
             | CheckError::Wrong(words)
             | CheckError::NotAsked(words)

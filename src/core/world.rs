@@ -93,8 +93,8 @@ pub trait World {
     /// waited for here, for up to `patience`.
     fn ping(&mut self, requests: &[EchoRequest], patience: Duration);
 
-    /// Asks this through the link. What comes of it `listen` tells, some seconds later at most.
-    fn check(&mut self, link: usize, check: &Check);
+    /// Asks this under the uid of the link. What comes of it `listen` tells, some seconds later at most.
+    fn check(&mut self, link: usize, uid: Option<u32>, check: &Check);
 
     /// Waits until something comes back, for up to `limit`, and returns all that has.
     fn listen(&mut self, limit: Duration) -> Vec<Heard>;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::uids;
 use crate::core::service::{Check, CheckError, Dns, Http, dns, http};
 use crate::core::world::Heard;
 
@@ -33,10 +34,14 @@ const STACK_SIZE: usize = 256 * 1024;
 const PIECE: usize = 4096;
 
 /// Asks in a thread of its own, which reports and ends with the process.
-pub fn start(report: &Sender<Heard>, link: usize, check: &Check) {
+pub fn start(report: &Sender<Heard>, link: usize, uid: Option<u32>, check: &Check) {
     let (sender, asked) = (report.clone(), check.clone());
     let asks = move || {
-        let result = ask(&asked);
+        // It was tried when the run looked around.
+        let result = uids::acting_as(uid, || ask(&asked)).unwrap_or_else(|| {
+            let why = "could not be asked: the uid of a link cannot be taken any more (CAP_SETUID)";
+            Err(CheckError::OwnFault(why.to_owned()))
+        });
         // The run may have ended.
         let _ = sender.send(Heard::Checked { link, check: asked, result });
     };

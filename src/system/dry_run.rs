@@ -81,8 +81,8 @@ impl World for DryRun<'_> {
         self.pinger.ping(requests, patience);
     }
 
-    fn check(&mut self, link: usize, check: &Check) {
-        checks::start(&self.pinger.sender(), link, check);
+    fn check(&mut self, link: usize, uid: Option<u32>, check: &Check) {
+        checks::start(&self.pinger.sender(), link, uid, check);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Heard> {

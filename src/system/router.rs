@@ -87,8 +87,8 @@ impl World for Router<'_> {
         self.pinger.ping(requests, patience);
     }
 
-    fn check(&mut self, link: usize, check: &Check) {
-        checks::start(&self.pinger.sender(), link, check);
+    fn check(&mut self, link: usize, uid: Option<u32>, check: &Check) {
+        checks::start(&self.pinger.sender(), link, uid, check);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Heard> {
