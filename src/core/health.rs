@@ -143,6 +143,8 @@ pub struct TargetResult {
     pub address: IpAddr,
     /// Its last answer, in this run or an earlier one.
     pub heard_at: Option<BootTime>,
+    /// It has fallen silent over every link, and so says nothing of a line.
+    pub at_fault: bool,
     /// The round-trip time of its answer in this run, or why there is none.
     pub result: Result<Duration, ProbeError>,
 }
@@ -270,6 +272,11 @@ impl Health {
             // With a quorum the sign of life may lie before the last requests.
             self.unanswered_since = self.unanswered_since.map(|since| since.max(at));
         }
+    }
+
+    /// Silence in which nobody could have answered is no silence.
+    pub fn forget_silence(&mut self) {
+        (self.unanswered_since, self.unanswered) = (None, 0);
     }
 
     /// Nobody listened for a while, the process was stopped: what came in meanwhile may be unread still.

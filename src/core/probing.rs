@@ -76,6 +76,7 @@ pub fn probe(world: &mut dyn World, input: &RunInput, plans: Vec<Plan>, stay: Du
             break;
         }
         judge_services(&mut watches, now);
+        find_targets_at_fault(&mut watches, now);
         watches.iter_mut().for_each(|watch| watch.judge(now));
         call_in_the_others(world, &mut watches, active, now);
         check_services(world, &mut watches, active, now);
@@ -145,6 +146,36 @@ fn call_in_the_others(world: &mut dyn World, watches: &mut [Watch], active: usiz
     }
     if !called.is_empty() {
         ask(world, watches, now, Duration::ZERO, |watch| watch.first_asked.is_none());
+    }
+}
+
+/// A target that two links have in common, and that answers over neither where it did: another link that is heard shows
+/// that it is the target that has died, and no line.
+fn find_targets_at_fault(watches: &mut [Watch], now: BootTime) {
+    let asked = watches.iter().flat_map(|watch| &watch.targets).filter(|target| target.may_be_shared());
+    let mut silent: Vec<IpAddr> = asked
+        .filter(|target| target.result.is_err() && !target.at_fault)
+        .map(|target| target.address)
+        .collect();
+    silent.sort_unstable();
+    silent.dedup();
+    for address in silent {
+        let of = |watch: &&Watch| watch.stance == Stance::Asking && watch.target(address).is_some();
+        let is_heard =
+            watches.iter().filter(of).any(|watch| watch.target(address).is_some_and(|it| it.result.is_ok()));
+        let shows: Vec<usize> = watches
+            .iter()
+            .filter(of)
+            .filter(|watch| watch.shows_silence_of(address, now))
+            .map(|watch| watch.index)
+            .collect();
+        for watch in watches.iter_mut().filter(|_| !is_heard) {
+            // Not by itself: what one line does not let through says nothing of the others.
+            if shows.iter().any(|index| *index != watch.index) {
+                watch.targets.iter_mut().filter(|it| it.address == address).for_each(|it| it.at_fault = true);
+                watch.weigh_answers();
+            }
+        }
     }
 }
 
@@ -275,6 +306,10 @@ struct Target {
     heard_at: Option<BootTime>,
     /// Of its latest answer in an earlier run.
     usual_rtt_ms: Option<f64>,
+    /// It has fallen silent over every link.
+    at_fault: bool,
+    /// It stands beside the line, as a modem does: another line may have another host of that address.
+    is_neighbour: bool,
     /// In this run.
     result: Result<Duration, ProbeError>,
     /// It can be asked at all.
@@ -284,6 +319,10 @@ struct Target {
 impl Target {
     fn may_be_pinged(&self) -> bool {
         !self.known_beforehand
+    }
+
+    fn may_be_shared(&self) -> bool {
+        self.may_be_pinged() && !self.is_neighbour
     }
 }
 
@@ -301,11 +340,14 @@ impl<'a> Watch<'a> {
         let targets: Vec<Target> = targets
             .iter()
             .map(|(address, known_beforehand)| {
+                let next_hop = input.resolved[index].next_hop((*address).into());
                 let known = known.iter().find(|known| known.address == *address);
                 Target {
                     address: *address,
                     heard_at: known.and_then(|known| known.heard_at).filter(|at| *at <= start),
                     usual_rtt_ms: known.and_then(|known| known.rtt_ms),
+                    at_fault: known.is_some_and(|known| known.at_fault),
+                    is_neighbour: next_hop.is_ok_and(|it| it.holds(*address) || it.via == Some(*address)),
                     result: Err(known_beforehand.clone().unwrap_or(ProbeError::NoReply)),
                     known_beforehand: known_beforehand.is_some(),
                 }
@@ -382,19 +424,47 @@ impl<'a> Watch<'a> {
                 }
                 Ok(rtt) => {
                     (target.result, target.heard_at) = (Ok(*rtt), target.heard_at.max(Some(reply.at)));
+                    target.at_fault = false;
                     is_ours = true;
                 }
                 // What was heard once in this run is not unheard by a later failure.
                 Err(error) => target.result = target.result.clone().or(Err(error.clone())),
             }
         }
-        let answers = self.targets.iter().map(|target| target.heard_at);
-        if let (true, Some(heard)) = (is_ours, last_sign_of_life(answers, self.link.quorum)) {
+        if is_ours {
+            self.weigh_answers();
+        }
+    }
+
+    /// What the targets have answered so far, as a sign of life of the link.
+    fn weigh_answers(&mut self) {
+        let (at_fault, others): (Vec<_>, Vec<_>) = self.targets.iter().partition(|target| target.at_fault);
+        let quorum = self.link.quorum.saturating_sub(at_fault.len() as u32).max(1);
+        let latest = others.iter().filter_map(|target| target.heard_at).max();
+        if let Some(heard) = last_sign_of_life(others.iter().map(|target| target.heard_at), quorum) {
             self.health.hear(self.law, heard);
             if heard >= self.start {
-                self.heard.get_or_insert(reply.at);
+                self.heard = self.heard.or(latest);
             }
         }
+    }
+
+    fn target(&self, address: IpAddr) -> Option<&Target> {
+        self.targets.iter().find(|target| target.address == address && target.may_be_shared())
+    }
+
+    /// Whether the link is heard, and asked this target, which used to answer over it, for long enough.
+    fn shows_silence_of(&self, address: IpAddr, now: BootTime) -> bool {
+        let used_to_answer = self.target(address).is_some_and(|target| target.heard_at.is_some());
+        used_to_answer
+            && self.targets.iter().any(|it| it.result.is_ok())
+            && self.was_asked_for(self.law.silence / 3, now)
+    }
+
+    /// Nothing that it could be asked says anything of the line just now.
+    fn is_without_witness(&self) -> bool {
+        let mut asked = self.targets.iter().filter(|target| target.may_be_pinged()).peekable();
+        self.stance == Stance::Asking && asked.peek().is_some() && asked.all(|target| target.at_fault)
     }
 
     /// Whether some of its targets could not be asked: they might have answered.
@@ -441,7 +511,8 @@ impl<'a> Watch<'a> {
         if self.is_about_to_rise(now) && self.answers_just_now(now) && is_asked {
             return;
         }
-        if self.stance == Stance::Asking && (!self.has_missing() || self.heard.is_some()) {
+        let is_known = !self.has_missing() && !self.is_without_witness() || self.heard.is_some();
+        if self.stance == Stance::Asking && is_known {
             self.health.judge(self.law, now);
         }
     }
@@ -471,11 +542,12 @@ impl<'a> Watch<'a> {
             (Stance::Asking, Verdict::Down, _) => self.heard.is_some() || self.was_asked_for(DOWN, now),
             (Stance::Asking, Verdict::Up, Verdict::Down) => true,
             (Stance::Asking, Verdict::Up, Verdict::Up) if self.answers_just_now(now) => {
-                let all = self.targets.iter().all(|target| target.known_beforehand || target.result.is_ok());
+                let is_over = |it: &Target| it.known_beforehand || it.at_fault || it.result.is_ok();
+                let all = self.targets.iter().all(is_over);
                 all || has_passed(self.heard, STRAGGLER, now)
             }
             (Stance::Asking, Verdict::Up, Verdict::Up) => {
-                self.has_missing() && self.was_asked_for(STRAGGLER, now)
+                (self.has_missing() || self.is_without_witness()) && self.was_asked_for(STRAGGLER, now)
             }
         }
     }
@@ -522,6 +594,10 @@ impl<'a> Watch<'a> {
             self.stance = Stance::Fixed(Probed::Void);
             self.health = self.before;
         }
+        if self.is_without_witness() {
+            self.health = self.before;
+            self.health.forget_silence();
+        }
         let serves = self.serves(now) != Some(false);
         let services = Services { useless: self.useless, ..self.round.services(now) };
         let checks = self.round.results();
@@ -535,6 +611,7 @@ impl<'a> Watch<'a> {
             let result = |target: Target| TargetResult {
                 address: target.address,
                 heard_at: target.heard_at,
+                at_fault: target.at_fault,
                 result: target.result,
             };
             self.targets.into_iter().map(result).collect()

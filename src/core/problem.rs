@@ -42,6 +42,7 @@ pub enum Code {
     TargetIsOwnAddress,
     GatewayIsOwnAddress,
     TargetNeverAnswered,
+    TargetSilentEverywhere,
     ConfigBroken,
     ScriptUnusable,
     /// A file that mail needs.

@@ -2,7 +2,7 @@
 //!
 //! A new problem is a new `Code` in problem.rs and a few lines here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::config::{Config, Gateway, Link, Target};
 use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
-use super::health::{LinkResult, ProbeError, Verdict};
+use super::health::{LinkResult, ProbeError, Probed, Verdict};
 use super::pin;
 use super::problem::{Code, Problem};
 use super::round::RunInput;
@@ -129,6 +129,35 @@ pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
         Some(Problem::new(Code::TargetNeverAnswered, Some(&link.name), text))
     };
     links.iter().filter_map(of_link).collect()
+}
+
+/// Targets of several links that have fallen silent over each, though the links are heard.
+pub fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
+    let mut silent: Vec<(IpAddr, usize, bool)> = Vec::new();
+    for link in links {
+        let is_modem = |it: &TargetState| [link.gateway, link.gateway6].contains(&Some(it.address));
+        for target in link.targets.iter().filter(|target| !is_modem(target)) {
+            // Longer than a link may be silent: one lost packet says nothing.
+            let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
+            let is_silent = target.at_fault
+                || link.health.verdict == Verdict::Up
+                    && since_heard.is_some_and(|time| time > link.law.silence);
+            match silent.iter_mut().find(|(address, ..)| *address == target.address) {
+                Some((_, count, all)) => (*count, *all) = (*count + 1, *all && is_silent),
+                None => silent.push((target.address, 1, is_silent)),
+            }
+        }
+    }
+    let silent = silent.into_iter().filter(|(_, count, all)| *count > 1 && *all);
+    silent
+        .map(|(address, count, _)| {
+            let text = format!(
+                "{address} is silent over all {count} links that have it as a target, while others answer: it says nothing \
+                 of a line any more; take another"
+            );
+            Problem::new(Code::TargetSilentEverywhere, None, text)
+        })
+        .collect()
 }
 
 /// What config, interfaces, addresses and gateways of the links say by themselves.
@@ -469,7 +498,15 @@ fn host_routes(input: &RunInput, view: &View) -> Vec<Problem> {
 fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
     let mut carriers = input.config.links.iter().zip(results).filter(|(link, _)| !link.routes_only);
     let none = carriers.all(|(_, result)| result.health.verdict == Verdict::Down);
-    let text = || format!("no link is up; staying on {} until one is", input.name(input.active()));
+    let text = || {
+        let common = match have_the_same_targets(input, results) {
+            true => {
+                "; all are silent with the same targets: it may be these, or this router (its firewall, its rules)"
+            }
+            false => "",
+        };
+        format!("no link is up; staying on {} until one is{common}", input.name(input.active()))
+    };
     none.then(|| Problem::new(Code::NoLinkUp, None, text()))
 }
 
@@ -504,6 +541,21 @@ fn checks_fail(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
         list(failing)?
     );
     Some(Problem::new(Code::ChecksFail, None, text))
+}
+
+/// Whether all links that carry default traffic are asked by the same targets, and none of them answers.
+fn have_the_same_targets(input: &RunInput, results: &[LinkResult]) -> bool {
+    let carriers = input.config.links.iter().zip(results).filter(|(link, _)| !link.routes_only);
+    let asked: Vec<_> = carriers
+        .map(|(link, result)| {
+            let targets: BTreeSet<IpAddr> =
+                result.targets.iter().flatten().map(|target| target.address).collect();
+            let are_silent =
+                matches!(result.probed, Probed::Silent(_)) && targets.len() == link.targets.len();
+            (are_silent && !targets.is_empty()).then_some(targets)
+        })
+        .collect();
+    asked.len() > 1 && asked[0].is_some() && asked.iter().all(|targets| *targets == asked[0])
 }
 
 /// What else on this machine keeps a part of wanfo from its work.

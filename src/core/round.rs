@@ -312,6 +312,7 @@ impl From<&TargetResult> for TargetState {
         TargetState {
             address: target.address,
             heard_at: target.heard_at,
+            at_fault: target.at_fault,
             rtt_ms: target.result.as_ref().ok().copied().map(rtt_ms),
             error: target.result.as_ref().err().map(ProbeError::to_string),
             asked_in_vain: 0,

@@ -81,6 +81,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     state.note_run(world.now()?.boot);
     state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
     problems.extend(problems::never_answered(&state.links));
+    problems.extend(problems::silent_over_every_link(&state.links));
     problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);

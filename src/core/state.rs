@@ -149,6 +149,9 @@ pub struct TargetState {
     pub address: IpAddr,
     /// Its last answer.
     pub heard_at: Option<BootTime>,
+    /// It has fallen silent over every link, and so says nothing of a line.
+    #[serde(default)]
+    pub at_fault: bool,
     /// In how many runs it was asked and did not answer, since it is a target here.
     #[serde(default)]
     pub asked_in_vain: u32,
