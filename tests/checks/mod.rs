@@ -13,7 +13,7 @@ use libtest_mimic::Trial;
 use wanfo::core::service::{Check, CheckError, Dns, Http, Tcp};
 use wanfo::system::checks::{self, LIMIT};
 
-use crate::lab::{self, Namespace, host};
+use crate::lab::{self, Lab, Namespace, host};
 
 pub fn trials() -> Vec<Trial> {
     trials![self::{
@@ -27,6 +27,8 @@ pub fn trials() -> Vec<Trial> {
         a_web_server_that_babbles_costs_no_memory,
         a_web_server_that_hangs_up_or_redirects_fails,
         where_there_is_no_way_and_where_we_are_at_fault,
+        a_line_whose_name_server_is_dead_is_left_and_taken_again,
+        a_server_that_is_dead_over_every_line_moves_nothing,
     }]
 }
 
@@ -435,4 +437,100 @@ pub fn where_there_is_no_way_and_where_we_are_at_fault() {
     assert!(pair.near.command("nft").arg(rules).status().unwrap().success());
     let error = pair.ask(&dns(SERVER, "www.example.com", None)).expect_err("the firewall drops it");
     assert!(matches!(&error, CheckError::NotAsked(why) if why.contains("firewall")), "{error:?}");
+}
+
+/// A router with two lines under strict reverse-path filtering, both with the same check: dnsmasq in the Internet, which
+/// goes with the second value.
+fn router() -> (Lab, Server) {
+    lab::need(&["dnsmasq", "nft"]);
+    if !crate::story::pins_by_uid() {
+        lab::skip_for_good("a lab without root has one uid, and so no way to tie a check to its link");
+    }
+    let lab = Lab::new(2, env!("CARGO_BIN_EXE_wanfo"));
+    for interface in ["all", "wan1", "wan2"] {
+        lab.router.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "1");
+    }
+    lab.configure(
+        "links:
+  - {name: fibre, interface: wan1, targets: [198.51.100.11], delay: 0s, stable: 0s, checks: &same [{dns: 203.0.113.80, name: www.example.com}]}
+  - {name: lte, interface: wan2, targets: [198.51.100.11], delay: 0s, stable: 0s, checks: *same}
+",
+    );
+    let mut dnsmasq = lab.internet.command("dnsmasq");
+    let fixed = "--conf-file=/dev/null --keep-in-foreground --no-resolv --no-hosts --user= --group= --pid-file= --bind-interfaces \
+                 --listen-address=203.0.113.80 --address=/www.example.com/203.0.113.81";
+    dnsmasq.args(fixed.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = Server(dnsmasq.spawn().expect("dnsmasq starts"));
+    sleep(Duration::from_secs(1));
+    (lab, server)
+}
+
+/// A run, so long after the one before, and what `status` says of it.
+fn check_after(lab: &Lab, time: Duration) -> serde_json::Value {
+    lab.let_pass(time);
+    let run = lab.wanfo(&["check"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let status = lab.wanfo(&["status", "--format", "json"]);
+    serde_json::from_str(&status.stdout).expect("JSON")
+}
+
+pub fn a_line_whose_name_server_is_dead_is_left_and_taken_again() {
+    let (lab, _server) = router();
+    let status = check_after(&lab, Duration::ZERO);
+    assert_eq!(
+        (status["active"].as_str(), status["problems"].as_array()),
+        (Some("fibre"), Some(&vec![])),
+        "{status:#}"
+    );
+    for link in [0, 1] {
+        assert_eq!(status["links"][link]["checks"][0]["ok"], true, "{status:#}");
+    }
+    // What says whether the question of each link leaves by its own line, too.
+    let drops = "table ip dead { chain f { type filter hook forward priority 0; udp dport 53 drop; }; }";
+    assert!(lab.provider(1).command("nft").arg(drops).status().unwrap().success());
+    let status = check_after(&lab, Duration::from_secs(30));
+    assert_eq!(
+        (status["active"].as_str(), status["links"][0]["up"].as_bool()),
+        (Some("fibre"), Some(true)),
+        "{status:#}"
+    );
+    assert_eq!(status["links"][1]["checks"][0]["ok"], true, "{status:#}");
+    let status = check_after(&lab, Duration::from_secs(5));
+    assert_eq!(
+        (status["active"].as_str(), status["links"][0]["useless"].as_bool()),
+        (Some("lte"), Some(true)),
+        "{status:#}"
+    );
+    let why =
+        "fibre is down: answers ping, but no service: DNS www.example.com at 203.0.113.80 does not answer";
+    assert_eq!(status["reason"], why, "{status:#}");
+
+    assert!(
+        lab.provider(1).command("nft").args(["delete", "table", "ip", "dead"]).status().unwrap().success()
+    );
+    check_after(&lab, Duration::from_secs(30));
+    let status = check_after(&lab, Duration::from_secs(2));
+    assert_eq!(
+        (status["active"].as_str(), status["links"][0]["useless"].as_bool()),
+        (Some("fibre"), Some(false)),
+        "{status:#}"
+    );
+}
+
+pub fn a_server_that_is_dead_over_every_line_moves_nothing() {
+    let (lab, server) = router();
+    check_after(&lab, Duration::ZERO);
+    drop(server);
+    check_after(&lab, Duration::from_secs(30));
+    let status = check_after(&lab, Duration::from_secs(5));
+    assert_eq!(status["active"], "fibre", "{status:#}");
+    for link in [0, 1] {
+        assert_eq!(
+            (&status["links"][link]["up"], &status["links"][link]["useless"]),
+            (&true.into(), &false.into()),
+            "{status:#}"
+        );
+    }
+    assert_eq!(status["problems"][0]["code"], "checks-fail", "{status:#}");
+    assert_eq!(status["links"][0]["checks"][0]["error"], "is refused", "{status:#}");
 }
