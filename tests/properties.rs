@@ -47,7 +47,7 @@ fn router_config() -> impl Strategy<Value = String> {
     let delay = select(vec!["0s", "2s", "10s", "60s"]);
     let link = (0usize..=2, delay, select(vec!["0s", "5s", "60s"]), any::<bool>(), prop::bool::weighted(0.2));
     let links = prop::collection::vec(link, 2..=8);
-    (links, select(vec!["1s", "3s", "6s"]), select(vec!["rule", "route"]), select(vec!["halves", "default"])).prop_map(
+    (links, select(vec!["1s", "3s", "6s"]), select(vec!["link", "target"]), select(vec!["halves", "default"])).prop_map(
         |(links, silence, pin, by)| {
             let links = links.into_iter().enumerate().map(|(i, (targets, delay, standby, all, only))| {
                 let addresses: Vec<_> = (1..=targets).map(|t| format!("198.51.100.{}", 10 * i + t)).collect();
@@ -166,7 +166,7 @@ fn kernel_config() -> impl Strategy<Value = String> {
     );
     let routes = subsequence(vec!["10.{i}.0.0/16", "192.0.2.{i}2/32", "2001:db8:a{i}::/48"], 0..=2);
     let link = (select(gateways), select(gateways6), targets, routes);
-    let routing = (select(vec!["rule", "route"]), select(vec!["halves", "default"]), any::<bool>());
+    let routing = (select(vec!["link", "target"]), select(vec!["halves", "default"]), any::<bool>());
     (prop::collection::vec(link, 2..=4), routing).prop_map(|(links, (pin, by, refuse))| {
         let links = links.into_iter().enumerate().map(|(i, (gateway, gateway6, targets, routes))| {
             // With no gateway at all there is none to ping.
