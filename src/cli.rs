@@ -49,6 +49,13 @@ pub enum Command {
     /// Show what happened: switches, links going down and up, scripts, repairs; needs no root
     History(History),
 
+    /// Play the last day again with another configuration, and show which switches would have come
+    ///
+    /// `probe.record: true` keeps what every run asked and heard. `wanfo replay -c other.yaml` runs it through another
+    /// configuration and shows the switches of then and those that would have come, side by side. What was not asked
+    /// then is not known: a target counts as it was found the last time before. Needs no root, and changes nothing.
+    Replay(Replay),
+
     /// Switch to a backup now; the primary stays undisturbed
     ///
     /// By itself this ends like any failover: after the backup's delay, when a link before it is up. A backup that goes
@@ -178,6 +185,13 @@ pub struct History {
     /// Only what came after: 2h, 3d, 2026-11-22, '2026-11-22 14:03' (local time), or RFC 3339
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Files of a recording, the oldest first; else those of this machine, under `paths.run`
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

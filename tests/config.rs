@@ -226,6 +226,7 @@ fn every_key_is_read() {
     assert_eq!((config.links[2].gateway6, config.links[3].gateway), (Gateway::None, Gateway::None));
     assert_eq!(config.probe.silence, Duration::from_secs(45));
     assert_eq!(config.probe.max_latency, Some(Duration::from_millis(44_999)));
+    assert!(config.probe.record);
     assert_eq!(good(include_str!("config/good/anchors-and-pin-target.yaml")).probe.pin, Pin::Target);
     assert_eq!(
         (config.routing.protocol, config.routing.table, config.routing.rule_priority),

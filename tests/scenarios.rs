@@ -34,6 +34,8 @@ use wanfo::core::decide;
 use wanfo::core::health::Verdict;
 use wanfo::core::hold::Hold;
 use wanfo::core::record::{Event, Record};
+use wanfo::core::recording::Recording;
+use wanfo::core::replay::{Played, fit};
 use wanfo::core::script::Ending;
 use wanfo::core::switch::Request;
 
@@ -284,7 +286,10 @@ impl Happening {
 
 /// Plays the story; every run with the time of its start.
 fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
-    let mut router = Router::new(parse(&scenario.config));
+    play_on(&mut Router::new(parse(&scenario.config)), scenario)
+}
+
+fn play_on(router: &mut Router, scenario: &Scenario) -> Vec<(Duration, Run)> {
     router.schedule = weather(scenario);
     let (Time(beat), Time(until)) = (scenario.beat, scenario.until);
     let mut left = scenario.timeline.iter().peekable();
@@ -304,8 +309,8 @@ fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
         }
         let mut request = Request::Nothing;
         while let Some(happening) = left.next_if(|happening| happening.at.0 <= start) {
-            happening.befall(&mut router);
-            request = happening.request(&router).unwrap_or(request);
+            happening.befall(router);
+            request = happening.request(router).unwrap_or(request);
         }
         let made = match request {
             Request::Nothing => router.check(),
@@ -318,7 +323,7 @@ fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
             }
             runs.push((run.elapsed, run));
         }
-        carries_its_traffic(&router, &runs.last().expect("a run was made").1);
+        carries_its_traffic(router, &runs.last().expect("a run was made").1);
     }
     assert!(left.next().is_none(), "the timeline must be in order, and end by `until`");
     runs
@@ -552,4 +557,50 @@ fn every_story_comes_out_as_it_is_told() {
         }
     }
     assert!(failed.is_empty(), "stories that came out differently: {}", failed.join(", "));
+}
+
+/// The story, recorded, and played again by another config.
+fn replay(scenario: &Scenario, config: &Config) -> Played {
+    let mut router = Router::new(parse(&scenario.config));
+    router.config.probe.record = true;
+    play_on(&mut router, scenario);
+    let mut recording = Recording::default();
+    recording.add("the recording", router.recording.as_bytes());
+    assert_eq!(recording.left_out, [""; 0]);
+    let (config, left_out) = fit(config, &recording).unwrap();
+    assert_eq!(left_out, [""; 0]);
+    wanfo::core::replay::play(&recording, &config).unwrap()
+}
+
+#[test]
+fn every_story_comes_out_the_same_when_its_recording_is_played() {
+    let (mut failed, mut switches) = (Vec::new(), 0);
+    for file in files() {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let scenario: Scenario = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        // One config is in force all the time, and nobody writes into the state file behind wanfo's back.
+        if scenario.timeline.iter().any(|what| what.config.is_some() || !what.state_file.is_empty()) {
+            continue;
+        }
+        println!("{name}");
+        let played = replay(&scenario, &parse(&scenario.config));
+        let tell = |record: &Record| match &record.event {
+            // How much traffic there was is not recorded.
+            Event::Switched { cause, forced, .. } => {
+                format!("{} {} {cause:?} {forced}", record.at, record.event)
+            }
+            other => panic!("no switch: {other}"),
+        };
+        let [came, again] =
+            [&played.came, &played.would_come].map(|all| all.iter().map(tell).collect::<Vec<_>>());
+        let mut complaints = String::new();
+        compare("switches in the replay", &came, &again, &mut complaints);
+        if !complaints.is_empty() || played.guessed > 0 {
+            println!("{} guessed of {}; {complaints}", played.guessed, played.requests);
+            failed.push(name);
+        }
+        switches += came.len();
+    }
+    assert!(failed.is_empty(), "stories that are played differently: {}", failed.join(", "));
+    assert!(switches > 80, "only {switches} switches in all");
 }

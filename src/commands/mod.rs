@@ -24,6 +24,8 @@ mod import;
 mod init;
 /// The manual.
 mod man;
+/// The last day again, with another config.
+mod replay;
 /// What the last run knew.
 mod status;
 
@@ -86,6 +88,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         // A pager may take its time: nobody waits for these.
         Command::Status(_)
         | Command::History(_)
+        | Command::Replay(_)
         | Command::Config(_)
         | Command::Doctor
         | Command::Init
@@ -151,6 +154,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
         Command::Exec(arguments) => exec::run(&going.settings.config, &arguments),
+        Command::Replay(arguments) => replay::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),
         Command::Status(_)
         | Command::History(_)
@@ -166,7 +170,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
 /// What a run goes by where the config is no good; `None`: there is nothing, or the config itself is what is asked about.
 fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
     let by_hand = match command {
-        Command::Config(_) => return None,
+        Command::Config(_) | Command::Replay(_) => return None,
         Command::Check(check) if check.dry_run => return None,
         // What the timer starts says it once, as a problem.
         Command::Check(_) => verbose || stdout().is_terminal(),

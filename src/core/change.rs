@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::facts::{Assignment, Family, MAIN_TABLE, Only, Route, RouteTarget, Rule, Traits};
+use super::facts::{
+    Address, Assignment, Facts, Family, Interface, MAIN_TABLE, Only, Route, RouteTarget, Rule, Traits,
+};
 
 /// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
 pub const IPV6_METRIC: u32 = 1024;
@@ -99,6 +101,35 @@ impl Change {
                     && overrides.contains(&route.destination)
             }
             _ => false,
+        }
+    }
+
+    /// What the kernel would show after the change.
+    pub fn pretend(&self, facts: &mut Facts) {
+        let in_place =
+            |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
+        let Facts { routes, rules, interfaces, .. } = facts;
+        let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
+            interfaces.iter_mut().filter(|interface| interface.is_called(name)).for_each(act);
+        };
+        match self {
+            Change::AddRoute(route) => routes.push(route.clone()),
+            Change::ReplaceRoute(route) => {
+                routes.retain(|other| !in_place(route, other));
+                routes.push(route.clone());
+            }
+            Change::DeleteRoute(route) => routes.retain(|other| other != route),
+            Change::AddRule(rule) => rules.push(rule.clone()),
+            Change::DeleteRule(rule) => rules.retain(|other| other != rule),
+            Change::SetUp(name) => on_interface(name, &|interface| interface.up = true),
+            Change::AddAddress(new) => on_interface(&new.interface, &|interface| {
+                let address = Address { network: new.address, peer: None, global: true, tentative: false };
+                interface.addresses.push(address);
+            }),
+            Change::DeleteAddress(old) => on_interface(&old.interface, &|interface| {
+                interface.addresses.retain(|own| own.network != old.address);
+            }),
+            Change::RestoreAddress(_) => {}
         }
     }
 

@@ -212,6 +212,8 @@ pub struct Probe {
     /// An answer later than this is no sign of life; `None`: however late.
     #[serde(serialize_with = "as_written_or_none")]
     pub max_latency: Option<Duration>,
+    /// The rounds of the last day are kept for `wanfo replay`.
+    pub record: bool,
     pub pin: Pin,
 }
 
@@ -273,7 +275,7 @@ pub enum LogLevel {
 
 impl Default for Probe {
     fn default() -> Self {
-        Probe { silence: Duration::from_secs(6), max_latency: None, pin: Pin::Link }
+        Probe { silence: Duration::from_secs(6), max_latency: None, record: false, pin: Pin::Link }
     }
 }
 

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
 
-/// Everything that was asked for.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Everything that was asked for. A recording has what tells where a link's traffic would leave, and how it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// Every route of our protocol number in any table, and the foreign routes out of the links' interfaces and in the
@@ -20,22 +21,28 @@ pub struct Facts {
     pub silent_gateways: Vec<(String, IpAddr)>,
     /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
     /// the kernel's order: of two with the same priority the first one counts.
+    #[serde(skip)]
     pub rules: Vec<Rule>,
     /// Of the interfaces whose gateway the kernel does not know, in the order in which they count.
     pub leases: Vec<LeaseFile>,
     /// The kernel was built without IPv6, or started with `ipv6.disable=1`.
     pub without_ipv6: bool,
     /// Some of it is not there, and would be (a dry run).
+    #[serde(skip)]
     pub pretended: bool,
     /// The program that deletes flows is not installed. Looked for only where it is wanted.
+    #[serde(skip)]
     pub without_conntrack: bool,
     /// The files that the config names and that are of no use as they are.
+    #[serde(skip)]
     pub files: Vec<BadFile>,
     /// A thread of ours cannot take the links' uids: it has no CAP_SETUID, or this user namespace has no such users.
     pub cannot_take_uids: bool,
     /// Users of this machine that have the uid of a link: number and name.
+    #[serde(skip)]
     pub owned_uids: Vec<(u32, String)>,
     /// Whether scripts run inside the sandbox of wanfo.service; `None`: a run by hand, which cannot tell.
+    #[serde(skip)]
     pub sandboxed: Option<bool>,
 }
 
@@ -58,14 +65,14 @@ pub enum Purpose {
 }
 
 /// What was found in a file of a DHCP client's.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LeaseFile {
     pub interface: String,
     /// An error is the sentence that says why the file is not used.
     pub lease: Result<Lease, String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Interface {
     pub name: String,
     /// Other names of it (`ip link property add dev DEV altname NAME`).
@@ -80,7 +87,7 @@ pub struct Interface {
     pub addresses: Vec<Address>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Address {
     /// The interface's own address with the length of its subnet's prefix.
     pub network: IpNetwork,
@@ -107,7 +114,7 @@ pub enum Family {
 }
 
 /// A route, seen or wanted. A multipath route is seen as one `Route` per next hop.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
     pub table: u32,
     pub destination: IpNetwork,
@@ -122,7 +129,7 @@ pub struct Route {
 }
 
 /// What narrows a route to some of the packets to its destination. Never ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Only {
     /// RTA_SRC, which IPv6 alone knows: packets from there.
     From(IpNetwork),
@@ -131,7 +138,7 @@ pub enum Only {
 }
 
 /// From the best to the worst.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Preference {
     High,
     #[default]
@@ -140,7 +147,7 @@ pub enum Preference {
 }
 
 /// What a route says besides where it leads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Traits {
     /// RTA_PREFSRC: the address that this host sends from.
     pub source: Option<IpAddr>,
@@ -148,7 +155,7 @@ pub struct Traits {
     pub words: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RouteTarget {
     /// Out of an interface, by way of a gateway where there is one.
     Out {

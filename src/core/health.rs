@@ -56,7 +56,8 @@ pub struct Reply {
     pub result: Result<Duration, ProbeError>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProbeError {
     /// Nothing came back, or only from somebody else.
     NoReply,

@@ -31,7 +31,7 @@ pub enum Client {
 }
 
 /// A lease with a gateway.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
     pub client: Client,
     /// It counts only while the interface has this address.

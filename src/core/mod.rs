@@ -50,6 +50,12 @@ pub mod proposal;
 pub mod reconcile;
 /// What happened.
 pub mod record;
+/// Taking down what a run asks and hears.
+pub mod recorder;
+/// What was taken down, for `wanfo replay`.
+pub mod recording;
+/// The recorded runs again, with another config.
+pub mod replay;
 /// What the last run knew, for people and programs.
 pub mod report;
 /// Whom to ask, and what is known of each link.

@@ -66,6 +66,7 @@ pub enum Code {
     HistoryNotWritten,
     MailNotSpooled,
     HoldNotKept,
+    RecordingNotKept,
 }
 
 impl Problem {

@@ -13,7 +13,7 @@ use super::health::{Law, LinkResult, Verdict};
 use super::hold::Hold;
 use super::pin;
 use super::probing::{self, Findings};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::problems;
 use super::reconcile::{Reconciled, look, reconcile, take_out};
 use super::record::Event;
@@ -115,6 +115,11 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     problems.extend(problems::default_elsewhere(config, &state, &kept.view, &mut |flow| world.way(flow)));
 
     faults.extend(kept.problems());
+    if config.probe.record
+        && let Err(error) = world.keep_round(order, &state)
+    {
+        problems.push(Problem::new(Code::RecordingNotKept, None, format!("{error:#}")));
+    }
     state.schedule(config, world.now()?.boot);
     remember_and_tell(world, order, &mut state, &mut faults, problems)?;
     Ok(Ended { results, outcome, state, failed: !faults.is_empty(), undecided })

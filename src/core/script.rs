@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Zoned;
+use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::gateway::ResolvedLink;
@@ -15,7 +16,8 @@ use super::state::State;
 use super::switch::Switching;
 
 /// How a script ended. Shown as a clause: "exit code 0", "killed by signal 9", "killed after 60s".
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     Exit(i32),
     /// By a signal (signal(7)) that was not ours.

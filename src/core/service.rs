@@ -83,7 +83,8 @@ impl fmt::Display for Check {
 }
 
 /// Why a check did not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CheckError {
     /// Nothing came in time, or only what is no answer to our question.
     NoReply,

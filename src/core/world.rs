@@ -67,7 +67,7 @@ pub enum Heard {
     Checked { link: usize, check: Check, result: Result<Duration, CheckError> },
 }
 
-/// The router that a run works on. There are three: the real one, the dry run, and the tests' model.
+/// The router that a run works on. There are four: the real one, the dry run, the one of a recording, and the tests' model.
 ///
 /// An error of `now`, `load` and `look` ends the run before anything was decided; one of `save` ends it before its effect.
 /// All else that fails is said, kept as a problem, and holds nothing up.
@@ -124,6 +124,9 @@ pub trait World {
     fn load_hold(&mut self) -> Result<Option<String>>;
 
     fn save_hold(&mut self, link: Option<&str>) -> Result<()>;
+
+    /// Keeps what this run asked and heard, for `wanfo replay`; the state is the one that it leaves.
+    fn keep_round(&mut self, order: &Order, state: &State) -> Result<()>;
 
     /// A log line.
     fn say(&mut self, level: Level, line: &str);

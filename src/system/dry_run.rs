@@ -11,7 +11,7 @@ use super::ping::Pinger;
 use super::{checks, clock, counters, router, store};
 use crate::core::change::Change;
 use crate::core::config::Config;
-use crate::core::facts::{Address, Facts, Interface, Route};
+use crate::core::facts::Facts;
 use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::health::EchoRequest;
 use crate::core::record::Record;
@@ -20,7 +20,7 @@ use crate::core::service::Check;
 use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
-use crate::core::world::{Heard, Level, World};
+use crate::core::world::{Heard, Level, Order, World};
 
 /// A dry run: it looks and probes like a run, tells what a run would do, and changes nothing, no file and no route.
 /// What it pretends to have changed it sees from then on, so that it tells the whole of a switch.
@@ -61,7 +61,7 @@ impl World for DryRun<'_> {
 
     fn look(&mut self, config: &Config) -> Result<Facts> {
         let mut facts = router::look(&mut self.kernel, config)?;
-        self.pretended.iter().for_each(|change| pretend(change, &mut facts));
+        self.pretended.iter().for_each(|change| change.pretend(&mut facts));
         facts.pretended = !self.pretended.is_empty();
         Ok(facts)
     }
@@ -134,36 +134,11 @@ impl World for DryRun<'_> {
         Ok(())
     }
 
+    fn keep_round(&mut self, _: &Order, _: &State) -> Result<()> {
+        Ok(())
+    }
+
     fn say(&mut self, level: Level, line: &str) {
         log::log!(router::log_level(level), "would say: {line}");
-    }
-}
-
-/// What the kernel would show after the change.
-fn pretend(change: &Change, facts: &mut Facts) {
-    let in_place =
-        |route: &Route, other: &Route| other.place() == route.place() && other.protocol == route.protocol;
-    let Facts { routes, rules, interfaces, .. } = facts;
-    let mut on_interface = |name: &str, act: &dyn Fn(&mut Interface)| {
-        interfaces.iter_mut().filter(|interface| interface.is_called(name)).for_each(act);
-    };
-    match change {
-        Change::AddRoute(route) => routes.push(route.clone()),
-        Change::ReplaceRoute(route) => {
-            routes.retain(|other| !in_place(route, other));
-            routes.push(route.clone());
-        }
-        Change::DeleteRoute(route) => routes.retain(|other| other != route),
-        Change::AddRule(rule) => rules.push(rule.clone()),
-        Change::DeleteRule(rule) => rules.retain(|other| other != rule),
-        Change::SetUp(name) => on_interface(name, &|interface| interface.up = true),
-        Change::AddAddress(new) => on_interface(&new.interface, &|interface| {
-            let address = Address { network: new.address, peer: None, global: true, tentative: false };
-            interface.addresses.push(address);
-        }),
-        Change::DeleteAddress(old) => on_interface(&old.interface, &|interface| {
-            interface.addresses.retain(|own| own.network != old.address);
-        }),
-        Change::RestoreAddress(_) => {}
     }
 }

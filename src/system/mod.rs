@@ -32,6 +32,8 @@ pub mod output;
 pub mod ping;
 /// Children with a time limit.
 pub mod process;
+/// What the runs asked and heard.
+pub mod recording;
 /// The history file.
 pub mod records;
 /// The router that wanfo runs on.

@@ -11,7 +11,7 @@ use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
 use super::{
-    checks, clock, conntrack, counters, files, iproute, leases, records, script, settings, trust, uids,
+    checks, clock, conntrack, counters, files, iproute, leases, recording, records, script, settings, trust, uids,
 };
 use crate::core::change::Change;
 use crate::core::config::{Config, Pin};
@@ -20,13 +20,14 @@ use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
 use crate::core::health::EchoRequest;
 use crate::core::record::Record;
+use crate::core::recorder::Recorder;
 use crate::core::routing;
 use crate::core::script::{Call, Ending};
 use crate::core::service::Check;
 use crate::core::spool::{Message, Outlook};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
-use crate::core::world::{Heard, Level, World};
+use crate::core::world::{Heard, Level, Order, World};
 
 /// The real one. It holds the lock for as long as it lives.
 pub struct Router<'a> {
@@ -35,17 +36,36 @@ pub struct Router<'a> {
     kernel: Kernel,
     store: Store,
     pinger: Pinger,
+    /// With `probe.record`.
+    recorder: Option<Recorder>,
 }
 
 impl<'a> Router<'a> {
     pub fn new(config: &'a Config, boot_id: &'a str, store: Store) -> Result<Router<'a>> {
-        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::default() })
+        let recorder = config.probe.record.then(|| clock::now().map(Recorder::new)).transpose()?;
+        Ok(Router { config, boot_id, kernel: Kernel::open()?, store, pinger: Pinger::default(), recorder })
     }
 
     /// Forgets everything that the runs have left.
     pub fn forget(&self) -> Result<()> {
         self.store.forget()?;
         settings::forget(&self.config.paths.run)
+    }
+
+    /// Runs a script; of its ending, `told` is what a recording keeps.
+    fn call(
+        &mut self,
+        script: &Path,
+        call: &Call,
+        limit: Duration,
+        told: impl Fn(&Ending) -> Option<Ending>,
+    ) -> Ending {
+        let began = clock::now();
+        let ending = script::run(script, &call.arguments, &call.environment, limit);
+        if let (Some(recorder), Ok(began), Ok(ended)) = (&mut self.recorder, began, clock::now()) {
+            recorder.called(told(&ending), began.boot, ended.boot);
+        }
+        ending
     }
 
     /// What stands there is the admin's, and is written by root.
@@ -60,11 +80,15 @@ impl<'a> Router<'a> {
 
 impl World for Router<'_> {
     fn now(&mut self) -> Result<Moment> {
-        clock::now()
+        let now = clock::now()?;
+        self.recorder.iter_mut().for_each(|recorder| recorder.reads_the_clock(now));
+        Ok(now)
     }
 
     fn load(&mut self) -> Result<Loaded> {
-        self.store.load(self.boot_id)
+        let loaded = self.store.load(self.boot_id)?;
+        self.recorder.iter_mut().for_each(|recorder| recorder.goes_on_from(&loaded));
+        Ok(loaded)
     }
 
     fn save(&mut self, state: &State) -> Result<()> {
@@ -72,7 +96,9 @@ impl World for Router<'_> {
     }
 
     fn look(&mut self, config: &Config) -> Result<Facts> {
-        look(&mut self.kernel, config)
+        let facts = look(&mut self.kernel, config)?;
+        self.recorder.iter_mut().for_each(|recorder| recorder.saw(config, &facts));
+        Ok(facts)
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<String> {
@@ -80,27 +106,35 @@ impl World for Router<'_> {
     }
 
     fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
-        self.kernel.way(flow)
+        let answer = self.kernel.way(flow);
+        self.recorder.iter_mut().for_each(|recorder| recorder.learnt_the_way(self.config, flow, &answer));
+        answer
     }
 
     fn ping(&mut self, requests: &[EchoRequest], patience: Duration) {
+        self.recorder.iter_mut().for_each(|recorder| recorder.asked(requests));
         self.pinger.ping(requests, patience);
     }
 
     fn check(&mut self, link: usize, uid: Option<u32>, check: &Check) {
+        self.recorder.iter_mut().for_each(|recorder| recorder.checked(link, check));
         checks::start(&self.pinger.sender(), link, uid, check);
     }
 
     fn listen(&mut self, limit: Duration) -> Vec<Heard> {
-        self.pinger.listen(limit)
+        let heard = self.pinger.listen(limit);
+        if let (Some(recorder), Ok(now)) = (&mut self.recorder, clock::now()) {
+            recorder.heard(&heard, now.boot);
+        }
+        heard
     }
 
     fn ask(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
-        script::run(script, &call.arguments, &call.environment, limit)
+        self.call(script, call, limit, |ending| Some(ending.clone()))
     }
 
     fn run(&mut self, script: &Path, call: &Call, limit: Duration) -> Ending {
-        script::run(script, &call.arguments, &call.environment, limit)
+        self.call(script, call, limit, |_| None)
     }
 
     fn flush(&mut self, addresses: &[IpAddr]) -> Result<u32, String> {
@@ -134,6 +168,15 @@ impl World for Router<'_> {
     fn save_hold(&mut self, link: Option<&str>) -> Result<()> {
         self.trust_state_folder()?;
         store::save_hold(&self.config.paths.state, link)
+    }
+
+    fn keep_round(&mut self, order: &Order, state: &State) -> Result<()> {
+        match &self.recorder {
+            Some(recorder) => {
+                recording::append(&self.config.paths.run, recorder, order, state, clock::now()?)
+            }
+            None => Ok(()),
+        }
     }
 
     fn say(&mut self, level: Level, line: &str) {

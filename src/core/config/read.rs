@@ -325,7 +325,8 @@ fn probe(file: &Fields, faults: &mut Faults) -> Probe {
         ("recheck", in_place_of_recheck),
     ];
     let default = Probe::default();
-    let Some(probe) = file.section_with_gone("probe", &["silence", "max_latency", "pin"], GONE, faults)
+    let Some(probe) =
+        file.section_with_gone("probe", &["silence", "max_latency", "record", "pin"], GONE, faults)
     else {
         return default;
     };
@@ -334,6 +335,7 @@ fn probe(file: &Fields, faults: &mut Faults) -> Probe {
     Probe {
         silence,
         max_latency: probe.read_or("max_latency", None, |node| max_latency(node, silence), faults),
+        record: probe.read_or("record", default.record, value::truth, faults),
         pin: probe.read_or("pin", default.pin, pin, faults),
     }
 }

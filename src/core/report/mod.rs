@@ -12,5 +12,7 @@ pub mod overall;
 pub mod page;
 /// The status for Prometheus.
 pub mod prometheus;
+/// What a replay has shown.
+pub mod replay;
 /// The status for people.
 pub mod text;
