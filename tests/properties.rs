@@ -17,6 +17,8 @@ use wanfo::core::health::{Probed, Verdict};
 use wanfo::core::hold::Hold;
 use wanfo::core::lease::{self, Client};
 use wanfo::core::record::{Event, Record, without_repeats};
+use wanfo::core::recording::Recording;
+use wanfo::core::replay;
 use wanfo::core::report::{json, overall, text};
 use wanfo::core::routing;
 use wanfo::core::state::{Loaded, State};
@@ -385,6 +387,24 @@ proptest! {
                 prop_assert!(was_down || !kept, "{:?}\nafter {before:?}", run.outcome);
             }
         }
+    }
+
+    /// With the config that was in force, the recording of a day gives the switches of that day.
+    #[test]
+    fn a_recorded_day_is_played_as_it_was(config in router_config(), happenings in happenings()) {
+        let mut router = router(&config);
+        router.config.probe.record = true;
+        live_through(&mut router, &happenings);
+        let mut recording = Recording::default();
+        recording.add("the day", router.recording.as_bytes());
+        prop_assert_eq!(&recording.left_out, &[""; 0]);
+        let played = replay::play(&recording, &router.config).unwrap();
+        let [came, again] = [&played.came, &played.would_come].map(|switches| {
+            let told = |record: &Record| format!("{} {}", record.boot_ms.0, record.event);
+            switches.iter().map(told).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(came, again);
+        prop_assert_eq!(played.guessed, 0);
     }
 
     #[test]

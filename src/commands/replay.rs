@@ -27,7 +27,7 @@ pub fn run(config: &Config, arguments: &cli::Replay) -> Result<Exit> {
     let recording = recording::read(&files);
     recording.left_out.iter().take(WARNINGS).for_each(|sentence| log::warn!("{sentence}"));
     if recording.left_out.len() > WARNINGS {
-        log::warn!("{} more lines like these are left out", recording.left_out.len() - WARNINGS);
+        log::warn!("and more like these");
     }
     let (config, left_out) = match fit(config, &recording) {
         Ok(fitting) => fitting,

@@ -28,8 +28,12 @@ pub const VERSION: u32 = 1;
 /// Of direct routes so many are kept: one of them may lead to a gateway that no subnet holds.
 const MOST_DIRECT_ROUTES: usize = 50;
 
-/// Who has waited for an answer for a shorter time does not know that none came: a link that is down is waited for so long.
-const WAITED: Duration = Duration::from_secs(1);
+/// A run that ends sooner after its request does not know that no answer came. For so long it waits for a target while
+/// others of the link answer.
+const WAITED: Duration = Duration::from_millis(250);
+
+/// As many of the lines that cannot be read are told of.
+const MOST_LEFT_OUT: usize = 50;
 
 /// How far a request may be from one that was recorded and still be the same: the clock of a replay stands still while the
 /// run's own moved on, and links that are silent are asked four times a second.
@@ -299,7 +303,7 @@ impl Recording {
                 Err(_) if is_torn => Err("it is torn, as a killed run leaves it".to_owned()),
                 Err(_) => Err("it cannot be read".to_owned()),
             };
-            if let Err(why) = added {
+            if let (Err(why), true) = (added, self.left_out.len() < MOST_LEFT_OUT) {
                 self.left_out.push(format!("line {} of {file} is left out: {why}", index + 1));
             }
         }

@@ -168,64 +168,78 @@ struct Turn<'a> {
     goes_on: bool,
 }
 
+/// When the runs begin: as they did then, in as far as the runs of the replay take as long.
+struct Course<'a> {
+    /// Those that are still to come.
+    left: &'a [Round],
+    /// The last of the others.
+    over: &'a Round,
+    beat: Duration,
+}
+
+impl<'a> Course<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a Round> {
+        let (taken, left) = self.left.split_at_checked(count)?;
+        let last = taken.last()?;
+        (self.over, self.left) = (last, left);
+        Some(last)
+    }
+
+    /// The turn after a run that lasted from `start` to `end`; `goes_on`: its `check` goes on, and when.
+    fn next(&mut self, start: BootTime, end: BootTime, goes_on: Option<BootTime>) -> Option<Turn<'a>> {
+        let due = self.left.iter().take_while(|round| round.at <= end).count();
+        // What fell due meanwhile is made up for by one run, as with the timer; but no command is forgotten.
+        let is_special = |round: &Round| round.by_hand.is_some() || round.afresh;
+        let first = self.left[..due].iter().position(is_special);
+        if let Some(round) = self.take(first.map_or(due, |first| first + 1)) {
+            return Some(Turn { at: end, round: Some(round), goes_on: false });
+        }
+        // Where the run of then stayed for longer, the timer would have gone on meanwhile.
+        let by_timer = Some(start.plus(self.beat).max(end)).filter(|at| at.plus(OVERHEAD) < self.over.end());
+        let own = goes_on.or(by_timer).map(|at| Turn { at, round: None, goes_on: goes_on.is_some() });
+        match (own, self.left.first()) {
+            (Some(own), Some(next)) if own.at.plus(PAUSE) < next.at => Some(own),
+            (own, Some(next)) => {
+                let goes_on = own.is_some_and(|own| own.goes_on) && next.by_hand.is_none();
+                self.take(1).map(|round| Turn { at: round.at, round: Some(round), goes_on })
+            }
+            (own, None) => own.filter(|own| own.at < self.over.end()),
+        }
+    }
+}
+
 impl<'a> Playback<'a> {
     fn play(&mut self) -> Result<()> {
         let boot = self.boot;
-        let mut left = &boot.rounds[..];
-        let Some(first) = left.split_off_first() else { return Ok(()) };
-        let machine =
-            Machine { boot_id: boot.head.boot_id.clone(), host: String::new(), zone: TimeZone::UTC };
-        let (beat, mut over) = (beat(&boot.rounds), first);
-        let mut turn = Some(Turn { at: first.at, round: Some(first), goes_on: false });
+        let Some((first, left)) = boot.rounds.split_first() else { return Ok(()) };
+        let boot_id = boot.head.boot_id.clone();
+        let machine = Machine { boot_id, host: String::new(), zone: TimeZone::UTC };
+        let mut course = Course { left, over: first, beat: beat(&boot.rounds) };
         let mut start_of_check = first.at;
+        let mut turn = Some(Turn { at: first.at, round: Some(first), goes_on: false });
         while let Some(Turn { at, round, goes_on }) = turn {
-            self.now = self.now.max(at);
-            let start = self.now;
+            let start = self.now.max(at);
+            self.now = start;
             if !goes_on {
                 start_of_check = start;
             }
-            let stayed = start.since(start_of_check).unwrap_or_default();
             let order = Order {
                 config: self.config,
                 config_broken: None,
                 machine: &machine,
                 request: self.request(round),
                 user: None,
-                stay: STAY.saturating_sub(stayed),
+                stay: STAY.saturating_sub(start.since(start_of_check).unwrap_or_default()),
             };
             self.is_afresh = round.is_some_and(|round| round.afresh);
             self.under_way.clear();
             let ended = run::run(self, &order)?;
+            let after_pause = self.now.plus(PAUSE);
             // A run by hand is one run only.
-            let may_go_on = order.request == Request::Nothing && self.now.since(start_of_check) < Some(STAY);
-            // The runs of then that fell due while this one was at work: one takes the place of all, but not of a command.
-            let due = left.iter().take_while(|round| round.at <= self.now).count();
-            let is_special = |round: &&Round| round.by_hand.is_some() || round.afresh;
-            let taken =
-                left[..due].iter().position(|round| is_special(&round)).map_or(due, |first| first + 1);
-            if let Some(last) = left[..taken].last() {
-                (over, left) = (last, &left[taken..]);
-                turn = Some(Turn { at: self.now, round: Some(last), goes_on: false });
-                continue;
-            }
-            let own = match ended.undecided && may_go_on {
-                true => Some(Turn { at: self.now.plus(PAUSE), round: None, goes_on: true }),
-                // The run of then stayed for longer: meanwhile the timer would have gone on.
-                false => {
-                    let next = start.plus(beat).max(self.now);
-                    let is_in_time = next.plus(OVERHEAD) < over.end();
-                    is_in_time.then_some(Turn { at: next, round: None, goes_on: false })
-                }
-            };
-            turn = match (own, left.first()) {
-                (Some(own), Some(next)) if own.at.plus(PAUSE) < next.at => Some(own),
-                (own, Some(next)) => {
-                    (over, left) = (next, &left[1..]);
-                    let goes_on = own.is_some_and(|own| own.goes_on) && next.by_hand.is_none();
-                    Some(Turn { at: next.at, round: Some(next), goes_on })
-                }
-                (own, None) => own.filter(|own| own.at < over.end()),
-            };
+            let goes_on = ended.undecided
+                && order.request == Request::Nothing
+                && after_pause.since(start_of_check) < Some(STAY);
+            turn = course.next(start, self.now, goes_on.then_some(after_pause));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod lines;
 mod loss;
 mod outages;
 mod pins;
+mod replay;
 mod stay;
 mod tampering;
 mod tunnel;
@@ -20,6 +21,12 @@ use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
     trials![
+        replay::{
+            a_failover_that_was_recorded_is_shown_and_a_longer_silence_would_have_had_none,
+            a_recording_is_bounded_in_size_and_time_and_one_run_costs_little,
+            a_recording_that_cannot_be_kept_holds_up_nothing,
+            without_the_key_nothing_is_recorded,
+        },
         stay::{
             one_check_settles_a_silent_outage_and_one_its_end,
             a_link_that_is_down_slows_no_check,

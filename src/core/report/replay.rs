@@ -96,30 +96,42 @@ impl Row<'_> {
     }
 }
 
-/// In the order of time.
-fn side_by_side<'a>(came: &'a [Record], would_come: &'a [Record]) -> Vec<Row<'a>> {
-    let (mut came, mut would_come) = (came.iter().peekable(), would_come.iter().peekable());
+/// In the order of time. Of several that could be the same the nearest is.
+fn side_by_side<'a>(mut came: &'a [Record], mut would_come: &'a [Record]) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     loop {
-        let row = match (came.peek(), would_come.peek()) {
+        let (one, other) = (came.first(), would_come.first());
+        let (comes, would) = match (one, other) {
             (None, None) => return rows,
-            (Some(one), Some(other)) if is_same(one, other) => {
-                Row { came: came.next(), would_come: would_come.next() }
-            }
-            (Some(one), Some(other)) if one.at > other.at => {
-                Row { came: None, would_come: would_come.next() }
-            }
-            (Some(_), _) => Row { came: came.next(), would_come: None },
-            (None, Some(_)) => Row { came: None, would_come: would_come.next() },
+            (Some(one), Some(other)) => match distance(one, other) {
+                Some(distance)
+                    if is_nearest(one, &would_come[1..], distance)
+                        && is_nearest(other, &came[1..], distance) =>
+                {
+                    (true, true)
+                }
+                _ => (one.at <= other.at, one.at > other.at),
+            },
+            (one, other) => (one.is_some(), other.is_some()),
         };
-        rows.push(row);
+        rows.push(Row { came: one.filter(|_| comes), would_come: other.filter(|_| would) });
+        came = &came[usize::from(comes)..];
+        would_come = &would_come[usize::from(would)..];
     }
 }
 
-fn is_same(one: &Record, other: &Record) -> bool {
+/// What lies between two switches that may be the same.
+fn distance(one: &Record, other: &Record) -> Option<Duration> {
     let ends = |record: &Record| match &record.event {
         Event::Switched { from, to, .. } => Some((from.clone(), to.clone())),
         _ => None,
     };
-    ends(one) == ends(other) && one.at.duration_since(other.at).unsigned_abs() <= SAME
+    let distance = one.at.duration_since(other.at).unsigned_abs();
+    (ends(one) == ends(other) && distance <= SAME).then_some(distance)
+}
+
+fn is_nearest(record: &Record, others: &[Record], least: Duration) -> bool {
+    let mut nearer =
+        others.iter().take_while(|other| other.at <= record.at.saturating_add(SAME).unwrap_or(other.at));
+    !nearer.any(|other| distance(record, other).is_some_and(|distance| distance < least))
 }
