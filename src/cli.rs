@@ -100,6 +100,15 @@ pub enum Command {
     /// and a program that is started has that of its user (execve(2)). It takes root and `pin: link`.
     Exec(Exec),
 
+    /// Prove a backup before it is needed; nobody is moved
+    ///
+    /// Its targets and checks are asked over its own line. With --switch the traffic is moved to it for a while, as by
+    /// `force-failover`, and what leaves the router as everybody's traffic does has to be answered; then it is moved back.
+    /// That cuts calls and downloads twice. Killed meanwhile, it leaves the way back to the next run. What comes of it is
+    /// printed, and is in `wanfo history`; `wanfo status` tells how long ago a backup was proven. It ends with 0 where all
+    /// is proven, and else with 1.
+    Drill(Drill),
+
     /// Check the configuration, or print it with every default filled in
     ///
     /// Also whether it will work on this machine: scripts, the files that mail needs, addresses of this router as
@@ -124,7 +133,14 @@ pub enum Command {
 impl Command {
     /// Whether it waits for a run that is under way.
     pub fn needs_the_lock(&self) -> bool {
-        matches!(self, Command::Check(_) | Command::ForceFailover(_) | Command::Failback(_) | Command::Down)
+        matches!(
+            self,
+            Command::Check(_)
+                | Command::ForceFailover(_)
+                | Command::Failback(_)
+                | Command::Down
+                | Command::Drill(_)
+        )
     }
 }
 
@@ -249,6 +265,42 @@ pub struct Exec {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// The link to prove; else each backup that may carry the default traffic, with --switch the first that works
+    pub link: Option<String>,
+
+    /// Move the traffic to it, and back
+    #[arg(long)]
+    pub switch: bool,
+
+    /// For how long: 10s to 1h
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        value_parser = drill_time,
+        default_value = "1m",
+        requires = "switch"
+    )]
+    pub time: Duration,
+
+    /// Switch also while a delay runs or a link is down
+    #[arg(long, requires = "switch")]
+    pub anyway: bool,
+
+    /// Tell those in `notify` what came of it
+    #[arg(long)]
+    pub mail: bool,
+}
+
+fn drill_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&time) {
+        true => Ok(time),
+        false => Err("it has to be 10s to 1h".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

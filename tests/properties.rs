@@ -699,7 +699,7 @@ proptest! {
         let text: String = text.into_iter().collect();
         let Loaded::Known(state) = State::load(&text, BOOT) else { return Ok(()) };
         let now = Moment { boot: BootTime(800_000), wall: jiff::Timestamp::UNIX_EPOCH };
-        let _ = (text::render(Some(&state), now, &jiff::tz::TimeZone::UTC, overall::Detail::Full), json::render(Some(&state), now), overall::overall(Some(&state), now, true));
+        let _ = (text::render(Some(&state), &Default::default(), now, &jiff::tz::TimeZone::UTC, overall::Detail::Full), json::render(Some(&state), &Default::default(), now), overall::overall(Some(&state), now, true));
         let mut router = router(
             "links: [{name: primary, interface: eth0, targets: [198.51.100.53]}, {name: secondary, interface: eth1}]",
         );

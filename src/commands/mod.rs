@@ -12,6 +12,8 @@ mod deliver;
 mod doctor;
 /// Taking everything out again.
 mod down;
+/// Proving a backup.
+mod drill;
 /// A command that leaves by one link.
 mod exec;
 /// A run with an admin's wish: `force-failover` and `failback`.
@@ -153,6 +155,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::ForceFailover(arguments) => force::failover(&going, &arguments),
         Command::Failback(arguments) => force::failback(&going, &arguments),
         Command::Deliver(arguments) => deliver::run(&going.settings.config, &arguments),
+        Command::Drill(arguments) => drill::run(&going, &arguments),
         Command::Exec(arguments) => exec::run(&going.settings.config, &arguments),
         Command::Replay(arguments) => replay::run(&going.settings.config, &arguments),
         Command::Config(arguments) => config::run(&cli.config, &going.settings.config, &arguments),

@@ -11,13 +11,14 @@ use super::{Exit, say, say_in_color};
 use crate::cli::{self, StatusFormat};
 use crate::core::account::{Present, account};
 use crate::core::problem::{Code, Problem};
+use crate::core::proofs::Proofs;
 use crate::core::report::overall::{self, Detail};
 use crate::core::report::page::Line;
 use crate::core::report::{html, json, prometheus, text};
 use crate::core::state::{Loaded, State};
 use crate::core::time::Moment;
 use crate::system::settings::{self, Broken, Settings};
-use crate::system::{clock, records, store};
+use crate::system::{clock, proofs, records, store};
 
 /// How often `--watch` looks.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub fn run(
         let mut read = read;
         loop {
             let (state, now) = look(&read)?;
-            let page = page(state.as_ref(), now, verbose);
+            let page = page(state.as_ref(), &proven(&read), now, verbose);
             // From the upper left corner: the rest of each row and of the screen is cleared (ECMA-48, CUP, ED).
             say_in_color(&page, "\x1b[H\x1b[J")?;
             sleep(REFRESH);
@@ -50,11 +51,12 @@ pub fn run(
         }
     }
     let (state, now) = look(&read)?;
+    let proofs = proven(&read);
     match arguments.format {
-        StatusFormat::Text => say_in_color(&page(state.as_ref(), now, verbose), "")?,
-        StatusFormat::Json => say(json::render(state.as_ref(), now) + "\n")?,
-        StatusFormat::Prometheus => say(prometheus::render(state.as_ref(), now))?,
-        StatusFormat::Html => say(html_page(&read, state.as_ref(), now)?)?,
+        StatusFormat::Text => say_in_color(&page(state.as_ref(), &proofs, now, verbose), "")?,
+        StatusFormat::Json => say(json::render(state.as_ref(), &proofs, now) + "\n")?,
+        StatusFormat::Prometheus => say(prometheus::render(state.as_ref(), &proofs, now))?,
+        StatusFormat::Html => say(html_page(&read, state.as_ref(), &proofs, now)?)?,
     }
     Ok(match arguments.exit_code || arguments.strict {
         true => Exit::Code(overall::overall(state.as_ref(), now, arguments.strict) as u8),
@@ -78,20 +80,33 @@ fn look(read: &Result<Settings, Box<Broken>>) -> Result<(Option<State>, Moment)>
     Ok((state, now))
 }
 
+/// When each link was last proven. Without that there is a status all the same.
+fn proven(read: &Result<Settings, Box<Broken>>) -> Proofs {
+    proofs::load(&settings::paths(read).state).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        Proofs::default()
+    })
+}
+
 /// With the last day of the history, where there is one.
-fn html_page(read: &Result<Settings, Box<Broken>>, state: Option<&State>, now: Moment) -> Result<String> {
+fn html_page(
+    read: &Result<Settings, Box<Broken>>,
+    state: Option<&State>,
+    proofs: &Proofs,
+    now: Moment,
+) -> Result<String> {
     let (records, _) = records::read(&settings::paths(read).state)?;
     let links: Vec<String> =
         state.iter().flat_map(|state| &state.links).map(|link| link.name.clone()).collect();
     let boot_id = clock::boot_id()?;
     let present = Present { boot_id: &boot_id, now, last_run: state.map(|state| state.checked_at) };
     let day = account(&records, &links, &present, now.wall.checked_sub(DAY).ok());
-    Ok(html::render(state, day.as_ref(), now, &TimeZone::system()))
+    Ok(html::render(state, proofs, day.as_ref(), now, &TimeZone::system()))
 }
 
-fn page(state: Option<&State>, now: Moment, verbose: bool) -> Vec<Line> {
+fn page(state: Option<&State>, proofs: &Proofs, now: Moment, verbose: bool) -> Vec<Line> {
     let detail = if verbose { Detail::Full } else { Detail::Brief };
-    text::render(state, now, &TimeZone::system(), detail)
+    text::render(state, proofs, now, &TimeZone::system(), detail)
 }
 
 /// A config that was broken since the last run is known by nobody else.

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
+use super::drill::Drill;
 use super::facts::{Route, RouteTarget};
 use super::gateway::{NextHop, View};
 use super::spool::{Message, one_line};
@@ -176,4 +177,12 @@ fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
 
 fn leaves_by(route: &Route, interfaces: &[&str]) -> bool {
     matches!(&route.target, RouteTarget::Out { interface, .. } if interfaces.contains(&interface.as_str()))
+}
+
+/// The mail of a drill.
+pub fn drilled(host: &str, id: String, at: Timestamp, drills: &[Drill], report: String) -> Message {
+    let verdicts = drills.iter().map(|drill| format!("{} is {}", drill.link, drill.verdict()));
+    let verdicts = verdicts.collect::<Vec<_>>().join(", ");
+    let subject = one_line(&format!("Drill of the WAN links on '{host}': {verdicts}."));
+    Message { id, at, text: format!("{subject}\n\n{report}"), subject, topic: None, call: None }
 }

@@ -14,6 +14,8 @@ pub mod config;
 pub mod decide;
 /// What keeps wanfo from working on a machine.
 pub mod doctor;
+/// A drill: whether a backup would carry the traffic.
+pub mod drill;
 /// What was seen: the kernel, and the DHCP clients' leases.
 pub mod facts;
 /// What a firewall's rules mean for links.
@@ -44,6 +46,8 @@ pub mod probing;
 pub mod problem;
 /// Every check for such a thing.
 pub mod problems;
+/// When the links were last proven by a drill.
+pub mod proofs;
 /// A config for a machine that has none.
 pub mod proposal;
 /// Bringing the kernel to what should be there.

@@ -81,6 +81,15 @@ pub enum Event {
         link: String,
         what: String,
     },
+    /// A drill, which no run makes.
+    Drilled {
+        link: String,
+        proven: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why_not: Option<String>,
+        /// The traffic was moved to it for a while, or was to be.
+        with_switch: bool,
+    },
 
     // These are told in the log only.
     /// The kernel could not be brought to it yet.
@@ -137,6 +146,10 @@ impl fmt::Display for Event {
             Event::Vetoed { link, why } => write!(f, "staying on {link}: {why}"),
             Event::Released { link, what } => {
                 write!(f, "the {what} of {link} ends, for the config lets it carry the traffic no longer")
+            }
+            Event::Drilled { link, why_not: None, .. } => write!(f, "drill: {link} is proven"),
+            Event::Drilled { link, why_not: Some(why), .. } => {
+                write!(f, "drill: {link} is NOT proven: {why}")
             }
             Event::Flushed { link, flows } => write!(f, "deleted {flows} flows that still used {link}"),
             Event::Reconciled { changes } => list(f, "brought the kernel's routes in line:", changes),

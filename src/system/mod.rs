@@ -32,6 +32,8 @@ pub mod output;
 pub mod ping;
 /// Children with a time limit.
 pub mod process;
+/// When the links were last proven.
+pub mod proofs;
 /// What the runs asked and heard.
 pub mod recording;
 /// The history file.

@@ -109,6 +109,10 @@ fn what(entry: &Entry) -> String {
         Event::LinksChanged { links, .. } => format!("config: the links are now {}", links.join(", ")),
         Event::NotWatched { .. } => "watched again".to_owned(),
         Event::Released { link, what } => format!("{what} of {link} ended by the config"),
+        Event::Drilled { link, proven, with_switch, .. } => {
+            let kind = if *with_switch { "drill with a switch" } else { "drill" };
+            format!("{kind}: {link} {}", if *proven { "proven" } else { "NOT proven" })
+        }
         Event::Repaired { changes } if changes.len() == 1 => "repaired a route or rule".to_owned(),
         Event::Repaired { changes } => format!("repaired {} routes and rules", changes.len()),
         // Never written into a history.
@@ -126,6 +130,7 @@ fn details(entry: &Entry, before: Option<&Entry>) -> Vec<String> {
         }
         Event::Switched { from, cause: Cause::LinkDown, .. } if is_told(from, before) => Vec::new(),
         Event::Switched { reason, .. } | Event::LinkDown { reason, .. } => vec![reason.clone()],
+        Event::Drilled { why_not, .. } => why_not.iter().cloned().collect(),
         Event::Repaired { changes } => {
             let mut lines: Vec<String> = changes.iter().take(REPAIRS_SHOWN).cloned().collect();
             if changes.len() > REPAIRS_SHOWN {

@@ -9,6 +9,7 @@ use super::overall::{Detail, Overall, overall};
 use super::page::{Line, Tone};
 use super::{history, text};
 use crate::core::account::{Account, Standing};
+use crate::core::proofs::Proofs;
 use crate::core::state::State;
 use crate::core::time::Moment;
 
@@ -30,17 +31,24 @@ svg{width:100%;height:1.6rem;display:block}figure{margin:.6rem 0}figcaption{font
 footer{margin-top:2rem;color:var(--faint);font-size:.85rem}.key span{margin-right:1em}.key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}";
 
 /// The page. `day` is the account of the last day; `None`: nothing was recorded yet.
-pub fn render(state: Option<&State>, day: Option<&Account>, now: Moment, zone: &TimeZone) -> String {
-    page(state, day, now, zone).expect("writing to a string does not fail")
+pub fn render(
+    state: Option<&State>,
+    proofs: &Proofs,
+    day: Option<&Account>,
+    now: Moment,
+    zone: &TimeZone,
+) -> String {
+    page(state, proofs, day, now, zone).expect("writing to a string does not fail")
 }
 
 fn page(
     state: Option<&State>,
+    proofs: &Proofs,
     day: Option<&Account>,
     now: Moment,
     zone: &TimeZone,
 ) -> Result<String, std::fmt::Error> {
-    let lines = text::render(state, now, zone, Detail::Full);
+    let lines = text::render(state, proofs, now, zone, Detail::Full);
     let title = match overall(state, now, false) {
         Overall::OnPrimary => "on the primary",
         Overall::OnBackup => "on a backup",

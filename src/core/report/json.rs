@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::overall::{is_held, is_redundant, is_too_old, is_up};
 use crate::core::gateway::Source;
 use crate::core::problem::Problem;
+use crate::core::proofs::Proofs;
 use crate::core::service::CheckState;
 use crate::core::state::State;
 use crate::core::time::Moment;
@@ -56,6 +57,8 @@ struct Link<'a> {
     last_probe: Option<Timestamp>,
     /// Why it did not answer when it was asked last.
     last_error: Option<&'a str>,
+    /// When a drill last proved it.
+    last_proof: Option<Timestamp>,
     targets: Vec<Target<'a>>,
     /// None of its checks passes, though it answers.
     useless: bool,
@@ -80,9 +83,9 @@ struct Check<'a> {
 }
 
 /// The state as one line of JSON; without one, the same fields with `null` for what is not known.
-pub fn render(state: Option<&State>, now: Moment) -> String {
+pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
     let status = match state {
-        Some(state) => known(state, now),
+        Some(state) => known(state, proofs, now),
         None => Status {
             version: 2,
             active: None,
@@ -108,7 +111,7 @@ fn told_check(check: &CheckState) -> Check<'_> {
     Check { check: &check.check, ok: error.is_none(), took_ms: check.took_ms, error }
 }
 
-fn known(state: &State, now: Moment) -> Status<'_> {
+fn known<'a>(state: &'a State, proofs: &Proofs, now: Moment) -> Status<'a> {
     let wall = |at| now.wall_time(at);
     let links = state.links.iter().map(|link| Link {
         name: &link.name,
@@ -126,6 +129,7 @@ fn known(state: &State, now: Moment) -> Status<'_> {
         routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
         last_error: link.last_error.as_deref(),
+        last_proof: proofs.of(&link.name),
         targets: link
             .targets
             .iter()

@@ -4,11 +4,12 @@ use std::fmt::{Display, Write};
 
 use super::overall::{is_held, is_redundant, is_too_old, is_up, overall};
 use crate::core::problem::Code;
+use crate::core::proofs::Proofs;
 use crate::core::state::{LinkState, State};
 use crate::core::time::Moment;
 
 /// Every metric with its help. Times are in seconds, those of the wall clock since 1970.
-pub fn render(state: Option<&State>, now: Moment) -> String {
+pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
     let mut page = Page(String::new());
     let code = overall(state, now, false) as u8;
     page.family("wanfo_status", "0 on the primary, 1 on a backup, 2 no link up, 3 unknown", [(vec![], code)]);
@@ -57,6 +58,11 @@ pub fn render(state: Option<&State>, now: Moment) -> String {
         "wanfo_link_relapses",
         "How often in a row it went down soon after it came up",
         of_links(|_, link| link.health.relapses.into()),
+    );
+    page.family(
+        "wanfo_link_proof_timestamp_seconds",
+        "When a drill last proved it",
+        links().filter_map(|(labels, link)| Some((labels, proofs.of(&link.name)?.as_second()))),
     );
     let targets = || {
         links().flat_map(|(labels, link)| {

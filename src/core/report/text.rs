@@ -10,6 +10,7 @@ use crate::core::health::Health;
 use crate::core::hold::Hold;
 use crate::core::minutes::Minute;
 use crate::core::problem::Code;
+use crate::core::proofs::Proofs;
 use crate::core::state::{LinkState, State, TargetState};
 use crate::core::time::{BootTime, Moment};
 use crate::core::units::bytes;
@@ -20,9 +21,15 @@ const LABEL: usize = 13;
 const PROBLEM: &str = "problem: ";
 
 /// The status, with times by the clock of this time zone.
-pub fn render(state: Option<&State>, now: Moment, zone: &TimeZone, detail: Detail) -> Vec<Line> {
+pub fn render(
+    state: Option<&State>,
+    proofs: &Proofs,
+    now: Moment,
+    zone: &TimeZone,
+    detail: Detail,
+) -> Vec<Line> {
     match state {
-        Some(state) => Page { state, now, zone, detail, lines: Vec::new() }.write(),
+        Some(state) => Page { state, proofs, now, zone, detail, lines: Vec::new() }.write(),
         None => {
             let text =
                 "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?";
@@ -43,6 +50,7 @@ pub fn config_broken(state: &State, now: Moment, zone: &TimeZone) -> Option<Line
 
 struct Page<'a> {
     state: &'a State,
+    proofs: &'a Proofs,
     now: Moment,
     zone: &'a TimeZone,
     detail: Detail,
@@ -193,6 +201,20 @@ impl Page<'_> {
                 format!("probed {}; the last hour (= good, X bad, . not asked):", ago(at, self.now)),
             );
             self.say(Tone::Plain, 4, format!("[{strip}]"));
+        }
+        let is_backup =
+            self.state.links.first().is_some_and(|first| first.name != link.name) && !link.routes_only;
+        if is_backup {
+            self.say(Tone::Plain, 4, self.told_proof(&link.name));
+        }
+    }
+
+    /// By the wall clock: a drill is remembered over reboots.
+    fn told_proof(&self, link: &str) -> String {
+        let Some(at) = self.proofs.of(link) else { return "never proven (`wanfo drill`)".to_owned() };
+        match Duration::try_from(self.now.wall.duration_since(at)) {
+            Ok(age) => format!("proven {} ago", lasting(age)),
+            Err(_) => "proven at an unknown time".to_owned(),
         }
     }
 

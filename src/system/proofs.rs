@@ -1,0 +1,47 @@
+//! The file `proofs.json` under `paths.state`: when each link was last proven. Only `wanfo drill` writes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::file;
+use crate::core::proofs::Proofs;
+
+const FILE: &str = "proofs.json";
+const BEING_WRITTEN: &str = "proofs.json.new";
+
+/// More bytes than eight links need.
+const LIMIT: u64 = 16 * 1024;
+
+/// What is known; it needs no lock, for the file is replaced whole.
+pub fn load(directory: &Path) -> Result<Proofs> {
+    let path = directory.join(FILE);
+    let known = match file::read(&path, LIMIT) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Proofs::default()),
+        Err(error) => Err(error),
+    };
+    known.with_context(|| {
+        format!("reading when the links were proven in {}; the next drill writes it anew", path.display())
+    })
+}
+
+/// On disk when this returns. Call it with the lock held.
+pub fn save(directory: &Path, proofs: &Proofs) -> Result<()> {
+    let [path, new] = [FILE, BEING_WRITTEN].map(|name| directory.join(name));
+    let saved = (|| {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
+        file.write_all(&serde_json::to_vec(proofs)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()
+    })();
+    saved.with_context(|| {
+        format!("writing down the proof in {}; make room there, or see who may write", path.display())
+    })
+}
