@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
+use wanfo::core::proofs::Proofs;
 use wanfo::core::report::overall::{Detail, overall};
 use wanfo::core::report::{html, prometheus, text};
 use wanfo::core::state::{Loaded, State};
@@ -195,7 +196,7 @@ fn every_state_has_its_screen() {
         };
         let codes = [false, true].map(|strict| overall(Some(&state), now, strict) as u8);
         shown += &format!("#### {name}; --exit-code {}, --strict {}\n\n", codes[0], codes[1]);
-        for line in text::render(Some(&state), now, &zone, Detail::Brief) {
+        for line in text::render(Some(&state), &proofs_of(name), now, &zone, Detail::Brief) {
             for row in line.rows(80) {
                 assert!(row.chars().count() <= 80, "{row}");
                 shown += &(row + "\n");
@@ -207,6 +208,15 @@ fn every_state_has_its_screen() {
         fs::write(SCREENS, &shown).unwrap();
     }
     assert_eq!(shown, fs::read_to_string(SCREENS).unwrap());
+}
+
+/// Where all is calm somebody has seen to that.
+fn proofs_of(screen: &str) -> Proofs {
+    let mut proofs = Proofs::default();
+    if screen == "calm" {
+        proofs.note("secondary", "2026-11-21T22:26:00Z".parse().unwrap());
+    }
+    proofs
 }
 
 fn moment() -> Moment {
@@ -226,7 +236,7 @@ fn the_page_for_a_browser_stands_alone() {
     for (name, mut screen) in screens() {
         screen["links"][1]["last_error"] = json!("<script>alert(1)</script> & \"more\"");
         screen["links"][0]["targets"][0]["error"] = json!("<b>");
-        let page = html::render(Some(&state_of(&screen)), None, moment(), &TimeZone::UTC);
+        let page = html::render(Some(&state_of(&screen)), &proofs_of(name), None, moment(), &TimeZone::UTC);
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"), "{name}");
         for forbidden in ["<script", "<b>", "http:", "https:", "src=", "href="] {
             assert!(!page.contains(forbidden), "{name}: {forbidden}");
@@ -235,16 +245,18 @@ fn the_page_for_a_browser_stands_alone() {
         // A space at the beginning of a row would be a row of its own on a phone, before a word that has no room behind it.
         assert!(!page.lines().any(|line| line.starts_with("<div") && line.contains("\"> ")), "{name}");
     }
-    assert!(html::render(None, None, moment(), &TimeZone::UTC).contains("Nothing is known"));
+    assert!(
+        html::render(None, &Proofs::default(), None, moment(), &TimeZone::UTC).contains("Nothing is known")
+    );
 }
 
 /// The metrics, as Prometheus' own `promtool check metrics` takes them.
 #[test]
 fn the_metrics_are_what_prometheus_expects() {
-    let known = screens()
-        .into_iter()
-        .map(|(name, screen)| (name, prometheus::render(Some(&state_of(&screen)), moment())));
-    for (name, metrics) in known.chain([("no run", prometheus::render(None, moment()))]) {
+    let known = screens().into_iter().map(|(name, screen)| {
+        (name, prometheus::render(Some(&state_of(&screen)), &proofs_of(name), moment()))
+    });
+    for (name, metrics) in known.chain([("no run", prometheus::render(None, &Proofs::default(), moment()))]) {
         let mut families = std::collections::BTreeSet::new();
         for line in metrics.lines() {
             match line.strip_prefix("# TYPE ") {
@@ -280,7 +292,7 @@ fn one_run_makes_no_beat() {
 #[test]
 fn the_alert_rules_are_rules() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring/alerts.yaml");
-    let known = prometheus::render(Some(&state_of(&calm())), moment());
+    let known = prometheus::render(Some(&state_of(&calm())), &proofs_of("calm"), moment());
     let text = fs::read_to_string(rules).unwrap();
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let metrics = text.split(|letter| !is_letter(letter)).filter(|word| word.starts_with("wanfo_"));

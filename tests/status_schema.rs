@@ -50,6 +50,7 @@ const FIELDS: &[&str] = &[
     "links[].probed",
     "links[].last_probe",
     "links[].last_error",
+    "links[].last_proof",
     "links[].targets",
     "links[].targets[].address",
     "links[].targets[].ok",
@@ -109,6 +110,9 @@ fn status(state: Option<&Value>) -> Value {
     if let Some(state) = state {
         fs::create_dir(folder.path().join("run")).unwrap();
         fs::write(folder.path().join("run/state.json"), state.to_string()).unwrap();
+        fs::create_dir(folder.path().join("state")).unwrap();
+        let proofs = json!({"secondary": "2026-11-22T23:14:05.123Z"});
+        fs::write(folder.path().join("state/proofs.json"), proofs.to_string()).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_wanfo"));
     command.args(["status", "--format", "json", "--config"]).arg(folder.path().join("wanfo.yaml"));
@@ -212,6 +216,7 @@ fn what_the_program_would_never_print_is_refused() {
         ("/problems/0/code", json!("gremlins")),
         ("/links/0/gateway", json!("198.51.100")),
         ("/links/0/gateway_source", json!("hearsay")),
+        ("/links/0/last_proof", json!("last week")),
         ("/links/0/targets/0/address", json!(null)),
         ("/links/0/targets/1/rtt_ms", json!(-1)),
     ];

@@ -40,11 +40,12 @@ const LEFT: Duration = Duration::from_secs(10);
 
 pub fn run(going: &Going, arguments: &cli::Drill) -> Result<Exit> {
     let config = &going.settings.config;
-    let carrying = || (1..config.links.len()).filter(|index| !config.links[*index].routes_only);
+    let carrying = (0..config.links.len()).filter(|index| !config.links[*index].routes_only);
+    let backups: Vec<usize> = carrying.skip(1).collect();
     let named = match &arguments.link {
         None => None,
         Some(name) if arguments.switch => match force::backup(config, name) {
-            Some(index) if config.links[index].routes_only => {
+            Some(index) if !backups.contains(&index) => {
                 log::error!(
                     "no default traffic goes over {name} (`routes_only`); `wanfo drill {name}` does without"
                 );
@@ -66,14 +67,14 @@ pub fn run(going: &Going, arguments: &cli::Drill) -> Result<Exit> {
     }
     // What comes of it is written down: who may not do that hears it now.
     drop(Store::lock(&config.paths.run, Duration::ZERO)?);
-    let drills = match (arguments.switch, named.or(carrying().next())) {
+    let drills = match (arguments.switch, named.or(backups.first().copied())) {
         (_, None) => {
             log::error!("there is no backup that may carry the default traffic");
             return Ok(Exit::Failed);
         }
         (true, Some(first)) => vec![with_switch(going, arguments, named, first)?],
         (false, _) => {
-            let links = named.map_or_else(|| carrying().collect(), |index| vec![index]);
+            let links = named.map_or(backups, |index| vec![index]);
             links.into_iter().map(|index| over_its_line(config, index)).collect::<Result<_>>()?
         }
     };
@@ -136,18 +137,22 @@ fn with_switch(going: &Going, arguments: &cli::Drill, named: Option<usize>, firs
     };
     let name = &config.links[index].name;
     drill.link.clone_from(name);
-    say(format_args!(
-        "asking over {name} for {}; should this be killed, the first run after {} returns by itself\n",
+    log::info!(
+        "asking over {name} for {}; should this be killed, the first run after {} returns by itself",
         span(arguments.time),
         span(arguments.time + SPARE)
-    ))?;
-    let begun = clock::now()?.boot;
+    );
     // A slow action script has used up some of the time.
-    let most = held_until.since(begun.plus(LEFT)).unwrap_or_default();
-    let on_it =
-        as_everybody(config, &boot_id, index, "the traffic was moved to it", Some(arguments.time.min(most)))?;
-    drill.failure = on_it.verdict();
-    drill.trials.push(on_it);
+    let most = clock::now().ok().and_then(|now| held_until.since(now.boot.plus(LEFT))).unwrap_or_default();
+    let time = Some(arguments.time.min(most));
+    // Whatever fails from here on: first the way back.
+    match as_everybody(config, &boot_id, index, "the traffic is on it", time) {
+        Ok(trial) => {
+            drill.failure = trial.verdict();
+            drill.trials.push(trial);
+        }
+        Err(error) => drill.failure = Some(format!("{error:#}")),
+    }
     let back = by_hand(going, || Ok(Request::Failback { now: false })).and_then(|index| {
         let on_it = as_everybody(config, &boot_id, index, "the traffic is back on it", None)?;
         let verdict = on_it.verdict();

@@ -202,9 +202,8 @@ impl Page<'_> {
             );
             self.say(Tone::Plain, 4, format!("[{strip}]"));
         }
-        let is_backup =
-            self.state.links.first().is_some_and(|first| first.name != link.name) && !link.routes_only;
-        if is_backup {
+        let mut backups = self.state.links.iter().filter(|link| !link.routes_only).skip(1);
+        if backups.any(|backup| backup.name == link.name) {
             self.say(Tone::Plain, 4, self.told_proof(&link.name));
         }
     }
