@@ -1,7 +1,5 @@
 //! Proves a backup before it is needed: over its own line, or with the traffic moved to it for a while.
 
-use std::sync::mpsc::channel;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -13,7 +11,6 @@ use crate::core::drill::{BEAT, Drill, Trial, objection};
 use crate::core::gateway::View;
 use crate::core::hold::Hold;
 use crate::core::record::Record;
-use crate::core::service::CheckError;
 use crate::core::state::{Loaded, State};
 use crate::core::switch::Request;
 use crate::core::time::{BootTime, Moment};
@@ -24,13 +21,10 @@ use crate::system::kernel::Kernel;
 use crate::system::ping::Pinger;
 use crate::system::router::{self, Router};
 use crate::system::store::{self, Store};
-use crate::system::{checks, clock, login, proofs, uids};
+use crate::system::{checks, clock, login, proofs};
 
 /// How long an answer is waited for where one is enough; a check has its own limit, which is shorter.
 const PATIENCE: Duration = Duration::from_secs(6);
-
-/// How often it is looked whether a check has come back.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A switch is held for so much longer than is asked for: the way back is ours to begin.
 const SPARE: Duration = Duration::from_secs(30);
@@ -213,7 +207,6 @@ fn ask(
     mut watch: impl FnMut(&Trial, BootTime) -> Result<Option<String>>,
 ) -> Result<()> {
     let mut pinger = Pinger::default();
-    let (sender, answers) = channel();
     let until = clock::now()?.boot.plus(time.unwrap_or(PATIENCE));
     let is_over = |trial: &Trial| time.is_none() && trial.is_over();
     loop {
@@ -227,28 +220,16 @@ fn ask(
         if now.plus(BEAT) <= until {
             let (requests, services) = trial.due(time.is_none(), now);
             pinger.ping(&requests, Duration::ZERO);
-            for service in services {
-                let (sender, uid) = (sender.clone(), trial.uid);
-                thread::spawn(move || {
-                    let taken = uids::acting_as(uid, || checks::ask(&service));
-                    let result = taken.unwrap_or_else(|| {
-                        Err(CheckError::OwnFault(
-                            "the uid of the link cannot be taken (CAP_SETUID)".to_owned(),
-                        ))
-                    });
-                    // It may come too late for anybody.
-                    let _ = sender.send((service, result));
-                });
+            for service in &services {
+                checks::start(&pinger.sender(), trial.link, trial.uid, service);
             }
         }
         while let Some(left) =
             beat.since(clock::now()?.boot).filter(|left| !left.is_zero() && !is_over(trial))
         {
-            for reply in pinger.listen(left.min(GLANCE)) {
-                trial.take(&reply, config.probe.max_latency);
-            }
+            let heard = pinger.listen(left);
             let now = clock::now()?.boot;
-            answers.try_iter().for_each(|(service, result)| trial.take_check(&service, result, now));
+            heard.into_iter().for_each(|heard| trial.take(heard, config.probe.max_latency, now));
         }
     }
 }

@@ -10,15 +10,16 @@ use super::config::{Config, Pin};
 use super::facts::Family;
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::View;
-use super::health::{EchoRequest, ProbeError, Reply, Verdict, last_sign_of_life};
+use super::health::{EchoRequest, ProbeError, Verdict, last_sign_of_life};
 use super::hold::Stay;
 use super::pin;
 use super::record::Event;
 use super::report::overall::TOO_OLD;
-use super::service::{Check, CheckError};
+use super::service::Check;
 use super::state::State;
 use super::time::BootTime;
 use super::units::span;
+use super::world::Heard;
 
 /// How often a target is asked.
 pub const BEAT: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ impl fmt::Display for Drill {
 /// The targets and checks of a link, asked in one way.
 pub struct Trial {
     /// The place of the link in the config.
-    link: usize,
+    pub link: usize,
     heading: String,
     /// Where the kernel sends the default traffic, where that is a part of it.
     ways: Vec<String>,
@@ -182,23 +183,21 @@ impl Trial {
             asks_next: now,
             error: None,
         };
+        let mut bar = |to: IpAddr, flow: Flow| match resolved_link.next_hop(to.into()) {
+            Err(fault) => Some(format!("not asked, for {fault}")),
+            Ok(next_hop) => {
+                flow::check_probe(next_hop, to, way(&flow), false).err().map(|error| error.to_string())
+            }
+        };
         let addresses = link.targets.iter().filter_map(|target| resolved_link.resolve(*target));
         let mut tallies: Vec<Tally> = addresses
-            .map(|address| {
-                let not_asked = match resolved_link.next_hop(address.into()) {
-                    Err(fault) => Some(format!("not asked, for {fault}")),
-                    Ok(next_hop) => {
-                        let answer = way(&Flow::echo_request(address, uid));
-                        flow::check_probe(next_hop, address, answer, false)
-                            .err()
-                            .map(|error| error.to_string())
-                    }
-                };
-                tally(What::Target(address), not_asked)
-            })
+            .map(|address| tally(What::Target(address), bar(address, Flow::echo_request(address, uid))))
             .collect();
         let without_gateway = tallies.len() < link.targets.len();
-        tallies.extend(link.checks.iter().map(|check| tally(What::Service(check.clone()), None)));
+        tallies.extend(link.checks.iter().map(|check| {
+            let not_asked = bar(check.server(), Flow::check(check, uid));
+            tally(What::Service(check.clone()), not_asked)
+        }));
         let (quorum, ways, started, failure) = (link.quorum, Vec::new(), now, None);
         Trial { link: index, heading, ways, uid, tallies, quorum, without_gateway, started, failure }
     }
@@ -227,18 +226,19 @@ impl Trial {
         (requests, checks)
     }
 
-    pub fn take(&mut self, reply: &Reply, max_latency: Option<Duration>) {
-        let result = match &reply.result {
-            Ok(rtt) if max_latency.is_some_and(|most| *rtt > most) => {
-                Err(ProbeError::TooLate(*rtt).to_string())
+    pub fn take(&mut self, heard: Heard, max_latency: Option<Duration>, now: BootTime) {
+        match heard {
+            Heard::Reply(reply) => {
+                let result = match reply.result {
+                    Ok(rtt) if max_latency.is_some_and(|most| rtt > most) => Err(ProbeError::TooLate(rtt)),
+                    result => result,
+                };
+                self.note(&What::Target(reply.address), result.map_err(|error| error.to_string()), reply.at);
             }
-            result => result.clone().map_err(|error| error.to_string()),
-        };
-        self.note(&What::Target(reply.address), result, reply.at);
-    }
-
-    pub fn take_check(&mut self, check: &Check, result: Result<Duration, CheckError>, now: BootTime) {
-        self.note(&What::Service(check.clone()), result.map_err(|error| error.to_string()), now);
+            Heard::Checked { check, result, .. } => {
+                self.note(&What::Service(check), result.map_err(|error| error.to_string()), now);
+            }
+        }
     }
 
     fn note(&mut self, what: &What, result: Result<Duration, String>, at: BootTime) {
@@ -310,7 +310,7 @@ impl Trial {
             told = self.targets().map(Tally::told_failure).collect();
         }
         let needed = if self.quorum > 1 { format!(" ({} must answer)", self.quorum) } else { String::new() };
-        told.join(", ") + &self.told_gateway() + &needed
+        told.join(", ") + self.told_gateway() + &needed
     }
 
     fn told_gateway(&self) -> &'static str {
@@ -353,7 +353,7 @@ impl fmt::Display for Trial {
         writeln!(f, "{}", self.heading)?;
         self.ways.iter().try_for_each(|way| writeln!(f, "  {way}"))?;
         let has_begun = self.tallies.iter().any(|tally| tally.asked > 0);
-        for tally in self.tallies.iter().filter(|tally| has_begun || tally.not_asked.is_some()) {
+        for tally in self.tallies.iter().filter(|_| has_begun || self.failure.is_none()) {
             writeln!(f, "  {:<24} {}", tally.what.to_string(), tally.told())?;
         }
         Ok(())

@@ -112,6 +112,13 @@ impl Meter {
         self.answers.lock().unwrap().len()
     }
 
+    /// The lines over which the answers came, one after the other.
+    pub fn lines(&self) -> Vec<usize> {
+        let mut lines: Vec<usize> = self.answers.lock().unwrap().iter().map(|answer| answer.line).collect();
+        lines.dedup();
+        lines
+    }
+
     /// The longest time without an answer between two instants; about 50 ms where all is well.
     pub fn longest_silence(&self, from: Instant, to: Instant) -> Duration {
         let answers = self.answers.lock().unwrap();

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod commands;
+mod drill;
 mod elsewhere;
 mod exec;
 mod inbound;
@@ -73,6 +74,19 @@ pub fn trials() -> Vec<Trial> {
             a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm,
             a_route_of_somebody_else_in_the_place_of_an_override_is_named_with_its_key,
             a_route_that_somebody_puts_before_ours_is_not_replaced,
+        },
+        drill::{
+            a_backup_that_works_is_proven_and_nobody_is_moved,
+            a_dead_backup_is_not_proven_and_the_reason_is_told,
+            a_backup_without_services_is_not_proven,
+            with_pins_by_target_the_targets_alone_are_asked,
+            with_a_switch_the_traffic_moves_and_comes_back,
+            a_drill_that_is_killed_ends_by_itself,
+            a_backup_that_dies_in_a_drill_is_left,
+            traffic_that_goes_elsewhere_is_no_proof,
+            the_way_back_that_the_exit_script_refuses_is_told,
+            nobody_is_moved_in_a_delay_or_while_a_link_is_down,
+            what_is_no_drill_is_refused,
         },
         exec::{
             a_command_leaves_by_its_link_whatever_is_active,
