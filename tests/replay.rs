@@ -148,6 +148,25 @@ fn latency_quorum_delay_and_order_can_be_tried() {
 }
 
 #[test]
+fn a_line_of_no_use_can_be_left_or_not() {
+    let checks = "checks: [{tcp: 203.0.113.80, port: 443}]";
+    let links = [PRIMARY, SECONDARY].map(|link| format!("{link}, {checks}"));
+    let primary = format!("{}, targets: [{TARGET}]", links[0]);
+    let strict = of_links(&[&primary, &links[1]], "");
+    let portal = Condition::Fails(vec!["203.0.113.80".parse().unwrap()]);
+    let day = recorded(strict.clone(), &[(20, "eth0", portal)]);
+    let same = played(&day, &strict);
+    assert_eq!((told(&same.came).len(), told(&same.would_come)), (1, told(&same.came)));
+    assert!(played(&day, &config(TARGET, "")).would_come.is_empty());
+    let other = of_links(&[&primary.replace("443", "80"), &links[1]], "");
+    let left_out = fit(&other, &read(&day)).unwrap().1;
+    assert_eq!(
+        left_out,
+        ["primary: the check TCP port 80 at 203.0.113.80 is left out: it was not asked then"]
+    );
+}
+
+#[test]
 fn what_somebody_did_and_what_the_exit_script_said_is_played_again() {
     let with_script = |probe: &str| {
         let links = format!("  - {{{PRIMARY}, targets: [{TARGET}]}}\n  - {{{SECONDARY}}}\n");
@@ -227,7 +246,7 @@ came                 would have come      switch
 Switches that came: 3; that would have come by this config: 1.
 ";
     assert!(page.starts_with(expected), "{page}");
-    assert!(page.contains("echo requests of this replay"), "{page}");
+    assert!(page.contains("requests of this replay"), "{page}");
     let page = text(&played(&recorded(config(TARGET, ""), &[]), &config(TARGET, "")), &zone);
     assert!(page.ends_with("No switch came, and none would have come by this config.\n"), "{page}");
 }

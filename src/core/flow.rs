@@ -78,6 +78,10 @@ impl Flow {
         Flow { to, ipproto: TCP, uid: Some(uid) }
     }
 
+    pub fn is_echo_request(&self) -> bool {
+        self.ipproto == Family::from(self.to).icmp()
+    }
+
     /// What a check sends first, under the uid of a link.
     pub fn check(check: &Check, uid: Option<u32>) -> Flow {
         let ipproto = match check {

@@ -16,9 +16,10 @@ use super::health::{EchoRequest, ProbeError, Reply};
 use super::record::{Event, Record};
 use super::recording::{Asked, Before, ByHand, Head, KnownLink, Round, Script, Sight, VERSION, link_asked};
 use super::script::Ending;
+use super::service::{Check, CheckError};
 use super::state::{Loaded, State};
 use super::time::{BootTime, Moment};
-use super::world::Order;
+use super::world::{Heard, Order};
 
 /// In ms. A run that takes no longer is as good as one that takes no time, and most are.
 const SHORT: u64 = 100;
@@ -38,16 +39,17 @@ pub struct Recorder {
     sights: Vec<Sight>,
     /// How many of them there were when the first target was asked.
     sights_before: usize,
-    asked: Vec<Request>,
+    asked: Vec<Request<ProbeError>>,
+    checked: Vec<Request<CheckError>>,
     scripts: Vec<Script>,
 }
 
 #[derive(Debug, Clone)]
-struct Request {
+struct Request<E> {
     number: usize,
     sent: BootTime,
     /// When it came, or it became clear that none would.
-    answer: Option<(BootTime, Result<Duration, ProbeError>)>,
+    answer: Option<(BootTime, Result<Duration, E>)>,
 }
 
 /// What a file holds already, as far as it matters to what is added.
@@ -67,6 +69,7 @@ impl Recorder {
             sights: Vec::new(),
             sights_before: 0,
             asked: Vec::new(),
+            checked: Vec::new(),
             scripts: Vec::new(),
         }
     }
@@ -95,7 +98,8 @@ impl Recorder {
 
     /// An echo request that would leave by another link is not sent.
     pub fn learnt_the_way(&mut self, config: &Config, flow: &Flow, answer: &Result<RouteAnswer>) {
-        let Some(link) = link_asked(config, &self.links, flow) else { return };
+        let link = link_asked(config, &self.links, flow).filter(|_| flow.is_echo_request());
+        let Some(link) = link else { return };
         let way = self.links.get(link).and_then(|link| link.next_hop(Family::from(flow.to)).ok());
         let error = match (way, answer) {
             (None, _) => return,
@@ -115,27 +119,46 @@ impl Recorder {
         }
     }
 
-    fn take_down(&mut self, request: Request) {
+    pub fn checked(&mut self, link: usize, check: &Check) {
+        if let Some(number) = self.table().and_then(|sight| sight.number_of_check(link, check)) {
+            self.checked.push(Request { number, sent: self.now, answer: None });
+        }
+    }
+
+    fn take_down(&mut self, request: Request<ProbeError>) {
         if self.asked.is_empty() {
             self.sights_before = self.sights.len();
         }
         self.asked.push(request);
     }
 
-    pub fn heard(&mut self, replies: &[Reply]) {
-        for reply in replies {
-            let Some(number) = self.number_of(reply.link, reply.address) else { continue };
-            let mut open =
-                self.asked.iter_mut().filter(|asked| asked.number == number && asked.answer.is_none());
-            let request = match reply.result {
-                // A late answer may be that of an earlier request than the last.
-                Ok(rtt) => open.rfind(|asked| asked.sent.plus(rtt) <= reply.at.plus(SLACK)),
-                Err(ProbeError::NoReply) => None,
-                Err(_) => open.next(),
-            };
-            if let Some(request) = request {
-                request.answer = Some((reply.at, reply.result.clone()));
+    pub fn heard(&mut self, heard: &[Heard], now: BootTime) {
+        for heard in heard {
+            match heard {
+                Heard::Reply(reply) => self.heard_reply(reply),
+                Heard::Checked { link, check, result } => {
+                    let number = self.table().and_then(|sight| sight.number_of_check(*link, check));
+                    let mut open = self.checked.iter_mut().filter(|asked| asked.answer.is_none());
+                    if let Some(request) = open.find(|asked| Some(asked.number) == number) {
+                        request.answer = Some((now, result.clone()));
+                    }
+                }
             }
+        }
+    }
+
+    fn heard_reply(&mut self, reply: &Reply) {
+        let number = self.number_of(reply.link, reply.address);
+        let is_open = |asked: &&mut Request<_>| Some(asked.number) == number && asked.answer.is_none();
+        let mut open = self.asked.iter_mut().filter(is_open);
+        let request = match reply.result {
+            // A late answer may be that of an earlier request than the last.
+            Ok(rtt) => open.rfind(|asked| asked.sent.plus(rtt) <= reply.at.plus(SLACK)),
+            Err(ProbeError::NoReply) => None,
+            Err(_) => open.next(),
+        };
+        if let Some(request) = request {
+            request.answer = Some((reply.at, reply.result.clone()));
         }
     }
 
@@ -191,26 +214,28 @@ impl Recorder {
         let known = self.before.as_ref().map_or(&[][..], |before| &before.pending.records);
         let is_new_switch =
             |record: &&Record| matches!(record.event, Event::Switched { .. }) && !known.contains(record);
-        let asked = self.asked.iter().map(|asked| {
-            let (number, sent) = (asked.number, ms(began, asked.sent));
-            match &asked.answer {
-                Some((_, Ok(rtt))) => Asked::Heard(number, sent, rtt.as_micros() as u64),
-                Some((at, Err(error))) => {
-                    Asked::Failed(number, sent, ms(asked.sent, *at), without_cure(error))
-                }
-                None => Asked::Unanswered(number, sent),
-            }
-        });
         Round {
             at: began,
             took: if took > SHORT { took } else { 0 },
             stepped: (ahead(began, wall) - ahead(head.at, head.wall)) / 1000,
             by_hand: ByHand::of(order.request, order.config),
             afresh: self.before.is_none(),
-            asked: asked.collect(),
+            asked: self.asked.iter().map(|asked| asked.told(began, without_cure)).collect(),
+            checked: self.checked.iter().map(|asked| asked.told(began, without_cure_too)).collect(),
             scripts: self.scripts.clone(),
             came: state.pending.records.iter().filter(is_new_switch).cloned().collect(),
             seen,
+        }
+    }
+}
+
+impl<E> Request<E> {
+    fn told(&self, began: BootTime, short: fn(&E) -> E) -> Asked<E> {
+        let (number, sent) = (self.number, ms(began, self.sent));
+        match &self.answer {
+            Some((_, Ok(rtt))) => Asked::Heard(number, sent, rtt.as_micros() as u64),
+            Some((at, Err(error))) => Asked::Failed(number, sent, ms(self.sent, *at), short(error)),
+            None => Asked::Unanswered(number, sent),
         }
     }
 }
@@ -225,6 +250,14 @@ fn without_cure(error: &ProbeError) -> ProbeError {
         ProbeError::OwnFault(_) => ProbeError::OwnFault(String::new()),
         ProbeError::Refused(_) => ProbeError::Refused(String::new()),
         ProbeError::Diverted(_) => ProbeError::Diverted(String::new()),
+        other => other.clone(),
+    }
+}
+
+fn without_cure_too(error: &CheckError) -> CheckError {
+    match error {
+        CheckError::NotAsked(_) => CheckError::NotAsked(String::new()),
+        CheckError::OwnFault(_) => CheckError::OwnFault(String::new()),
         other => other.clone(),
     }
 }

@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Link};
-use super::facts::{Facts, Family, RouteTarget};
+use super::facts::{Facts, RouteTarget};
 use super::flow::Flow;
 use super::gateway::{self, ResolvedLink, survey};
 use super::health::ProbeError;
 use super::hold::Hold;
 use super::record::Record;
 use super::script::Ending;
+use super::service::{Check, CheckError};
 use super::state::State;
 use super::switch::Request;
 use super::time::BootTime;
@@ -80,6 +81,9 @@ pub struct KnownLink {
     pub interface: Option<String>,
     /// The addresses of its targets at the time.
     pub targets: Vec<IpAddr>,
+    /// Its checks, as people are told of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
 }
 
 /// One run.
@@ -99,7 +103,9 @@ pub struct Round {
     #[serde(default, skip_serializing_if = "is_not")]
     pub afresh: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub asked: Vec<Asked>,
+    pub asked: Vec<Asked<ProbeError>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checked: Vec<Asked<CheckError>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<Script>,
     /// The switches that came of it.
@@ -109,15 +115,15 @@ pub struct Round {
     pub seen: String,
 }
 
-/// One echo request, first the number of its target among all of the sight before it, then when it was sent, in ms since
-/// the run began.
+/// One echo request or one check: first the number of its target, or of the check, among all of the sight before it, then
+/// when it was sent, in ms since the run began.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Asked {
+pub enum Asked<E> {
     /// The answer came after so many microseconds.
     Heard(usize, u64, u64),
-    /// It became clear after so many ms that none would come.
-    Failed(usize, u64, u64, ProbeError),
+    /// It became clear after so many ms that none would come, or it was not what it should be.
+    Failed(usize, u64, u64, E),
     Unanswered(usize, u64),
 }
 
@@ -191,6 +197,7 @@ impl Sight {
             name: link.name.clone(),
             interface: link.interface.clone(),
             targets: link.targets.iter().filter_map(|target| resolved.resolve(*target)).collect(),
+            checks: link.checks.iter().map(Check::to_string).collect(),
         });
         let links = links.collect();
         let own = config.links.iter().filter_map(|link| gateway::interface_of(link, &facts.interfaces));
@@ -209,27 +216,51 @@ impl Sight {
 
     /// The number of a link's target among all.
     pub fn number_of(&self, link: usize, address: IpAddr) -> Option<usize> {
-        let (before, from_it_on) = self.links.split_at_checked(link)?;
-        let place = from_it_on.first()?.targets.iter().position(|target| *target == address)?;
-        Some(before.iter().map(|link| link.targets.len()).sum::<usize>() + place)
+        number(&self.links, link, |link| &link.targets, &address)
     }
 
-    fn targets(&self) -> impl Iterator<Item = (&str, IpAddr)> {
-        self.links.iter().flat_map(|link| link.targets.iter().map(|target| (link.name.as_str(), *target)))
+    /// The number of a link's check among all.
+    pub fn number_of_check(&self, link: usize, check: &Check) -> Option<usize> {
+        number(&self.links, link, |link| &link.checks, &check.to_string())
+    }
+
+    /// The link and the target of each number.
+    fn targets(&self) -> Vec<(String, IpAddr)> {
+        of_all(&self.links, |link| &link.targets)
+    }
+
+    fn checks(&self) -> Vec<(String, String)> {
+        of_all(&self.links, |link| &link.checks)
     }
 }
 
-/// The link that an echo request asks: by its uid, else the first that has the target.
+fn number<T: PartialEq>(
+    links: &[KnownLink],
+    link: usize,
+    list: impl Fn(&KnownLink) -> &Vec<T>,
+    wanted: &T,
+) -> Option<usize> {
+    let place = list(links.get(link)?).iter().position(|one| one == wanted)?;
+    Some(links.iter().take(link).map(|link| list(link).len()).sum::<usize>() + place)
+}
+
+fn of_all<T: Clone>(links: &[KnownLink], list: impl Fn(&KnownLink) -> &Vec<T>) -> Vec<(String, T)> {
+    let of_link = |link: &KnownLink| {
+        let named = |one: &T| (link.name.clone(), one.clone());
+        list(link).iter().map(named).collect::<Vec<_>>()
+    };
+    links.iter().flat_map(of_link).collect()
+}
+
+/// The link by which a probe leaves: by its uid, else the first that has its target.
 pub fn link_asked(config: &Config, resolved: &[ResolvedLink], flow: &Flow) -> Option<usize> {
-    if flow.ipproto != Family::from(flow.to).icmp() {
-        return None;
-    }
     let mut links = config.links.iter().zip(resolved);
     match flow.uid {
         Some(uid) => config.uids().position(|of_link| of_link == uid),
-        None => links.position(|(link, resolved)| {
+        None if flow.is_echo_request() => links.position(|(link, resolved)| {
             link.targets.iter().any(|target| resolved.resolve(*target) == Some(flow.to))
         }),
+        None => None,
     }
 }
 
@@ -272,15 +303,18 @@ pub struct Boot {
     pub before: Option<Box<State>>,
     pub sights: Vec<Sight>,
     pub rounds: Vec<Round>,
-    /// By the names of the links and the addresses of the targets, what became of each request, in the order of time.
-    asked: BTreeMap<(String, IpAddr), Vec<(BootTime, Fate)>>,
+    asked: Tracks<IpAddr, ProbeError>,
+    checked: Tracks<String, CheckError>,
 }
+
+/// By the name of the link and what was asked, when it was, and what became of that, in the order of time.
+type Tracks<T, E> = BTreeMap<(String, T), Vec<(BootTime, Fate<E>)>>;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub enum Fate<E> {
     Heard(Duration),
-    Failed(Duration, ProbeError),
+    Failed(Duration, E),
     /// Nothing came within the time that was waited.
     Unanswered(Duration),
 }
@@ -354,8 +388,8 @@ impl Recording {
 
 impl Boot {
     fn new(head: Head) -> Boot {
-        let (sights, rounds, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Boot { head, before: None, sights, rounds, asked }
+        let (sights, rounds) = (Vec::new(), Vec::new());
+        Boot { head, before: None, sights, rounds, asked: BTreeMap::new(), checked: BTreeMap::new() }
     }
 
     fn add_sight(&mut self, mut sight: Sight) -> Result<(), String> {
@@ -378,27 +412,9 @@ impl Boot {
             return Err("nothing before it says how the links were".to_owned());
         };
         round.took = round.took.min(LONGEST_RUN.as_millis() as u64);
-        let targets: Vec<(&str, IpAddr)> = sight.targets().collect();
-        let end = round.end();
-        for asked in round.asked.drain(..) {
-            let (number, after, fate) = match asked {
-                Asked::Heard(number, after, rtt) => {
-                    (number, after, Some(Fate::Heard(Duration::from_micros(rtt))))
-                }
-                Asked::Failed(number, after, time, error) => {
-                    (number, after, Some(Fate::Failed(Duration::from_millis(time), error)))
-                }
-                Asked::Unanswered(number, after) => (number, after, None),
-            };
-            let sent = round.at.plus(Duration::from_millis(after));
-            let fate = fate.unwrap_or_else(|| Fate::Unanswered(end.since(sent).unwrap_or_default()));
-            let (link, address) =
-                targets.get(number).ok_or("it names a target that nothing before it names")?;
-            let track = self.asked.entry((link.to_string(), *address)).or_default();
-            if track.last().is_none_or(|(last, _)| *last <= sent) {
-                track.push((sent, fate));
-            }
-        }
+        let (began, end) = (round.at, round.end());
+        follow(&mut self.asked, &sight.targets(), std::mem::take(&mut round.asked), began, end)?;
+        follow(&mut self.checked, &sight.checks(), std::mem::take(&mut round.checked), began, end)?;
         self.rounds.push(round);
         Ok(())
     }
@@ -409,22 +425,14 @@ impl Boot {
         Some(&self.sights.get(next.saturating_sub(1))?.facts)
     }
 
-    /// What would have become of a request at this moment, and whether one was sent then.
-    ///
-    /// Where none was, the link counts as it was found the last time before.
-    pub fn fate(&self, link: &str, address: IpAddr, at: BootTime) -> Option<(&Fate, bool)> {
-        let track = self.asked.get(&(link.to_owned(), address))?;
-        let next = track.partition_point(|(sent, _)| *sent <= at);
-        let (before, ahead) = track.split_at(next);
-        let distance = |(sent, _): &(BootTime, Fate)| sent.since(at).or(at.since(*sent)).unwrap_or_default();
-        let near = [before.last(), ahead.first()].into_iter().flatten().min_by_key(|asked| distance(asked));
-        if let Some(asked) = near.filter(|asked| distance(asked) <= NEAR) {
-            return Some((&asked.1, true));
-        }
-        // Who did not wait for the answer does not know that there was none.
-        let is_known = |fate: &Fate| !matches!(fate, Fate::Unanswered(waited) if *waited < WAITED);
-        let known = before.iter().rev().chain(ahead).find(|(_, fate)| is_known(fate));
-        known.or(before.last()).or(ahead.first()).map(|(_, fate)| (fate, false))
+    /// What would have become of an echo request at this moment, and whether one was sent then.
+    pub fn of_request(&self, link: &str, target: IpAddr, at: BootTime) -> Option<(&Fate<ProbeError>, bool)> {
+        fate(self.asked.get(&(link.to_owned(), target))?, at)
+    }
+
+    /// The same of a check.
+    pub fn of_check(&self, link: &str, check: &Check, at: BootTime) -> Option<(&Fate<CheckError>, bool)> {
+        fate(self.checked.get(&(link.to_owned(), check.to_string()))?, at)
     }
 
     /// What the wall clock showed.
@@ -442,4 +450,49 @@ impl Round {
     pub fn end(&self) -> BootTime {
         self.at.plus(Duration::from_millis(self.took))
     }
+}
+
+/// Adds what became of each request to the others of its kind.
+fn follow<T: Clone + Ord, E>(
+    tracks: &mut Tracks<T, E>,
+    numbered: &[(String, T)],
+    asked: Vec<Asked<E>>,
+    began: BootTime,
+    end: BootTime,
+) -> Result<(), String> {
+    for asked in asked {
+        let sent = |after: u64| began.plus(Duration::from_millis(after));
+        let (number, sent, fate) = match asked {
+            Asked::Heard(number, after, rtt) => {
+                (number, sent(after), Fate::Heard(Duration::from_micros(rtt)))
+            }
+            Asked::Failed(number, after, time, error) => {
+                (number, sent(after), Fate::Failed(Duration::from_millis(time), error))
+            }
+            Asked::Unanswered(number, after) => {
+                let waited = end.since(sent(after)).unwrap_or_default();
+                (number, sent(after), Fate::Unanswered(waited))
+            }
+        };
+        let whom = numbered.get(number).ok_or("it names a target that nothing before it names")?;
+        let track = tracks.entry(whom.clone()).or_default();
+        if track.last().is_none_or(|(last, _)| *last <= sent) {
+            track.push((sent, fate));
+        }
+    }
+    Ok(())
+}
+
+/// Where nothing was asked at this moment, it counts as it was found the last time before.
+fn fate<E>(track: &[(BootTime, Fate<E>)], at: BootTime) -> Option<(&Fate<E>, bool)> {
+    let (before, ahead) = track.split_at(track.partition_point(|(sent, _)| *sent <= at));
+    let distance = |sent: BootTime| sent.since(at).or(at.since(sent)).unwrap_or_default();
+    let near = [before.last(), ahead.first()].into_iter().flatten().min_by_key(|(sent, _)| distance(*sent));
+    if let Some((_, fate)) = near.filter(|(sent, _)| distance(*sent) <= NEAR) {
+        return Some((fate, true));
+    }
+    // Who did not wait for the answer does not know that there was none.
+    let is_known = |fate: &Fate<E>| !matches!(fate, Fate::Unanswered(waited) if *waited < WAITED);
+    let known = before.iter().rev().chain(ahead).find(|(_, fate)| is_known(fate));
+    known.or(before.last()).or(ahead.first()).map(|(_, fate)| (fate, false))
 }

@@ -20,11 +20,12 @@ use super::record::{Event, Record, without_repeats};
 use super::recording::{Boot, Fate, NEAR, Recording, Round, link_asked};
 use super::run;
 use super::script::{Call, Ending};
+use super::service::{Check, CheckError};
 use super::spool::{Message, Outlook};
 use super::state::{Loaded, State};
 use super::switch::Request;
 use super::time::{BootTime, Moment};
-use super::world::{Level, Machine, Order, World};
+use super::world::{Heard, Level, Machine, Order, World};
 
 /// Between the runs of one start of `check`.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -44,7 +45,7 @@ pub struct Played {
     pub to: Timestamp,
     pub came: Vec<Record>,
     pub would_come: Vec<Record>,
-    /// Echo requests of the replay.
+    /// Echo requests and checks of the replay.
     pub requests: usize,
     /// Those that were sent at no time at which the recorded runs had sent one.
     pub guessed: usize,
@@ -52,6 +53,13 @@ pub struct Played {
     pub exit_script_unknown: bool,
     /// `force-failover` to what is no backup in this config.
     pub not_forced: usize,
+}
+
+impl Played {
+    fn count(&mut self, is_known: bool) {
+        self.requests += 1;
+        self.guessed += usize::from(!is_known);
+    }
 }
 
 /// The config without what the recording does not know, and what that is, each as a sentence.
@@ -101,6 +109,13 @@ pub fn fit(config: &Config, recording: &Recording) -> Result<(Config, Vec<String
             };
             left_out.push(format!("{name}: {target} is left out: it was not asked then"));
         }
+        link.checks.retain(|check| {
+            let is_known = recording.links(&name).any(|known| known.checks.contains(&check.to_string()));
+            if !is_known {
+                left_out.push(format!("{name}: the check {check} is left out: it was not asked then"));
+            }
+            is_known
+        });
         true
     });
     let carriers = config.links.iter().filter(|link| !link.routes_only).count();
@@ -155,7 +170,7 @@ struct Playback<'a> {
     ours: Facts,
     /// As they were seen last.
     links: Vec<ResolvedLink>,
-    under_way: Vec<Reply>,
+    under_way: Vec<(BootTime, Heard)>,
     played: &'a mut Played,
 }
 
@@ -313,8 +328,8 @@ impl World for Playback<'_> {
     fn way(&mut self, flow: &Flow) -> Result<RouteAnswer> {
         let no_way = RouteAnswer::Refused(NO_WAY);
         let Some(link) = link_asked(self.config, &self.links, flow) else { return Ok(no_way) };
-        let fate = self.boot.fate(&self.config.links[link].name, flow.to, self.now);
-        if let Some((Fate::Failed(_, ProbeError::Diverted(_)), _)) = fate {
+        let fate = self.boot.of_request(&self.config.links[link].name, flow.to, self.now);
+        if let Some((Fate::Failed(_, ProbeError::Diverted(_)), _)) = fate.filter(|_| flow.is_echo_request()) {
             return Ok(no_way);
         }
         Ok(match self.links[link].next_hop(Family::from(flow.to)) {
@@ -325,26 +340,39 @@ impl World for Playback<'_> {
 
     fn ping(&mut self, requests: &[EchoRequest], _: Duration) {
         for EchoRequest { link, target, .. } in requests.iter().copied() {
-            self.played.requests += 1;
-            let fate = self.boot.fate(&self.config.links[link].name, target, self.now);
-            if !fate.is_some_and(|(_, is_known)| is_known) {
-                self.played.guessed += 1;
-            }
+            let fate = self.boot.of_request(&self.config.links[link].name, target, self.now);
+            self.played.count(fate.is_some_and(|(_, is_known)| is_known));
             let (after, result) = match fate {
                 Some((Fate::Heard(rtt), _)) => (*rtt, Ok(*rtt)),
                 Some((Fate::Failed(after, error), _)) => (*after, Err(error.clone())),
                 Some((Fate::Unanswered(_), _)) | None => continue,
             };
-            self.under_way.push(Reply { link, address: target, at: self.now.plus(after), result });
+            let at = self.now.plus(after);
+            self.under_way.push((at, Heard::Reply(Reply { link, address: target, at, result })));
         }
     }
 
-    fn listen(&mut self, limit: Duration) -> Vec<Reply> {
+    fn check(&mut self, link: usize, _: Option<u32>, check: &Check) {
+        let fate = self.boot.of_check(&self.config.links[link].name, check, self.now);
+        self.played.count(fate.is_some_and(|(_, is_known)| is_known));
+        let (after, result) = match fate {
+            Some((Fate::Heard(took), _)) => (*took, Ok(*took)),
+            Some((Fate::Failed(after, error), _)) => (*after, Err(error.clone())),
+            // A run of then ended before the answer was there, and so does this one.
+            Some((Fate::Unanswered(_), true)) => return,
+            Some((Fate::Unanswered(_), false)) | None => {
+                (Duration::ZERO, Err(CheckError::NotAsked("was not asked then".to_owned())))
+            }
+        };
+        self.under_way.push((self.now.plus(after), Heard::Checked { link, check: check.clone(), result }));
+    }
+
+    fn listen(&mut self, limit: Duration) -> Vec<Heard> {
         let until = self.now.plus(limit);
-        let first = self.under_way.iter().map(|reply| reply.at).min().unwrap_or(until);
+        let first = self.under_way.iter().map(|(at, _)| *at).min().unwrap_or(until);
         self.now = first.clamp(self.now, until);
         let now = self.now;
-        self.under_way.extract_if(.., |reply| reply.at <= now).collect()
+        self.under_way.extract_if(.., |(at, _)| *at <= now).map(|(_, heard)| heard).collect()
     }
 
     fn ask(&mut self, _: &Path, _: &Call, _: Duration) -> Ending {

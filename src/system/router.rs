@@ -11,7 +11,8 @@ use super::ping::Pinger;
 use super::spool::Spool;
 use super::store::{self, Store};
 use super::{
-    checks, clock, conntrack, counters, files, iproute, leases, recording, records, script, settings, trust, uids,
+    checks, clock, conntrack, counters, files, iproute, leases, recording, records, script, settings, trust,
+    uids,
 };
 use crate::core::change::Change;
 use crate::core::config::{Config, Pin};

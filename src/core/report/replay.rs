@@ -60,7 +60,7 @@ fn page(played: &Played, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     let mut notes = Vec::new();
     if played.guessed > 0 {
         notes.push(format!(
-            "Of the {} echo requests of this replay {} fall into moments at which none was sent then: there a target \
+            "Of the {} requests of this replay {} fall into moments at which none was sent then: there a target \
              counts as it was found the last time before.",
             played.requests, played.guessed
         ));
