@@ -3,8 +3,9 @@
 use std::fs;
 use std::ops::Deref;
 
-use crate::lab::{Line, SERVICE, target};
+use crate::lab::{self, Line, SERVICE, target};
 use crate::site::{Running, Site, strip, wait_until};
+use crate::story::pins_by_uid;
 use crate::wiretap::Wiretap;
 
 pub struct House {
@@ -35,6 +36,9 @@ pub enum Service {
 impl House {
     /// Both lines with a server each, and no client yet.
     pub fn new() -> House {
+        if !pins_by_uid() {
+            lab::skip_for_good("links with the same targets need real root: the lab has a single uid else");
+        }
         let site = Site::of("two-dhcp", &["eth0", "eth1"]);
         site.load_nft(&site.router, "/etc/nftables.conf");
         for interface in ["eth0", "eth1"] {
@@ -122,8 +126,8 @@ impl House {
     /// Its target does, over its own line and no other.
     pub fn assert_the_backup_answers(&self) {
         let wiretap = Wiretap::on(&self.router);
-        assert!(self.link_pings(2, target(2, 1)), "{:#?}", self.kernel());
-        assert_eq!(wiretap.echo_requests(), [("eth1".to_owned(), target(2, 1).into())]);
+        assert!(self.link_pings(2, target(1, 1)), "{:#?}", self.kernel());
+        assert_eq!(wiretap.echo_requests(), [("eth1".to_owned(), target(1, 1).into())]);
     }
 
     /// LAN users are served over this line.

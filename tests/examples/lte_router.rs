@@ -1,9 +1,12 @@
 //! A 4G/LTE modem in router mode, with its own NAT.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::thread;
+use std::time::Duration;
 
-use crate::lab::{Namespace, SERVICE, router_address};
+use crate::lab::{self, Namespace, SERVICE, router_address};
 use crate::site::{Site, end, host, load_nft, talk};
+use crate::story::{beyond_the_silence, pins_by_uid};
 
 const PAGE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 8, 1)), 80);
 
@@ -21,6 +24,9 @@ table ip modem {
 }
 "#;
 
+const USED_UP: &str =
+    "table ip plan { chain air { type filter hook forward priority filter; ip protocol tcp drop; }; }";
+
 /// A site and its modem. Nobody has touched eth1 yet.
 pub fn site() -> (Site, Namespace) {
     let modem = host("modem");
@@ -31,7 +37,30 @@ pub fn site() -> (Site, Namespace) {
     modem.sysctl("net.ipv4.ip_forward", "1");
     load_nft(&modem, NAT);
     site.load_nft(&site.router, "/etc/nftables.conf");
+    // Whom the checks ask.
+    let server = site.internet.run(|| TcpListener::bind((SERVICE, 443))).expect("a port of its own");
+    thread::spawn(move || server.incoming().for_each(drop));
     (site, modem)
+}
+
+/// The carrier lets pings pass, and nothing else.
+pub fn a_modem_whose_plan_is_used_up_is_found_out_and_not_switched_to() {
+    if !pins_by_uid() {
+        lab::skip_for_good("checks need real root: the lab has a single uid else");
+    }
+    let (site, modem) = site();
+    site.check();
+    assert_eq!((site.problems(), &site.link("lte")["up"]), (String::new(), &true.into()));
+    load_nft(&modem, USED_UP);
+    // It is asked every ten minutes while it waits, and again after five seconds where a check fails.
+    for pause in [601, 6] {
+        site.let_pass(Duration::from_secs(pause));
+        site.check();
+    }
+    assert_eq!(site.link("lte")["up"], false, "{}", site.status());
+    site.cut_silently(1);
+    beyond_the_silence(|| drop(site.check()));
+    assert_eq!(site.active(), "cable");
 }
 
 pub fn an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time() {

@@ -47,6 +47,7 @@ pub fn trials() -> Vec<Trial> {
         },
         lte_router::{
             an_lte_modem_in_router_mode_takes_over_and_shows_its_page_all_the_time,
+            a_modem_whose_plan_is_used_up_is_found_out_and_not_switched_to,
         },
         ipv6_primary::{
             an_ipv6_only_primary_hands_over_to_ipv4_whenever_it_dies_or_is_withdrawn,
