@@ -57,8 +57,9 @@ fn router_config() -> impl Strategy<Value = String> {
                 let only = i > 0 && only;
                 format!(
                     "  - {{name: l{i}, interface: eth{i}, targets: [{}], quorum: {quorum}, delay: {delay}, stable: 4s, \
-                     standby_interval: {standby}, routes: [203.0.113.{i}], routes_only: {only}}}\n",
-                    addresses.join(", ")
+                     standby_interval: {standby}, routes: [203.0.113.{i}], routes_only: {only}, checks: [{}]}}\n",
+                    addresses.join(", "),
+                    if all || targets == 2 { "{dns: 100.64.0.53, name: example.com}" } else { "" },
                 )
             });
             let links: String = links.collect();
@@ -95,6 +96,7 @@ fn happenings() -> impl Strategy<Value = Vec<(Happening, u64)>> {
         1 => Just(Condition::Void),
         1 => (1u64..5_000).prop_map(|ms| Condition::Late(Duration::from_millis(ms))),
         1 => (1u32..80).prop_map(Condition::Loss),
+        2 => Just(Condition::Fails(vec![IpAddr::from([100, 64, 0, 53])])),
     ];
     let happening = prop_oneof![
         10 => (0usize..8, condition).prop_map(|(line, condition)| Happening::Weather(line, condition)),
@@ -418,6 +420,7 @@ proptest! {
             let has_targets = !router.config.links[switch.to].targets.is_empty();
             prop_assert_eq!(&to.probed, &Probed::Answered);
             prop_assert_eq!(to.health.verdict, Verdict::Up);
+            prop_assert!(run.request != Request::Nothing || to.serves && !to.services.useless);
             prop_assert!(!router.config.links[switch.to].routes_only);
             let name = &router.config.links[switch.to].name;
             prop_assert!(!has_targets || run.pinged.contains(name), "{} was not asked", name);
@@ -441,10 +444,10 @@ proptest! {
         }
     }
 
-    /// The law of silence: a link that could be asked is down only when nothing was heard of it for so long, and never up
-    /// for longer; both as far as the runs are on time.
+    /// The law of silence: a link that could be asked is down only when nothing was heard of it for so long, or twice none of
+    /// its checks passed, and never up for longer; both as far as the runs are on time.
     #[test]
-    fn a_link_is_down_by_its_silence_and_by_nothing_else(config in router_config(), happenings in happenings()) {
+    fn a_link_is_down_by_its_silence_or_its_checks_and_by_nothing_else(config in router_config(), happenings in happenings()) {
         let mut router = router(&config);
         let silence = router.config.probe.silence;
         for run in live_through(&mut router, &happenings) {
@@ -454,6 +457,9 @@ proptest! {
                 let silent = link.health.silent_for(link.law, run.after.checked_at);
                 match (was, link.health.verdict, &result.probed) {
                     (Verdict::Up, Verdict::Down, Probed::Unusable(_)) => {}
+                    (Verdict::Up, Verdict::Down, _) if result.services.useless => {
+                        prop_assert!(result.services.failed_rounds >= 2, "{:?}", result.services);
+                    }
                     (Verdict::Up, Verdict::Down, _) => {
                         prop_assert!(silent >= silence && link.health.unanswered >= 3, "{:?}", link.health);
                     }
