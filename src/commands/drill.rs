@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Exit, Going, check, force, say};
+use super::{Exit, Going, check, force, link_named, say};
 use crate::cli;
 use crate::core::config::Config;
 use crate::core::drill::{BEAT, Drill, Trial, objection};
@@ -48,11 +48,8 @@ pub fn run(going: &Going, arguments: &cli::Drill) -> Result<Exit> {
             Some(index) => Some(index),
             None => return Ok(Exit::Usage),
         },
-        Some(name) => match config.links.iter().position(|link| link.name == *name) {
-            None => {
-                log::error!("there is no link {name:?} in the config; it has {}", config.names().join(", "));
-                return Ok(Exit::Usage);
-            }
+        Some(name) => match link_named(config, name) {
+            None => return Ok(Exit::Usage),
             index => index,
         },
     };

@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 
 use anyhow::Result;
 
-use super::Exit;
+use super::{Exit, link_named};
 use crate::cli;
 use crate::core::config::{Config, Pin};
 use crate::core::facts::Family;
@@ -19,14 +19,7 @@ const NOT_FOUND: u8 = 127;
 /// Runs a command as the link's user, in place of this process. What it sends is tied to the link by the same rule as the
 /// probes are; where that does not hold, nothing is run.
 pub fn run(config: &Config, arguments: &cli::Exec) -> Result<Exit> {
-    let Some(index) = config.links.iter().position(|link| link.name == arguments.link) else {
-        log::error!(
-            "there is no link {:?} in the config; it has {}",
-            arguments.link,
-            config.names().join(", ")
-        );
-        return Ok(Exit::Usage);
-    };
+    let Some(index) = link_named(config, &arguments.link) else { return Ok(Exit::Usage) };
     if config.probe.pin == Pin::Target {
         log::error!(
             "with `pin: target` only pings are tied to a link, and no command can be; write `pin: link` in the config"

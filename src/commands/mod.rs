@@ -41,7 +41,7 @@ use log::LevelFilter;
 use nix::sys::stat::{Mode, umask};
 
 use crate::cli::{Cli, Command};
-use crate::core::config::LogLevel;
+use crate::core::config::{Config, LogLevel};
 use crate::core::report::page::{Line, Tone, WIDTH};
 use crate::system::journal;
 use crate::system::output::{self, STDOUT};
@@ -186,6 +186,15 @@ fn go_on(broken: &Broken, command: &Command, verbose: bool) -> Option<Going> {
         log::warn!("{why}");
     }
     Some(Going { settings, broken: Some(why) })
+}
+
+/// The place in the config of the link with this name; where there is none, that is said.
+fn link_named(config: &Config, name: &str) -> Option<usize> {
+    let index = config.links.iter().position(|link| link.name == name);
+    if index.is_none() {
+        log::error!("there is no link {name:?} in the config; it has {}", config.names().join(", "));
+    }
+    index
 }
 
 /// Prints a page, in color and no wider than it where stdout is a terminal; `before` goes ahead of it as it is.

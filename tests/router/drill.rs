@@ -15,8 +15,7 @@ use serde_json::Value;
 use crate::lab::{self, Run, SERVICE, gateway, target};
 use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, pins_by_uid, two_links};
 
-const NOTIFY: &str =
-    "notify: {to: [noc@example.com], from: wanfo@example.com, events: [], sendmail: /usr/sbin/sendmail}";
+const NOTIFY: &str = "notify: {to: [noc@example.com], from: wanfo@example.com, sendmail: /usr/sbin/sendmail}";
 
 /// What the history has of drills.
 fn drills(story: &Story) -> Vec<Value> {
