@@ -95,7 +95,7 @@ pub fn probe(world: &mut dyn World, input: &RunInput, plans: Vec<Plan>, stay: Du
             }
         }
         ask(world, &mut watches, now, Duration::ZERO, |watch| watch.is_to_be_asked_again(now));
-        let wake = watches.iter().map(|watch| watch.wakes(now)).min().unwrap_or(now);
+        let wake = watches.iter().map(|watch| watch.wakes(now)).min().unwrap_or(now).min(start.plus(stay));
         let wait = wake.since(now).unwrap_or_default().max(Duration::from_millis(1));
         awake_by = now.plus(wait);
         for heard in world.listen(wait) {
