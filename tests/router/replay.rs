@@ -130,6 +130,9 @@ pub fn a_recording_that_cannot_be_kept_holds_up_nothing() {
     story.check();
     let replayed = story.succeeds(&["replay"]);
     assert!(replayed.stderr.contains("rounds.jsonl is left out: it cannot be read"), "{replayed:?}");
+    let text = fs::read_to_string(&current).unwrap();
+    let sights = text.lines().filter(|line| line.starts_with("{\"at\"") && line.contains("\"facts\""));
+    assert_eq!(sights.count(), 2, "it has lost the name of what was seen, and says that anew: {text}");
     story.check();
     torn(&current);
     let replayed = story.succeeds(&["replay"]);
