@@ -8,18 +8,20 @@
 //!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `{fails: [ADDRESS]}` (pings are answered,
 //!   checks at these servers are not), `unusable` (no carrier), `gone`
 //!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
-//!   `{at: 10s, run: failback}` are runs by hand; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
-//!   (somebody edits it) and `config: TEXT`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code,
-//!   `hangs`, `missing` or `cannot-start`; `disk: read-only` or `writable` (`paths.state`);
+//!   `{at: 10s, run: failback}` are runs by hand, `by: NAME` says whose; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
+//!   (somebody edits it), `flush: true` (somebody takes away all routes of ours) and `config: TEXT`; `config_is_broken: WHY` (the runs go on by the last good one) and
+//!   `config_is_mended: true`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code, `hangs`, `missing` or `cannot-start`;
+//!   `disk: read-only` or `writable` (`paths.state`); `ip: refused` (every change is) or `obeyed`;
 //!   `stray_pings: LINK` (from then on a rule of somebody's leads every echo request out of it) and `stray_pings: nowhere`.
-//! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand.
+//! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand; `cause` may be told.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
 //! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects; what is for the link script has its arguments) and records (as the log
-//!   says them), each with `at` and `says`. Without the key, any may.
+//!   says them), each with `at` and `says`, of a mail also a line that it `tells`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
 //! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links), `checked` (links, once for each check),
-//!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`.
+//!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`, `forced`, `problems` (their codes); `says`, `warns` and `details`: the first
+//!   line of all that is said, of what is said as a warning or an error, and of what `-v` tells besides.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,7 +39,7 @@ use wanfo::core::record::{Event, Record};
 use wanfo::core::recording::Recording;
 use wanfo::core::replay::{Played, fit};
 use wanfo::core::script::Ending;
-use wanfo::core::switch::Request;
+use wanfo::core::switch::{Cause, Request};
 
 use model_router::{Condition, Router, Run};
 
@@ -75,16 +77,23 @@ struct Happening {
     time: Option<Time>,
     #[serde(default)]
     hold: bool,
+    by: Option<String>,
     #[serde(default)]
     reboot: bool,
     #[serde(default)]
     lose_state: bool,
     #[serde(default)]
     state_file: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    flush: bool,
     config: Option<String>,
+    config_is_broken: Option<String>,
+    #[serde(default)]
+    config_is_mended: bool,
     action_script: Option<Outcome>,
     exit_script: Option<Outcome>,
     disk: Option<Disk>,
+    ip: Option<Ip>,
     stray_pings: Option<String>,
     #[serde(flatten)]
     links: BTreeMap<String, Line>,
@@ -95,6 +104,13 @@ struct Happening {
 enum Disk {
     ReadOnly,
     Writable,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Ip {
+    Refused,
+    Obeyed,
 }
 
 /// How a script ends.
@@ -155,6 +171,7 @@ struct Switched {
     reason: String,
     #[serde(default)]
     forced: bool,
+    cause: Option<Cause>,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +186,7 @@ struct Refused {
 struct Said {
     at: Time,
     says: String,
+    tells: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +203,11 @@ struct Look {
     relapses: BTreeMap<String, u32>,
     down: Option<Vec<String>>,
     next_switch_in: Option<Time>,
+    forced: Option<bool>,
+    problems: Option<Vec<String>>,
+    says: Option<Vec<String>>,
+    warns: Option<Vec<String>>,
+    details: Option<Vec<String>>,
 }
 
 /// Since the beginning of the story.
@@ -259,9 +282,20 @@ impl Happening {
             }
             router.disk.state = Some(state.to_string());
         }
+        if self.flush {
+            let protocol = router.config.routing.protocol;
+            router.kernel.routes.retain(|route| route.protocol != protocol);
+        }
         if let Some(config) = &self.config {
             router.config = parse(config);
         }
+        if let Some(why) = &self.config_is_broken {
+            router.config_broken = Some(why.clone());
+        }
+        if self.config_is_mended {
+            router.config_broken = None;
+        }
+        router.user = self.by.clone();
         if let Some(outcome) = self.action_script {
             router.action_script = outcome.into();
         }
@@ -270,6 +304,9 @@ impl Happening {
         }
         if let Some(disk) = self.disk {
             router.disk.read_only = matches!(disk, Disk::ReadOnly);
+        }
+        if let Some(ip) = self.ip {
+            router.ip_is_refused = matches!(ip, Ip::Refused);
         }
         let interface = |router: &Router, name: &str| {
             let link = router.config.links.iter().find(|link| link.name == name);
@@ -319,7 +356,8 @@ fn play_on(router: &mut Router, scenario: &Scenario) -> Vec<(Duration, Run)> {
         for run in made {
             if let Some(before) = &run.before {
                 let moved = before.active != run.after.active;
-                assert!(!moved || switches(&run).count() > 0, "a silent switch in the run at {at:?}");
+                let is_told = switches(&run).count() > 0 || router.ip_is_refused;
+                assert!(!moved || is_told, "a silent switch in the run at {at:?}");
             }
             runs.push((run.elapsed, run));
         }
@@ -366,7 +404,8 @@ fn carries_its_traffic(router: &Router, run: &Run) {
         .any(|route| route.protocol == 16 && route.to_string().contains(interface));
     for somebody in ["100.64.0.1", "203.0.113.250"] {
         let way = router.kernel.way_out(somebody.parse().unwrap());
-        assert!(!has_a_way || way == Some(interface), "{somebody} is reached by {way:?}, not {interface}");
+        let is_right = !has_a_way || way == Some(interface) || router.ip_is_refused;
+        assert!(is_right, "{somebody} is reached by {way:?}, not {interface}");
     }
 }
 
@@ -439,6 +478,17 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
     });
     compare("switches", &expected.collect::<Vec<_>>(), &found.collect::<Vec<_>>(), &mut complaints);
 
+    let caused = runs.iter().flat_map(|(_, run)| switches(run)).filter_map(|(_, event)| match event {
+        Event::Switched { cause, .. } => Some(*cause),
+        _ => None,
+    });
+    for (switched, cause) in scenario.switches.iter().zip(caused) {
+        if let Some(expected) = switched.cause {
+            let [expected, cause] = [expected, cause].map(|cause| line(switched.at.0, &format!("{cause:?}")));
+            compare("causes", &[expected], &[cause], &mut complaints);
+        }
+    }
+
     let expected = scenario.refused.iter().map(|refused| line(refused.at.0, &refused.why));
     let found = runs.iter().filter_map(|(at, run)| match &run.outcome {
         decide::Outcome::Refuse { why, .. } => Some(line(*at, why)),
@@ -463,6 +513,15 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
     ];
     for (what, expected, found) in told {
         let Some(expected) = expected else { continue };
+        for Said { at, says, tells } in expected {
+            let Some(told) = tells else { continue };
+            let mails = runs.iter().flat_map(|(_, run)| &run.mails).filter(|mail| mail.subject == *says);
+            let texts: Vec<&str> = mails.map(|mail| &mail.text[..]).collect();
+            if !texts.iter().any(|text| text.lines().any(|line| line == told)) {
+                writeln!(complaints, "no mail `{says}` tells `{told}`, for {}: {texts:?}", told_time(at.0))
+                    .unwrap();
+            }
+        }
         let expected: Vec<String> = expected.iter().map(|said| line(said.at.0, &said.says)).collect();
         let found: Vec<String> =
             runs.iter().flat_map(|(at, run)| found(run).into_iter().map(|text| line(*at, &text))).collect();
@@ -526,6 +585,24 @@ impl Look {
             let found = run.after.next_switch_after.and_then(|at| at.since(run.at));
             same("next switch in", &[told_time(time)], &[found.map(told_time).unwrap_or_default()]);
         }
+        if let Some(forced) = self.forced {
+            same("forced", &[forced.to_string()], &[run.after.forced.to_string()]);
+        }
+        if let Some(expected) = &self.problems {
+            let found = run.after.problems.iter().map(|problem| problem.code.to_string());
+            same("problems", expected, &found.collect::<Vec<_>>());
+        }
+        let told = [
+            ("said", &self.says, &run.said),
+            ("warned", &self.warns, &run.warned),
+            ("told besides", &self.details, &run.details),
+        ];
+        for (what, expected, found) in told {
+            let first_line = |text: &String| text.lines().next().unwrap_or_default().to_owned();
+            if let Some(expected) = expected {
+                same(what, expected, &found.iter().map(first_line).collect::<Vec<_>>());
+            }
+        }
     }
 }
 
@@ -578,8 +655,12 @@ fn every_story_comes_out_the_same_when_its_recording_is_played() {
     for file in files() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let scenario: Scenario = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        // One config is in force all the time, and nobody writes into the state file behind wanfo's back.
-        if scenario.timeline.iter().any(|what| what.config.is_some() || !what.state_file.is_empty()) {
+        // One config is in force all the time, nobody writes into the state file behind wanfo's back, and `ip` does what it
+        // is told. Who sat at the keyboard is not recorded.
+        let is_beyond_it = |what: &Happening| {
+            what.config.is_some() || !what.state_file.is_empty() || what.ip.is_some() || what.by.is_some()
+        };
+        if scenario.timeline.iter().any(is_beyond_it) {
             continue;
         }
         println!("{name}");

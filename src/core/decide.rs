@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::health::{LinkResult, Probed, Verdict};
-use super::hold::{Hold, Stay};
+use super::hold::{Hold, Stay, asked_for};
 use super::round::RunInput;
 use super::switch::{Cause, Request, Switch};
 use super::units::span;
@@ -169,7 +169,7 @@ impl RunInput<'_> {
                 let hold = if wish == Hold::No { self.state.hold } else { wish };
                 let why = match (wish, hold) {
                     (Hold::Until(until), _) => {
-                        let time = span(until.since(self.now).unwrap_or_default());
+                        let time = span(asked_for(until, self.now));
                         format!("{name} is active already, and held for {time} from now on")
                     }
                     (Hold::UntilFailback, _) => {
@@ -232,9 +232,11 @@ impl RunInput<'_> {
             }
             _ => {
                 let why = self.last_errors(0..active, links, results);
-                let held = match self.state.hold {
-                    Hold::No => "",
-                    _ => "; it is held no longer, and left as soon as something better works",
+                let was_held =
+                    self.state.held().is_some() || !self.state.stay(Duration::ZERO, self.now).is_free();
+                let held = match was_held {
+                    true => "; it is held no longer, and left as soon as something better works",
+                    false => "",
                 };
                 let why = format!("staying on {}: {why}{held}", self.name(active));
                 Outcome::Refuse { why, hold: Hold::No }

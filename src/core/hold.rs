@@ -18,6 +18,11 @@ pub enum Hold {
     UntilFailback,
 }
 
+/// For how long `--for` was asked: some of it has passed while the command ran.
+pub fn asked_for(until: BootTime, now: BootTime) -> Duration {
+    until.since(now).unwrap_or_default() + Duration::from_millis(999)
+}
+
 /// What keeps an automatic switch from leaving the active link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stay {

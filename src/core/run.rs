@@ -1,7 +1,5 @@
 //! One run, from its beginning to its end.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::addresses;
@@ -10,7 +8,7 @@ use super::decide::Outcome;
 use super::follow_up;
 use super::gateway::View;
 use super::health::{Law, LinkResult, Verdict};
-use super::hold::Hold;
+use super::hold::{Hold, asked_for};
 use super::pin;
 use super::probing::{self, Findings};
 use super::problem::{Code, Problem};
@@ -343,11 +341,7 @@ fn say(world: &mut dyn World, events: &[Event]) {
 fn whose_hand(hold: Hold, user: Option<&str>, now: BootTime) -> String {
     let stay = match hold {
         Hold::No => None,
-        // Some of it has passed while the command ran.
-        Hold::Until(until) => {
-            let left = until.since(now).unwrap_or_default() + Duration::from_millis(999);
-            Some(format!("--for {}", span(left)))
-        }
+        Hold::Until(until) => Some(format!("--for {}", span(asked_for(until, now)))),
         Hold::UntilFailback => Some("--hold".to_owned()),
     };
     let details: Vec<String> = user.map(str::to_owned).into_iter().chain(stay).collect();
