@@ -52,12 +52,12 @@ pub fn a_modem_whose_plan_is_used_up_is_found_out_and_not_switched_to() {
     site.check();
     assert_eq!((site.problems(), &site.link("lte")["up"]), (String::new(), &true.into()));
     load_nft(&modem, USED_UP);
-    // It is asked every ten minutes while it waits, and again after five seconds where a check fails.
-    for pause in [601, 6] {
+    // It is asked every ten minutes while it waits, and again with its next probe where a check has failed.
+    for pause in [601, 61] {
         site.let_pass(Duration::from_secs(pause));
         site.check();
     }
-    assert_eq!(site.link("lte")["up"], false, "{}", site.status());
+    assert_eq!(site.link("lte")["up"], false, "{}", site.link("lte"));
     site.cut_silently(1);
     beyond_the_silence(|| drop(site.check()));
     assert_eq!(site.active(), "cable");
