@@ -269,7 +269,11 @@ impl Lab {
         addresses.extend(targets.flat_map(|(line, number)| {
             [format!("{}/32", target(line, number)), format!("{}/128", target6(line, number))]
         }));
-        internet.ip_all(addresses.iter().map(|address| format!("address add {address} dev lo")));
+        // An IPv6 address is one that a server may bind to once a worker of the kernel's has looked at it, unless told so.
+        let at_once = |address: &str| if address.contains(':') { " nodad" } else { "" };
+        internet.ip_all(
+            addresses.iter().map(|address| format!("address add {address} dev lo{}", at_once(address))),
+        );
 
         let providers = (1..=lines).map(|line| provider(line, &ends[line - 1], &internet)).collect();
         let services: [IpAddr; 2] = [SERVICE.into(), SERVICE6.into()];
