@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::process::{self, Unfinished};
 use crate::core::change::Change;
 
-/// `ip` needs a millisecond; one that needs this long will not come back.
-const TIME_LIMIT: Duration = Duration::from_secs(3);
+/// `ip` needs a millisecond, and waits for whatever else changes the network (rtnl_mutex); one that needs this long will not
+/// come back.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// How the kernel refuses what is there already: EEXIST, and of addresses its newer versions say so in words.
 const ALREADY_THERE: [&str; 2] = ["File exists", "ddress already assigned"];

@@ -113,8 +113,8 @@ pub fn an_ip_that_hangs_is_killed_with_all_it_started() {
     let lab = two_links();
     let start = Instant::now();
     let run = || ended(&mut with_ip(&lab, "hangs", &["check"]));
-    assert_does_no_harm(&lab, &run, &["did not end within 3s and was killed", "were not tried"]);
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_does_no_harm(&lab, &run, &["did not end within 10s and was killed", "were not tried"]);
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
     let children = fs::read_to_string(lab.path("children")).expect("the stand-in noted its child");
     for child in children.lines() {
         // Its new parent may take a moment to take note.
@@ -132,8 +132,8 @@ pub fn an_ip_that_talks_without_end_is_killed() {
     let lab = two_links();
     let start = Instant::now();
     let run = || ended(&mut with_ip(&lab, "talks-without-end", &["check"]));
-    assert_does_no_harm(&lab, &run, &["did not end within 3s and was killed"]);
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert_does_no_harm(&lab, &run, &["did not end within 10s and was killed"]);
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
 }
 
 pub fn an_ip_that_prints_rubbish() {

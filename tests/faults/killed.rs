@@ -22,7 +22,7 @@ fn assert_whole(lab: &Lab, [home, away]: &[Vec<String>; 2]) {
     let state = state(lab);
     assert!(state["switching"].is_null(), "{state}");
     assert_eq!(&kernel(lab), if state["active"] == "fibre" { home } else { away });
-    assert_eq!(lab.wanfo(&["check"]).stderr, "", "there is nothing left to do");
+    assert_eq!(check(&lab).stderr, "", "there is nothing left to do");
     assert!(!lab.path("run/state.json.new").exists());
 }
 
@@ -30,7 +30,7 @@ fn assert_whole(lab: &Lab, [home, away]: &[Vec<String>; 2]) {
 fn steady() -> Lab {
     let lab = two_links();
     lab.configure(&TWO_LINKS.replace("delay: 0s", "delay: 1h"));
-    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_ends(&check(&lab), 0, &[]);
     lab
 }
 
@@ -50,7 +50,7 @@ pub fn killed_before_any_of_its_commands() {
             assert_eq!(state(&lab)["switching"]["to"], to);
             let words =
                 format!("completed the switch from {} to {to}", if to == "lte" { "fibre" } else { "lte" });
-            assert_ends(&lab.wanfo(&["check"]), 0, &[&words]);
+            assert_ends(&check(&lab), 0, &[&words]);
             assert_eq!(active(&lab), to);
             assert_whole(&lab, &whole);
             // And back to where it began.
@@ -67,7 +67,7 @@ pub fn killed_before_any_of_its_commands() {
         if ended(&mut with_ip(&lab, "kills-wanfo", &["check"])).code == 0 {
             break;
         }
-        assert_ends(&lab.wanfo(&["check"]), 0, &["brought the kernel's routes in line"]);
+        assert_ends(&check(&lab), 0, &["brought the kernel's routes in line"]);
         assert_whole(&lab, &whole);
         assert_ends(&lab.wanfo(&["down"]), 0, &[]);
     }
@@ -86,12 +86,23 @@ pub fn killed_at_any_moment() {
         child.wait().expect("it is our child");
         // A child of it may be just about to make its change.
         sleep(Duration::from_millis(80));
-        assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+        assert_ends(&check(&lab), 0, &[]);
         assert_whole(&lab, &whole);
         outcomes[usize::from(active(&lab) == "lte")] += 1;
         assert_ends(&lab.wanfo(&["failback"]), 0, &[]);
     }
     assert!(outcomes.iter().all(|&times| times > 0), "the moments do not reach far enough: {outcomes:?}");
+}
+
+/// The next check. A child of the killed one's may hold the lock for a moment, until it has become `ip`.
+fn check(lab: &Lab) -> Run {
+    let start = Instant::now();
+    loop {
+        let run = lab.wanfo(&["check"]);
+        if run.code != 75 || start.elapsed() > Duration::from_secs(5) {
+            return run;
+        }
+    }
 }
 
 /// Starts a check that stays for two seconds, and gives its process once it waits.
@@ -115,7 +126,7 @@ pub fn terminated_while_it_waits_for_answers() {
     assert!(start.elapsed() < Duration::from_millis(700), "it ends at once");
     assert_eq!((kernel(&lab), state(&lab)), before);
     // The lock went with it, and the cut line is found out as ever.
-    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_ends(&check(&lab), 0, &[]);
     assert_carried_by(&lab, 2);
 }
 
@@ -144,14 +155,14 @@ pub fn stopped_while_it_waits_and_continued_after_the_silence() {
 pub fn an_interface_that_vanishes_between_runs() {
     let lab = at_work();
     lab.router.ip("link delete wan1");
-    assert_ends(&lab.wanfo(&["check"]), 0, &["interface wan1 does not exist", "switched from fibre to lte"]);
+    assert_ends(&check(&lab), 0, &["interface wan1 does not exist", "switched from fibre to lte"]);
     assert_carried_by(&lab, 2);
-    assert_eq!(lab.wanfo(&["check"]).stderr, "");
+    assert_eq!(check(&lab).stderr, "");
     // And the last one: nowhere to go, nothing to break.
     lab.router.ip("link delete wan2");
-    let run = lab.wanfo(&["check"]);
+    let run = check(&lab);
     assert_ends(&run, 0, &["interface wan2 does not exist", "no link is up; staying on lte"]);
-    assert_eq!(lab.wanfo(&["check"]).stderr, "");
+    assert_eq!(check(&lab).stderr, "");
     assert_eq!(lab.wanfo(&["status", "--exit-code"]).code, 2);
 }
 
@@ -168,14 +179,14 @@ pub fn an_interface_that_vanishes_during_a_run() {
     let lab = two_links();
     let run = ended(&mut with_ip(&lab, "loses-wan2", &["check"]));
     assert!(!run.stderr.contains("panicked") && [0, 1].contains(&run.code), "{}", run.stderr);
-    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    assert_ends(&check(&lab), 0, &[]);
     assert_carried_by(&lab, 1);
 
     let lab = at_work();
     let run = ended(&mut with_ip(&lab, "loses-wan2", &["force-failover"]));
     assert!(!run.stderr.contains("panicked") && [0, 1].contains(&run.code), "{}", run.stderr);
     // It is seen to be gone, and left for the one that works.
-    assert_ends(&lab.wanfo(&["check"]), 0, &["interface wan2 does not exist"]);
+    assert_ends(&check(&lab), 0, &["interface wan2 does not exist"]);
     assert_carried_by(&lab, 1);
     assert_eq!(active(&lab), "fibre");
     assert!(state(&lab)["switching"].is_null());
