@@ -22,7 +22,7 @@ fn assert_whole(lab: &Lab, [home, away]: &[Vec<String>; 2]) {
     let state = state(lab);
     assert!(state["switching"].is_null(), "{state}");
     assert_eq!(&kernel(lab), if state["active"] == "fibre" { home } else { away });
-    assert_eq!(check(&lab).stderr, "", "there is nothing left to do");
+    assert_eq!(check(lab).stderr, "", "there is nothing left to do");
     assert!(!lab.path("run/state.json.new").exists());
 }
 
