@@ -1104,19 +1104,7 @@ fn default_traffic_that_does_not_take_the_active_link_is_told_for_each_part() {
     for facts in [two_lines(), with_ipv6_on_eth0(), with_ipv6_on_both()] {
         assert_eq!((told(&facts, 0), told(&facts, 1)), (None, None));
     }
-    let rule = |family| Rule {
-        family,
-        priority: 1000,
-        from: None,
-        to: None,
-        iif: None,
-        ipproto: None,
-        uid: None,
-        suppress_prefix: None,
-        table: 99,
-        protocol: 3,
-        narrowed: false,
-    };
+    let rule = |family| Rule { priority: 1000, ..Rule::of_all(family, 99, 3) };
     let by_rule = |mut facts: Facts, interface: &str| {
         facts.rules.extend([Family::V4, Family::V6].map(rule));
         for everything in ["0.0.0.0/0", "::/0"] {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::config::{Config, Pin};
-use super::facts::Family;
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::View;
 use super::health::{EchoRequest, ProbeError, Verdict, last_sign_of_life};
@@ -152,7 +151,7 @@ impl Trial {
         way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
     ) -> Trial {
         let mut trial = Trial::new(config, view, index, heading, None, now, way);
-        for family in [Family::V4, Family::V6].into_iter().take(if view.facts.without_ipv6 { 1 } else { 2 }) {
+        for family in view.facts.families() {
             for (part, to) in flow::default_traffic(family, config, &view.facts) {
                 if let Ok(answer) = way(&Flow::forwarded_tcp(to)) {
                     trial.ways.push(format!("{part} goes {answer}"));

@@ -230,7 +230,31 @@ impl Interface {
     }
 }
 
+impl Rule {
+    /// About every packet of the family, ahead of all others.
+    pub fn of_all(family: Family, table: u32, protocol: u8) -> Rule {
+        Rule {
+            family,
+            priority: 0,
+            from: None,
+            to: None,
+            iif: None,
+            ipproto: None,
+            uid: None,
+            suppress_prefix: None,
+            table,
+            protocol,
+            narrowed: false,
+        }
+    }
+}
+
 impl Facts {
+    /// Those that the kernel has.
+    pub fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        [Family::V4, Family::V6].into_iter().take(if self.without_ipv6 { 1 } else { 2 })
+    }
+
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.is_called(name))
     }

@@ -55,25 +55,14 @@ impl Config {
         self.uid_of(0)..self.uid_of(self.links.len())
     }
 
-    /// Those under which requests leave with this pin.
+    /// The one under which its requests leave with this pin; `None`: our own.
     pub fn uid_with(&self, pin: Pin, index: usize) -> Option<u32> {
         (pin == Pin::Link).then(|| self.uid_of(index))
     }
 
     fn rule(&self, index: usize, family: Family) -> Rule {
-        Rule {
-            family,
-            priority: self.routing.rule_priority,
-            from: None,
-            to: None,
-            iif: None,
-            ipproto: None,
-            uid: None,
-            suppress_prefix: None,
-            table: self.table_of(index),
-            protocol: self.routing.protocol,
-            narrowed: false,
-        }
+        let (table, protocol) = (self.table_of(index), self.routing.protocol);
+        Rule { priority: self.routing.rule_priority, ..Rule::of_all(family, table, protocol) }
     }
 }
 
@@ -131,7 +120,7 @@ pub fn holds(
         return Err(fault.to_string());
     }
     let uid = config.uid_of(index);
-    for family in [Family::V4, Family::V6].into_iter().take(if view.facts.without_ipv6 { 1 } else { 2 }) {
+    for family in view.facts.families() {
         let is_its =
             |rule: &&Rule| (rule.family, rule.uid, rule.table) == (family, Some(uid), config.table_of(index));
         if !view.facts.rules.iter().any(|rule| is_its(&rule)) {

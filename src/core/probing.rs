@@ -161,15 +161,16 @@ fn find_targets_at_fault(watches: &mut [Watch], now: BootTime) {
     silent.dedup();
     for address in silent {
         let of = |watch: &&Watch| watch.stance == Stance::Asking && watch.target(address).is_some();
-        let is_heard =
-            watches.iter().filter(of).any(|watch| watch.target(address).is_some_and(|it| it.result.is_ok()));
+        if watches.iter().filter(of).any(|watch| watch.target(address).is_some_and(|it| it.result.is_ok())) {
+            continue;
+        }
         let shows: Vec<usize> = watches
             .iter()
             .filter(of)
             .filter(|watch| watch.shows_silence_of(address, now))
             .map(|watch| watch.index)
             .collect();
-        for watch in watches.iter_mut().filter(|_| !is_heard) {
+        for watch in watches.iter_mut() {
             // Not by itself: what one line does not let through says nothing of the others.
             if shows.iter().any(|index| *index != watch.index) {
                 watch.targets.iter_mut().filter(|it| it.address == address).for_each(|it| it.at_fault = true);

@@ -1,8 +1,8 @@
 //! Opening a file in whose place somebody may have put something else: a FIFO that is waited for without end, a device,
-//! a file that fills the memory.
+//! a file that fills the memory. And replacing one so that it is whole at any time.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -47,6 +47,33 @@ pub fn tail(mut file: File, limit: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok((bytes, size > limit))
+}
+
+/// Writes a file of wanfo's own whole, and has it on the disk when this returns: power may go with the line.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let written = (|| {
+        // Whatever a run that was killed, or somebody else, left in its place.
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_directory_of(path)
+    })();
+    if written.is_err() {
+        // Half a file must not take up what little room there is.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Has it on the disk that a file in it was made, renamed or removed.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn open_with(path: &Path, how: &mut OpenOptions, flags: i32) -> io::Result<File> {

@@ -1,8 +1,8 @@
 //! The file `proofs.json` under `paths.state`: when each link was last proven. Only `wanfo drill` writes it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -11,7 +11,6 @@ use super::file;
 use crate::core::proofs::Proofs;
 
 const FILE: &str = "proofs.json";
-const BEING_WRITTEN: &str = "proofs.json.new";
 
 /// More bytes than eight links need.
 const LIMIT: u64 = 16 * 1024;
@@ -31,15 +30,10 @@ pub fn load(directory: &Path) -> Result<Proofs> {
 
 /// On disk when this returns. Call it with the lock held.
 pub fn save(directory: &Path, proofs: &Proofs) -> Result<()> {
-    let [path, new] = [FILE, BEING_WRITTEN].map(|name| directory.join(name));
+    let path = directory.join(FILE);
     let saved = (|| {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
-        file.write_all(&serde_json::to_vec(proofs)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()
+        file::replace(&path, &serde_json::to_vec(proofs)?, 0o644)
     })();
     saved.with_context(|| {
         format!("writing down the proof in {}; make room there, or see who may write", path.display())

@@ -16,9 +16,9 @@
 //! While nothing can be sent the spool keeps within bounds: the oldest messages go.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -263,23 +263,8 @@ impl Spool {
         self.replace(&self.waiting(&waiting.message.id), &text)
     }
 
-    /// Writes a file whole, and has it on the disk when this returns: power may go with the line.
     fn replace(&self, path: &Path, text: &str) -> Result<()> {
-        let new = path.with_extension("new");
-        let written = (|| {
-            // Whatever a run that was killed, or somebody else, left in its place.
-            let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
-            sync_directory_of(path)
-        })();
-        if written.is_err() {
-            // Half a file must not take up what little room there is.
-            let _ = fs::remove_file(&new);
-        }
-        written.with_context(|| {
+        file::replace(path, text.as_bytes(), 0o600).with_context(|| {
             format!("writing {}; is there room on the disk, and may it be written?", path.display())
         })
     }
@@ -438,14 +423,7 @@ fn remove(path: &Path) -> Result<()> {
     let removed = match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),
-        Ok(()) => sync_directory_of(path),
+        Ok(()) => file::sync_directory_of(path),
     };
     removed.with_context(|| format!("removing {}", path.display()))
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
 }

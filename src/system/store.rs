@@ -20,7 +20,6 @@ const STATE_BEING_WRITTEN: &str = "state.json.new";
 const STATE_SET_ASIDE: &str = "state.json.bad";
 
 const HOLD: &str = "hold";
-const HOLD_BEING_WRITTEN: &str = "hold.new";
 /// A link's name has at most 32 characters.
 const HOLD_LIMIT: u64 = 256;
 
@@ -76,16 +75,10 @@ pub fn load_hold(directory: &Path) -> Result<Option<String>> {
 /// Writes it down, on disk when this returns, or removes it.
 pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
     let path = directory.join(HOLD);
-    let new = directory.join(HOLD_BEING_WRITTEN);
     let saved = match link {
         Some(link) => (|| {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-            let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&new)?;
-            writeln!(file, "{link}")?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(directory)?.sync_all()
+            file::replace(&path, format!("{link}\n").as_bytes(), 0o644)
         })(),
         None => match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

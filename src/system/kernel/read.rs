@@ -350,22 +350,10 @@ pub fn read_rule(payload: &[u8]) -> Result<Option<Rule>, DecodeError> {
     let Some(family) = family(header.family) else {
         return Ok(None);
     };
-    let mut rule = Rule {
-        family,
-        priority: 0,
-        from: None,
-        to: None,
-        iif: None,
-        ipproto: None,
-        uid: None,
-        suppress_prefix: None,
-        table: header.table.into(),
-        // Kernels before 4.17 keep no protocol number of a rule.
-        protocol: libc::RTPROT_UNSPEC,
-        narrowed: header.tos != 0
-            || header.action != RuleAction::ToTable
-            || header.flags.contains(RuleFlags::Invert),
-    };
+    // Kernels before 4.17 keep no protocol number of a rule.
+    let mut rule = Rule::of_all(family, header.table.into(), libc::RTPROT_UNSPEC);
+    rule.narrowed =
+        header.tos != 0 || header.action != RuleAction::ToTable || header.flags.contains(RuleFlags::Invert);
     for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
         match RuleAttribute::parse(&attribute?) {
             Ok(RuleAttribute::Priority(number)) => rule.priority = number,
