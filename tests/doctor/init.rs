@@ -74,9 +74,10 @@ pub fn on_a_terminal_it_asks_what_only_people_know() {
         let mut master = File::from(terminal.master);
         master.write_all(answers.as_bytes()).expect("a terminal takes it");
         let output = child.wait_with_output().expect("it ends");
-        let mut said = vec![0; 4096];
-        let length = master.read(&mut said).unwrap_or(0);
-        let said = String::from_utf8_lossy(&said[..length]).into_owned();
+        // In pieces as it likes, until nobody has the other end any more, which is an error (EIO).
+        let mut said = Vec::new();
+        let _ = master.read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said).into_owned();
         assert!(output.status.success(), "{said}");
         (String::from_utf8(output.stdout).expect("text"), said)
     };
