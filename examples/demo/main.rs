@@ -1,4 +1,4 @@
-//! `cargo run --release --example demo`: a router with two providers has a bad day, told in less than 45 s.
+//! `cargo run --example demo`: a router with two providers has a bad day, told in less than 45 s.
 //!
 //! The real `wanfo` runs in a lab of network namespaces (see tests/lab/mod.rs), so the machine's own network
 //! is never touched, and no root is needed where users may make user namespaces.
@@ -123,7 +123,7 @@ fn demo() -> Result<()> {
     Ok(())
 }
 
-/// The program next to this one (target/release/wanfo for target/release/examples/demo), built under cargo.
+/// The program next to this one (target/debug/wanfo for target/debug/examples/demo), built under cargo.
 fn built_wanfo() -> Result<PathBuf> {
     let demo = env::current_exe().context("cannot tell where the demo's own program lies")?;
     let profile = demo.ancestors().nth(2).context("the demo does not lie in cargo's target directory")?;
@@ -142,7 +142,7 @@ fn built_wanfo() -> Result<PathBuf> {
     }
     ensure!(
         binary.exists(),
-        "there is no {}: start the demo with `cargo run --release --example demo`",
+        "there is no {}: start the demo with `cargo run --example demo`",
         binary.display()
     );
     Ok(binary)

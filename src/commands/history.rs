@@ -1,5 +1,4 @@
 use anyhow::Result;
-use jiff::tz::TimeZone;
 
 use super::{Exit, say, status};
 use crate::cli::{self, Format};
@@ -16,7 +15,7 @@ const WARNINGS: usize = 5;
 /// Tells what happened. It takes no lock and needs no root.
 pub fn run(read: &Result<Settings, Box<Broken>>, arguments: &cli::History) -> Result<Exit> {
     let (now, boot_id) = (clock::now()?, clock::boot_id()?);
-    let zone = TimeZone::system();
+    let zone = clock::zone();
     let since = arguments.since.as_ref().map(|text| since(text, now.wall, &zone)).transpose();
     let since = match since {
         Ok(since) => since,

@@ -1,12 +1,11 @@
 use anyhow::Result;
-use jiff::tz::TimeZone;
 
 use super::{Exit, say};
 use crate::cli;
 use crate::core::config::Config;
 use crate::core::replay::{fit, play};
 use crate::core::report::replay::text;
-use crate::system::recording;
+use crate::system::{clock, recording};
 
 /// More sentences than this about what cannot be read would push the rest off the screen.
 const WARNINGS: usize = 5;
@@ -37,6 +36,6 @@ pub fn run(config: &Config, arguments: &cli::Replay) -> Result<Exit> {
         }
     };
     left_out.iter().for_each(|sentence| log::warn!("{sentence}"));
-    say(text(&play(&recording, &config)?, &TimeZone::system()))?;
+    say(text(&play(&recording, &config)?, &clock::zone()))?;
     Ok(Exit::Done)
 }

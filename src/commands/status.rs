@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 
 use super::{Exit, say, say_in_color};
 use crate::cli::{self, StatusFormat};
@@ -101,12 +100,12 @@ fn html_page(
     let boot_id = clock::boot_id()?;
     let present = Present { boot_id: &boot_id, now, last_run: state.map(|state| state.checked_at) };
     let day = account(&records, &links, &present, now.wall.checked_sub(DAY).ok());
-    Ok(html::render(state, proofs, day.as_ref(), now, &TimeZone::system()))
+    Ok(html::render(state, proofs, day.as_ref(), now, &clock::zone()))
 }
 
 fn page(state: Option<&State>, proofs: &Proofs, now: Moment, verbose: bool) -> Vec<Line> {
     let detail = if verbose { Detail::Full } else { Detail::Brief };
-    text::render(state, proofs, now, &TimeZone::system(), detail)
+    text::render(state, proofs, now, &clock::zone(), detail)
 }
 
 /// A config that was broken since the last run is known by nobody else.

@@ -95,8 +95,9 @@ fn open_with(path: &Path, how: &mut OpenOptions, flags: i32) -> io::Result<File>
 /// # Errors
 /// Of the kind `InvalidData`: it has more bytes than `limit`.
 pub fn whole(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // Not by its size: files of /proc have none.
+    // Its size is no more than a hint: files of /proc have none.
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::with_capacity(size.min(limit) as usize + 1);
     file.take(limit + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
         true => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {limit} bytes"))),

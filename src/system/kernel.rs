@@ -42,9 +42,9 @@ const ANSWER_LIMIT_SECONDS: i64 = 5;
 /// How often a dump is asked for again because something changed while it was read.
 const TRIES: u32 = 5;
 
-/// What the kernel puts into one datagram at most, as long as no single message is larger (af_netlink.c,
-/// netlink_recvmsg): it takes the size of our buffer as the size that is wanted.
-const DATAGRAM_BYTES: usize = 32 * 1024;
+/// Room for one datagram. The kernel fills 32 KiB at most, as long as no single message is larger (af_netlink.c,
+/// netlink_recvmsg), as that of a network card with hundreds of virtual functions is. What is not touched takes no memory.
+const DATAGRAM_BYTES: usize = 1024 * 1024;
 
 /// linux/rtnetlink.h
 const RTM_GETNEXTHOP: u16 = 106;
@@ -527,20 +527,11 @@ impl Kernel {
 
     /// The next datagram, whole.
     fn receive(&mut self) -> Result<&[u8]> {
-        // A datagram that does not fit is cut off, so its size is asked for first.
-        let size = self.receive_with(MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC, 0)?;
-        if size > self.buffer.len() {
-            self.buffer.resize(size, 0);
-        }
-        let size = self.receive_with(MsgFlags::empty(), self.buffer.len())?;
-        Ok(&self.buffer[..size])
-    }
-
-    /// recv(2) into the first `limit` bytes of the buffer.
-    fn receive_with(&mut self, flags: MsgFlags, limit: usize) -> Result<usize> {
         loop {
-            match recv(self.socket.as_raw_fd(), &mut self.buffer[..limit], flags) {
-                Ok(size) => return Ok(size),
+            // It tells the size of the whole, also where that does not fit (recv(2)).
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
+                Ok(size) if size > DATAGRAM_BYTES => bail!("one answer has {size} bytes, more than is read"),
+                Ok(size) => return Ok(&self.buffer[..size]),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => bail!("no reply within {ANSWER_LIMIT_SECONDS} s"),
                 Err(Errno::ENOBUFS) => bail!("the kernel had no memory for its answer"),

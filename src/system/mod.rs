@@ -38,6 +38,8 @@ pub mod proofs;
 pub mod recording;
 /// The history file.
 pub mod records;
+/// The addresses behind a name.
+pub mod resolver;
 /// The router that wanfo runs on.
 pub mod router;
 /// The admin's action and exit scripts.

@@ -8,13 +8,16 @@ use std::thread;
 use std::time::Duration;
 
 use rustls::CertificateError as Certified;
+use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 
 use super::smtp::Failure;
-use super::{clock, secret};
+use super::{clock, resolver, secret};
 use crate::core::config::{Template, Webhook};
 use crate::core::spool::{Mail, one_line};
 use crate::core::webhook::{self, Post};
@@ -152,7 +155,23 @@ fn agent() -> Agent {
         .user_agent(concat!("wanfo/", env!("CARGO_PKG_VERSION")))
         .timeout_global(Some(LIMIT))
         .timeout_recv_body(Some(WORDS_LIMIT));
-    config.build().into()
+    Agent::with_parts(config.build(), DefaultConnector::default(), AsThisMachine)
+}
+
+/// Looks names up as this machine does.
+#[derive(Debug)]
+struct AsThisMachine;
+
+impl Resolver for AsThisMachine {
+    fn resolve(&self, uri: &Uri, _: &Config, limit: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().ok_or(Error::HostNotFound)?;
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let found = resolver::addresses(host, port, *limit.after)?;
+        let mut addresses = self.empty();
+        // As many as it takes.
+        let _ = found.into_iter().try_for_each(|address| addresses.try_push(address));
+        Ok(addresses)
+    }
 }
 
 /// What it says beside a refusal, unless the address is in it.

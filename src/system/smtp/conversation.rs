@@ -3,15 +3,15 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use lettre::transport::smtp::response::Response;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::system::resolver;
 
 /// For the connection, and for every answer of the relay but one.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -43,8 +43,8 @@ impl Conversation {
     /// Connects. Nothing goes on beyond `deadline`, but that the answer to a whole mail is waited for.
     pub fn begin(host: &str, port: u16, deadline: Instant) -> io::Result<Conversation> {
         let until = deadline.min(Instant::now() + ANSWER_LIMIT);
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses(host, port, until)? {
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for address in resolver::addresses(host, port, left(until)?)? {
             match TcpStream::connect_timeout(&address, left(until)?) {
                 Ok(socket) => {
                     let stream = BufReader::new(Stream::Plain(Wire { socket, until }));
@@ -131,17 +131,6 @@ impl Conversation {
             Stream::Encrypted(stream) => stream.sock.until = until,
         }
     }
-}
-
-/// The resolver knows no time limit (getaddrinfo(3)); a thread that waits for it ends with the process.
-fn addresses(host: &str, port: u16, until: Instant) -> io::Result<Vec<SocketAddr>> {
-    let (tell, answer) = channel();
-    let host = host.to_owned();
-    thread::Builder::new().spawn(move || {
-        let found = (host, port).to_socket_addrs().map(|addresses| addresses.collect());
-        let _ = tell.send(found);
-    })?;
-    answer.recv_timeout(left(until)?).map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 fn left(until: Instant) -> io::Result<Duration> {
