@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ZonedDateTime};
 
 use super::drill::Drill;
 use super::facts::{Route, RouteTarget};
@@ -19,7 +19,7 @@ const MOST_ROUTES: usize = 100;
 /// What is known of a switch that was seen in the kernel.
 pub struct Switched<'a> {
     pub host: &'a str,
-    pub at: &'a Zoned,
+    pub at: &'a ZonedDateTime,
     pub state: &'a State,
     pub switching: &'a Switching,
     pub view: &'a View,
@@ -130,7 +130,13 @@ impl Switched<'_> {
 }
 
 /// The mail about a waiting backup that went down (`last_error` says why) or came back.
-pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Option<&str>) -> Message {
+pub fn standby(
+    host: &str,
+    at: &ZonedDateTime,
+    state: &State,
+    link: &str,
+    last_error: Option<&str>,
+) -> Message {
     let (subject, why) = match last_error {
         Some(last_error) => {
             (format!("Standby WAN link {link} failed on '{host}'."), format!("Why:  {last_error}\n"))
@@ -150,7 +156,7 @@ pub fn standby(host: &str, at: &Zoned, state: &State, link: &str, last_error: Op
 }
 
 /// The mail about a config that is broken since a while.
-pub fn config_broken(host: &str, at: &Zoned, state: &State, why: &str) -> Message {
+pub fn config_broken(host: &str, at: &ZonedDateTime, state: &State, why: &str) -> Message {
     let subject = one_line(&format!("The WAN failover config is broken on '{host}'."));
     let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
     let text = format!(

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use jiff::Zoned;
+use jiff::ZonedDateTime;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
@@ -83,7 +83,7 @@ pub fn after_switch(
     resolved: &[ResolvedLink],
     state: &State,
     switching: &Switching,
-    at: &Zoned,
+    at: &ZonedDateTime,
 ) -> Call {
     let entered = index_of(config, &switching.to);
     let left = index_of(config, &switching.from);
@@ -109,7 +109,7 @@ pub fn before_failback(
     active: usize,
     to: usize,
     reason: &str,
-    at: &Zoned,
+    at: &ZonedDateTime,
 ) -> Call {
     let mut call = Call::new(Word::SecondaryExit, Some(active), resolved);
     call.tell("FROM", &config.links[active].name);
@@ -123,7 +123,13 @@ pub fn before_failback(
 }
 
 /// The call after a link went down (`why` tells why) or came up.
-pub fn after_change(config: &Config, state: &State, link: &str, why: Option<&str>, at: &Zoned) -> Call {
+pub fn after_change(
+    config: &Config,
+    state: &State,
+    link: &str,
+    why: Option<&str>,
+    at: &ZonedDateTime,
+) -> Call {
     let word = if why.is_some() { "DOWN" } else { "UP" };
     let known = state.link(link);
     // The interface may have gone with the modem that is to be reset.
@@ -167,7 +173,7 @@ impl Call {
         self.environment.push((format!("WANFO_{name}"), value.replace('\0', "")));
     }
 
-    fn tell_moment(&mut self, at: &Zoned) {
+    fn tell_moment(&mut self, at: &ZonedDateTime) {
         self.tell("TIME", &at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
     }
 

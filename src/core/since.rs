@@ -13,7 +13,7 @@ pub fn since(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, S
         return Ok(moment);
     }
     if let Ok(local) = text.parse::<DateTime>()
-        && let Ok(zoned) = local.to_zoned(zone.clone())
+        && let Ok(zoned) = local.to_zoned_datetime(zone.clone())
     {
         return Ok(zoned.timestamp());
     }

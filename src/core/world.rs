@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use jiff::Zoned;
+use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
 
 use super::change::Change;
@@ -46,8 +46,8 @@ pub struct Machine {
 
 impl Machine {
     /// A moment as people on this machine are told it.
-    pub fn local(&self, moment: Moment) -> Zoned {
-        moment.wall.to_zoned(self.zone.clone())
+    pub fn local(&self, moment: Moment) -> ZonedDateTime {
+        moment.wall.to_zoned_datetime(self.zone.clone())
     }
 }
 

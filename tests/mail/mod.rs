@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use wanfo::core::spool::Message;
 use wanfo::core::spool::{MOST_ATTEMPTS, Outlook};
@@ -326,11 +326,12 @@ fn set_aside(lab: &Lab, id: &str) -> String {
 /// A private authority, and a certificate of the relay's: `ca.pem`, `relay.pem`, `relay.key`.
 fn certify(lab: &Lab) {
     let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new([]).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = ca.self_signed(&ca_key).unwrap();
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
     let key = KeyPair::generate().unwrap();
-    let relay = CertificateParams::new([relay_address()]).unwrap().signed_by(&key, &ca, &ca_key).unwrap();
+    let by = Issuer::new(params, ca_key);
+    let relay = CertificateParams::new([relay_address()]).unwrap().signed_by(&key, &by).unwrap();
     for (name, text) in [("ca.pem", ca.pem()), ("relay.pem", relay.pem()), ("relay.key", key.serialize_pem())]
     {
         fs::write(lab.path(name), text).unwrap();

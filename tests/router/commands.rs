@@ -263,7 +263,7 @@ pub fn status_tells_programs_and_people_what_the_last_run_knew() {
     let page = String::from_utf8(page).expect("text");
     let since: jiff::Timestamp = status["since"].as_str().unwrap().parse().expect("RFC 3339");
     let zone = jiff::tz::TimeZone::posix("TST-5:30").expect("a zone");
-    let local = since.to_zoned(zone).strftime("On secondary since %H:%M (").to_string();
+    let local = since.to_zoned_datetime(zone).strftime("On secondary since %H:%M (").to_string();
     for words in [local.as_str(), "): primary is down\n", "no reply", "DOWN since", "via 192.0.2.17"] {
         assert!(page.contains(words), "{words:?} is not on the page:\n{page}");
     }

@@ -53,7 +53,7 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
     }
     let (mut day, mut before) = (None, None);
     for entry in &account.entries {
-        let at = entry.at.to_zoned(zone.clone());
+        let at = entry.at.to_zoned_datetime(zone.clone());
         // The offset is a part of it: when the clocks go back, one day has some hours twice.
         let of_entry = (at.date(), at.offset());
         if day.replace(of_entry) != Some(of_entry) {
@@ -221,7 +221,7 @@ fn backup_bytes(summary: &LinkSummary) -> String {
 }
 
 fn minute(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 fn told(span: Span) -> String {

@@ -71,7 +71,7 @@ fn page(
         writeln!(page, "<h2>What happened</h2>\n<details open><summary>The last day</summary><pre>")?;
         writeln!(page, "{}</pre></details>", escaped(&history::text(Some(day), zone)))?;
     }
-    let written = now.wall.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+    let written = now.wall.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
     writeln!(
         page,
         "<footer>Written {} by wanfo {}.</footer></body></html>",
@@ -103,7 +103,8 @@ fn write_line(page: &mut String, line: &Line) -> std::fmt::Result {
 }
 
 fn write_day(page: &mut String, day: &Account, zone: &TimeZone) -> std::fmt::Result {
-    let [from, to] = [day.from, day.to].map(|at| at.to_zoned(zone.clone()).strftime("%a %H:%M").to_string());
+    let [from, to] =
+        [day.from, day.to].map(|at| at.to_zoned_datetime(zone.clone()).strftime("%a %H:%M").to_string());
     writeln!(page, "<h2>{from} to {to}</h2>\n<p class=\"key\">")?;
     for (class, meaning) in
         [("active", "carries the traffic"), ("up", "up"), ("down", "down"), ("unknown", "not watched")]

@@ -103,7 +103,7 @@ pub fn exact_clock(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
 }
 
 fn dated(at: Timestamp, now: Timestamp, zone: &TimeZone, time: &str) -> String {
-    let [at, today] = [at, now].map(|moment| moment.to_zoned(zone.clone()));
+    let [at, today] = [at, now].map(|moment| moment.to_zoned_datetime(zone.clone()));
     let days = today.date().since(at.date()).map_or(i32::MAX, |span| span.get_days());
     match days {
         0 => at.strftime(time).to_string(),

@@ -87,7 +87,7 @@ fn write_indented(page: &mut String, text: &str) -> std::fmt::Result {
 }
 
 fn moment(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 impl Row<'_> {
