@@ -1,4 +1,5 @@
-//! `cargo bench --bench metered`: what a waiting backup costs on a metered line. Prints a table and asserts nothing.
+//! `cargo bench --bench metered`: what a waiting backup costs on a metered line. Prints tables, and asserts that one with a check
+//! of each kind stays under 0.5 MB a day.
 //!
 //! Runs in the lab of network namespaces (see tests/lab/mod.rs), so the machine's own network is not touched.
 
@@ -17,17 +18,34 @@ mod story;
 mod wireguard_lte;
 
 use std::fs;
-use std::thread::sleep;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use lab::Namespace;
-use site::Site;
+use lab::{Namespace, SERVICE};
+use site::{Running, Site};
 
 /// From the start of one run to the start of the next: OnUnitActiveSec= of systemd/wanfo.timer.
 const BEAT: Duration = Duration::from_secs(2);
 /// How many probes are measured.
 const PROBES: u32 = 5;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a waiting link is asked its checks (src/core/checking.rs).
+const WAITING: Duration = Duration::from_secs(10 * 60);
+
+/// What the checks ask for, one of each kind.
+const CHECKS: [(&str, &str); 3] = [
+    ("dns", "{dns: 203.0.113.80, name: www.example.com, answer: 203.0.113.80}"),
+    ("tcp", "{tcp: 203.0.113.80, port: 443}"),
+    ("http", "{http: 203.0.113.80, host: www.example.com, path: /alive}"),
+];
+
+/// What a web server answers that has nothing to say.
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nServer: nginx/1.22.1\r\nDate: Sun, 22 Nov 2026 14:03:11 GMT\r\n\
+                          Connection: close\r\n\r\n";
 
 /// For how long a tunnel is watched, since WireGuard's clock cannot be put forward: two new handshakes come by.
 const WATCHED: Duration = Duration::from_secs(240);
@@ -37,7 +55,79 @@ fn main() {
         return;
     }
     modem_in_router_mode();
+    service_checks();
     tunnel();
+}
+
+/// Checks over the modem of examples/lte-router, which waits, beside its two targets.
+fn service_checks() {
+    let (site, modem) = lte_router::site();
+    let _dnsmasq = serve(&site);
+    let all = CHECKS.map(|(_, check)| check).join(", ");
+    let round = |checks: &str| round(&site, &modem, checks);
+    let probe = round("");
+    let (probes_a_day, rounds_a_day) = (DAY.as_secs() / 60, DAY.as_secs() / WAITING.as_secs());
+    println!(
+        "\nService checks over the waiting modem of examples/lte-router.yaml, beside its two targets, which are probed"
+    );
+    println!(
+        "every 60 s. Measured: the IP packets of one round between modem and carrier, in both directions, less those"
+    );
+    println!("of the targets. A day is a round times {rounds_a_day}, which is not measured.");
+    println!("{:<36}{:>12}{:>14}", "checks", "a round", "a day");
+    let row = |name: &str, bytes: u64| {
+        let day = (bytes * rounds_a_day) as f64;
+        println!("  {name:<34}{bytes:>10} B{:>11.0} kB", day / 1e3);
+        day
+    };
+    for (kind, check) in CHECKS {
+        row(kind, round(check) - probe);
+    }
+    let day = row("one of each", round(&all) - probe) + (probe * probes_a_day) as f64;
+    println!("  {:<34}{:>23.0} kB", "with the two targets, all told", day / 1e3);
+    site.internet.ip(&format!("address del {SERVICE}/32 dev lo"));
+    site.internet.ip(&format!("route add blackhole {SERVICE}"));
+    row("one of each, where nobody answers", round(&all) - probe);
+    assert!(day < 0.5e6, "a waiting metered link has 0.5 MB a day");
+}
+
+/// What one round takes of the modem's air, with the probes of its two targets, where both links have these checks.
+fn round(site: &Site, modem: &Namespace, checks: &str) -> u64 {
+    let config = site::shipped("lte-router.yaml");
+    let lines = config.lines().map(|line| match line.split_once("checks: ") {
+        Some((before, _)) => format!("{before}checks: [{checks}]\n"),
+        None => format!("{line}\n"),
+    });
+    site.router.write("/etc/wanfo/wanfo.yaml", &lines.collect::<String>());
+    let mut used = 0;
+    // The first is another one where they have failed, or were not known.
+    for _ in 0..2 {
+        site.let_pass(WAITING + Duration::from_secs(1));
+        let before = ip_bytes(modem, "modem");
+        site.check();
+        // The last packets of a connection.
+        sleep(Duration::from_secs(1));
+        used = ip_bytes(modem, "modem") - before;
+    }
+    used
+}
+
+/// Whom the checks ask; who takes connections at port 443 is there already.
+fn serve(site: &Site) -> Running {
+    lab::need(&["dnsmasq"]);
+    let mut dnsmasq = site.internet.command("dnsmasq");
+    let fixed = "--conf-file=/dev/null --keep-in-foreground --no-resolv --no-hosts --user= --group= --pid-file= \
+                 --bind-interfaces --listen-address=203.0.113.80 --address=/www.example.com/203.0.113.80";
+    let dnsmasq = Running::start(dnsmasq.args(fixed.split_whitespace()).stderr(Stdio::null()));
+    let web = site.internet.run(|| TcpListener::bind((SERVICE, 80))).expect("a port of its own");
+    thread::spawn(move || {
+        for stream in web.incoming() {
+            let mut stream = stream.expect("a client");
+            let _ = stream.read(&mut [0; 1024]).and_then(|_| stream.write_all(NO_CONTENT.as_bytes()));
+        }
+    });
+    sleep(Duration::from_secs(1));
+    dnsmasq
 }
 
 fn modem_in_router_mode() {
