@@ -19,6 +19,7 @@
 //! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects; what is for the link script has its arguments) and records (as the log
 //!   says them), each with `at` and `says`, of a mail also a line that it `tells`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
+//! - `checked`: how many checks were sent over each link, all told. Without the key, any number may.
 //! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links), `checked` (links, once for each check),
 //!   `silent_for` and `relapses` (by link), `down` (links), `next_switch_in`, `forced`, `problems` (their codes); `says`, `warns` and `details`: the first
 //!   line of all that is said, of what is said as a warning or an error, and of what `-v` tells besides.
@@ -64,6 +65,7 @@ struct Scenario {
     mails: Option<Vec<Said>>,
     history: Option<Vec<Said>>,
     failed: Option<Vec<Time>>,
+    checked: Option<BTreeMap<String, usize>>,
     #[serde(default)]
     runs: Vec<Look>,
 }
@@ -531,6 +533,14 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
         let expected: Vec<String> = expected.iter().map(|at| told_time(at.0)).collect();
         let found = runs.iter().filter(|(_, run)| run.failed).map(|(at, _)| told_time(*at));
         compare("failed", &expected, &found.collect::<Vec<_>>(), &mut complaints);
+    }
+    if let Some(expected) = &scenario.checked {
+        let told = |(link, count): (&String, &usize)| format!("{link}: {count}");
+        let count =
+            |link: &String| runs.iter().flat_map(|(_, run)| &run.checked).filter(|it| *it == link).count();
+        let found: BTreeMap<_, _> = expected.keys().map(|link| (link.clone(), count(link))).collect();
+        let [expected, found] = [expected, &found].map(|counts| counts.iter().map(told).collect::<Vec<_>>());
+        compare("checked", &expected, &found, &mut complaints);
     }
     for look in &scenario.runs {
         match runs.iter().rfind(|(at, _)| *at <= look.at.0) {

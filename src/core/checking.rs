@@ -9,12 +9,15 @@ use std::time::Duration;
 use super::service::{Check, CheckError, CheckResult, CheckState, Services};
 use super::time::BootTime;
 
-/// How often the active link is asked, one before it in the list, which would have the traffic back, and, while the active
-/// one fails, any that could have it.
+/// How often the active link is asked, and one before it in the list, which would have the traffic back.
 const ACTIVE: Duration = Duration::from_secs(30);
 
 /// How often one that waits is asked: the metered lines are the backups.
 const WAITING: Duration = Duration::from_secs(10 * 60);
+
+/// While the active one fails, any that could have the traffic is asked as often as that at first, and half as often after
+/// each so many of its rounds: a server may be dead for days, and each question to it over a metered line is paid for.
+const PATIENT_ROUNDS: u32 = 16;
 
 /// Soon again where a check has failed that passed before; and no answer of a candidate may be older.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -35,6 +38,8 @@ pub enum Need {
     Candidate,
     /// It carries the traffic, or would have it back.
     Active,
+    /// It waits, and could have the traffic of the active one, which has failed in so many rounds.
+    Spare(u32),
     Waiting,
 }
 
@@ -69,6 +74,7 @@ impl<'a> Round<'a> {
             Need::Candidate => AGAIN,
             _ if self.before.has_news() => AGAIN,
             Need::Active => ACTIVE,
+            Need::Spare(failed) => WAITING.min(ACTIVE * 2_u32.saturating_pow(failed / PATIENT_ROUNDS)),
             Need::Waiting => WAITING,
         };
         let asked = self.before.asked_at.filter(|_| self.before.knows_all_of(self.checks));
@@ -119,6 +125,11 @@ impl<'a> Round<'a> {
     /// Whether there were so many failed rounds in a row that the link is of no use.
     pub fn has_failed_often(&self, now: BootTime) -> bool {
         self.has_failed(now) && self.before.failed_rounds + 1 >= USELESS
+    }
+
+    /// In how many rounds in a row before this run none passed.
+    pub fn failed_rounds(&self) -> u32 {
+        self.before.failed_rounds
     }
 
     /// Whether other links are to show whose fault it is. They have done so when it goes on failing.

@@ -189,13 +189,15 @@ fn is_switch_near(active: &Watch, now: BootTime) -> bool {
 /// Asks for the services of each link that is heard and whose checks are due.
 fn check_services(world: &mut dyn World, watches: &mut [Watch], active: usize, now: BootTime) {
     let is_near = is_switch_near(&watches[active], now);
-    let (calls_witnesses, is_active_failing) =
-        (watches[active].round.wants_witnesses(now), watches[active].round.fails(now));
+    let round = &watches[active].round;
+    let (calls_witnesses, is_active_failing, failed_rounds) =
+        (round.wants_witnesses(now), round.fails(now), round.failed_rounds());
     for (index, watch) in watches.iter_mut().enumerate() {
         let need = match watch.link.routes_only {
             false if watch.is_about_to_rise(now) => Need::Candidate,
             false if index != active && (is_near || calls_witnesses) && !watch.useless => Need::Candidate,
-            false if index <= active || is_near || is_active_failing => Need::Active,
+            false if index <= active || is_near => Need::Active,
+            false if is_active_failing => Need::Spare(failed_rounds),
             _ => Need::Waiting,
         };
         if watch.answers_just_now(now) && watch.round.is_due(need, now) {
