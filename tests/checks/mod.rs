@@ -29,6 +29,10 @@ pub fn trials() -> Vec<Trial> {
         where_there_is_no_way_and_where_we_are_at_fault,
         a_line_whose_name_server_is_dead_is_left_and_taken_again,
         a_server_that_is_dead_over_every_line_moves_nothing,
+        servers_that_are_silent_over_every_line_move_nothing,
+        a_captive_portal_is_left_and_not_switched_to,
+        a_walled_garden_is_left_and_not_switched_to,
+        a_line_that_carries_pings_and_nothing_else_is_left_and_not_switched_to,
     }]
 }
 
@@ -75,6 +79,38 @@ fn http(port: u16, status: u16, contains: Option<&str>) -> Check {
     })
 }
 
+/// Answers every connection to this port, each in a thread, until the tests end.
+fn serve(
+    host: &Namespace,
+    at: &str,
+    port: u16,
+    answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+) {
+    let listener = host.run(|| TcpListener::bind((address(at), port))).unwrap();
+    let answer = Arc::new(answer);
+    spawn(move || {
+        for stream in listener.incoming() {
+            let answer = Arc::clone(&answer);
+            // Whoever hung up has seen enough.
+            spawn(move || answer(stream.unwrap()));
+        }
+    });
+}
+
+/// The same once it has read the head of a request.
+fn serve_http(
+    host: &Namespace,
+    at: &str,
+    port: u16,
+    answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+) {
+    serve(host, at, port, move |stream| {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        answer(stream)
+    });
+}
+
 impl Pair {
     fn ask(&self, check: &Check) -> Result<Duration, CheckError> {
         self.near.run(|| checks::ask(check))
@@ -93,26 +129,12 @@ impl Pair {
         told
     }
 
-    /// Answers every connection to this port, each in a thread, until the tests end.
     fn serve(&self, port: u16, answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) {
-        let listener = self.far.run(|| TcpListener::bind((address(SERVER), port))).unwrap();
-        let answer = Arc::new(answer);
-        spawn(move || {
-            for stream in listener.incoming() {
-                let answer = Arc::clone(&answer);
-                // Whoever hung up has seen enough.
-                spawn(move || answer(stream.unwrap()));
-            }
-        });
+        serve(&self.far, SERVER, port, answer);
     }
 
-    /// The same once it has read the head of a request.
     fn serve_http(&self, port: u16, answer: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) {
-        self.serve(port, move |stream| {
-            let mut lines = BufReader::new(stream.try_clone()?).lines();
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            answer(stream)
-        });
+        serve_http(&self.far, SERVER, port, answer);
     }
 
     /// Answers every question at this address: with the datagrams that are made of it, in turn, and from where they come.
@@ -439,9 +461,13 @@ pub fn where_there_is_no_way_and_where_we_are_at_fault() {
     assert!(matches!(&error, CheckError::NotAsked(why) if why.contains("firewall")), "{error:?}");
 }
 
-/// A router with two lines under strict reverse-path filtering, both with the same check: dnsmasq in the Internet, which
-/// goes with the second value.
-fn router() -> (Lab, Server) {
+const DNS: &str = "{dns: 203.0.113.80, name: www.example.com, answer: 203.0.113.81}";
+const HTTP: &str = "{http: 203.0.113.80, host: www.example.com, path: /alive.html}";
+const TCP: &str = "{tcp: 203.0.113.80, port: 443}";
+
+/// A router with two lines under strict reverse-path filtering, both with the same checks, and whom they ask in the Internet:
+/// dnsmasq, which goes with the second value, and who answers at ports 80 and 443.
+fn router(checks: &[&str]) -> (Lab, Server) {
     lab::need(&["dnsmasq", "nft"]);
     if !crate::story::pins_by_uid() {
         lab::skip_for_good("a lab without root has one uid, and so no way to tie a check to its link");
@@ -450,19 +476,40 @@ fn router() -> (Lab, Server) {
     for interface in ["all", "wan1", "wan2"] {
         lab.router.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "1");
     }
-    lab.configure(
+    let same = "targets: [198.51.100.11], delay: 0s, stable: 0s, checks:";
+    lab.configure(&format!(
         "links:
-  - {name: fibre, interface: wan1, targets: [198.51.100.11], delay: 0s, stable: 0s, checks: &same [{dns: 203.0.113.80, name: www.example.com}]}
-  - {name: lte, interface: wan2, targets: [198.51.100.11], delay: 0s, stable: 0s, checks: *same}
+  - {{name: fibre, interface: wan1, {same} &same [{}]}}
+  - {{name: lte, interface: wan2, {same} *same}}
+{}
 ",
-    );
-    let mut dnsmasq = lab.internet.command("dnsmasq");
-    let fixed = "--conf-file=/dev/null --keep-in-foreground --no-resolv --no-hosts --user= --group= --pid-file= --bind-interfaces \
-                 --listen-address=203.0.113.80 --address=/www.example.com/203.0.113.81";
-    dnsmasq.args(fixed.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::null());
-    let server = Server(dnsmasq.spawn().expect("dnsmasq starts"));
-    sleep(Duration::from_secs(1));
+        checks.join(", "),
+        crate::story::PROBE
+    ));
+    serve(&lab.internet, "203.0.113.80", 443, |_| Ok(()));
+    serve_http(&lab.internet, "203.0.113.80", 80, |mut stream| {
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+    });
+    let server = name_server(&lab.internet, "203.0.113.80", "/www.example.com/203.0.113.81");
     (lab, server)
+}
+
+/// dnsmasq with what `--address=` takes.
+fn name_server(host: &Namespace, at: &str, known: &str) -> Server {
+    let mut dnsmasq = host.command("dnsmasq");
+    let fixed = "--conf-file=/dev/null --keep-in-foreground --no-resolv --no-hosts --user= --group= --pid-file= --bind-interfaces";
+    dnsmasq.args(fixed.split(' ')).args([format!("--listen-address={at}"), format!("--address={known}")]);
+    let server = Server(dnsmasq.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("dnsmasq starts"));
+    let start = Instant::now();
+    while let Err(error) = host.run(|| checks::ask(&tcp(at, 53))) {
+        assert!(start.elapsed() < Duration::from_secs(20), "port 53 of {at} {error}");
+        sleep(Duration::from_millis(50));
+    }
+    server
+}
+
+fn nft(host: &Namespace, rules: &str) {
+    assert!(host.command("nft").arg(rules).status().unwrap().success(), "{rules}");
 }
 
 /// A run, so long after the one before, and what `status` says of it.
@@ -475,7 +522,7 @@ fn check_after(lab: &Lab, time: Duration) -> serde_json::Value {
 }
 
 pub fn a_line_whose_name_server_is_dead_is_left_and_taken_again() {
-    let (lab, _server) = router();
+    let (lab, _server) = router(&[DNS]);
     let status = check_after(&lab, Duration::ZERO);
     assert_eq!(
         (status["active"].as_str(), status["problems"].as_array()),
@@ -487,7 +534,7 @@ pub fn a_line_whose_name_server_is_dead_is_left_and_taken_again() {
     }
     // What says whether the question of each link leaves by its own line, too.
     let drops = "table ip dead { chain f { type filter hook forward priority 0; udp dport 53 drop; }; }";
-    assert!(lab.provider(1).command("nft").arg(drops).status().unwrap().success());
+    nft(lab.provider(1), drops);
     let status = check_after(&lab, Duration::from_secs(30));
     assert_eq!(
         (status["active"].as_str(), status["links"][0]["up"].as_bool()),
@@ -505,9 +552,7 @@ pub fn a_line_whose_name_server_is_dead_is_left_and_taken_again() {
         "fibre is down: answers ping, but no service: DNS www.example.com at 203.0.113.80 does not answer";
     assert_eq!(status["reason"], why, "{status:#}");
 
-    assert!(
-        lab.provider(1).command("nft").args(["delete", "table", "ip", "dead"]).status().unwrap().success()
-    );
+    nft(lab.provider(1), "delete table ip dead");
     check_after(&lab, Duration::from_secs(30));
     let status = check_after(&lab, Duration::from_secs(2));
     assert_eq!(
@@ -518,7 +563,7 @@ pub fn a_line_whose_name_server_is_dead_is_left_and_taken_again() {
 }
 
 pub fn a_server_that_is_dead_over_every_line_moves_nothing() {
-    let (lab, server) = router();
+    let (lab, server) = router(&[DNS]);
     check_after(&lab, Duration::ZERO);
     drop(server);
     check_after(&lab, Duration::from_secs(30));
@@ -533,4 +578,115 @@ pub fn a_server_that_is_dead_over_every_line_moves_nothing() {
     }
     assert_eq!(status["problems"][0]["code"], "checks-fail", "{status:#}");
     assert_eq!(status["links"][0]["checks"][0]["error"], "is refused", "{status:#}");
+}
+
+/// Pings pass, and nothing else.
+const PINGS_ONLY: &str = "table ip pings { chain f { type filter hook forward priority 0; meta l4proto { tcp, udp } drop; }; \
+                          chain i { type filter hook input priority 0; meta l4proto { tcp, udp } drop; }; }";
+
+pub fn servers_that_are_silent_over_every_line_move_nothing() {
+    let (lab, _server) = router(&[DNS, HTTP, TCP]);
+    let status = check_after(&lab, Duration::ZERO);
+    assert_eq!(status["problems"].as_array(), Some(&vec![]), "{status:#}");
+    nft(&lab.internet, PINGS_ONLY);
+    for pause in [30, 5, 30] {
+        let status = check_after(&lab, Duration::from_secs(pause));
+        assert_eq!(status["active"], "fibre", "{status:#}");
+        for link in [0, 1] {
+            let link = &status["links"][link];
+            assert_eq!((&link["up"], &link["useless"]), (&true.into(), &false.into()), "{status:#}");
+        }
+        // Once may be chance.
+        assert!(pause == 30 || status["problems"][0]["code"] == "checks-fail", "{status:#}");
+    }
+}
+
+/// A line that answers pings and has something wrong is not switched to, and is left. `why` is told of it.
+fn is_left_and_not_switched_to(
+    checks: &[&str],
+    wrong: impl Fn(&Namespace) -> Option<Server> + Sync,
+    why: &str,
+) {
+    scope(|scope| {
+        scope.spawn(|| is_not_switched_to(checks, &wrong, why));
+        is_left(checks, &wrong, why);
+    });
+}
+
+fn is_not_switched_to(checks: &[&str], wrong: impl Fn(&Namespace) -> Option<Server>, why: &str) {
+    let (lab, _server) = router(checks);
+    let status = check_after(&lab, Duration::ZERO);
+    assert_eq!(status["problems"].as_array(), Some(&vec![]), "{status:#}");
+    let _wrong = wrong(lab.provider(2));
+    // It is asked every ten minutes while it waits, and again with its next probe where a check has failed.
+    let [_, status] = [601, 61].map(|pause| check_after(&lab, Duration::from_secs(pause)));
+    let lte = &status["links"][1];
+    assert_eq!((&lte["up"], &lte["useless"]), (&false.into(), &true.into()), "{status:#}");
+    assert!(lte["checks"][0]["error"].as_str().is_some_and(|error| error.starts_with(why)), "{lte:#}");
+    lab.cut_silently(1);
+    crate::story::beyond_the_silence(|| {
+        let status = check_after(&lab, Duration::ZERO);
+        assert_eq!(status["active"], "fibre", "{status:#}");
+    });
+    let status = check_after(&lab, Duration::ZERO);
+    assert_eq!(status["links"][0]["up"], false, "{status:#}");
+}
+
+fn is_left(checks: &[&str], wrong: impl Fn(&Namespace) -> Option<Server>, why: &str) {
+    let (lab, _server) = router(checks);
+    check_after(&lab, Duration::ZERO);
+    let _wrong = wrong(lab.provider(1));
+    let status = check_after(&lab, Duration::from_secs(30));
+    assert_eq!(status["active"], "fibre", "once may be chance: {status:#}");
+    let status = check_after(&lab, Duration::from_secs(5));
+    assert_eq!(
+        (&status["active"], &status["links"][0]["useless"]),
+        (&"lte".into(), &true.into()),
+        "{status:#}"
+    );
+    assert!(status["reason"].as_str().is_some_and(|reason| reason.contains(why)), "{status:#}");
+    // It answers pings all the time, and does not have the traffic back for it.
+    let status = check_after(&lab, Duration::from_secs(2));
+    assert_eq!(status["active"], "lte", "{status:#}");
+}
+
+/// What is asked of anybody is answered by the provider himself.
+fn caught(provider: &Namespace, port: &str) {
+    nft(
+        provider,
+        &format!(
+            "table ip caught {{ chain p {{ type nat hook prerouting priority dstnat; iifname customer {port} redirect; }}; }}"
+        ),
+    );
+}
+
+pub fn a_captive_portal_is_left_and_not_switched_to() {
+    let portal = |provider: &Namespace| {
+        serve_http(provider, "0.0.0.0", 80, |mut stream| {
+            stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n")
+        });
+        caught(provider, "tcp dport 80");
+        None
+    };
+    is_left_and_not_switched_to(
+        &[HTTP],
+        portal,
+        "answers 302 in place of 204 and redirects to login.example",
+    );
+}
+
+pub fn a_walled_garden_is_left_and_not_switched_to() {
+    let garden = |provider: &Namespace| {
+        caught(provider, "udp dport 53");
+        Some(name_server(provider, "0.0.0.0", "/#/192.0.2.1"))
+    };
+    is_left_and_not_switched_to(&[DNS], garden, "answers with 192.0.2.1 in place of 203.0.113.81");
+}
+
+pub fn a_line_that_carries_pings_and_nothing_else_is_left_and_not_switched_to() {
+    let pings_only = |provider: &Namespace| {
+        nft(provider, PINGS_ONLY);
+        None
+    };
+    is_left_and_not_switched_to(&[DNS, HTTP, TCP], pings_only, "does not answer");
 }
