@@ -1,10 +1,13 @@
 //! What comes in: who asks the router on the address of a line is answered over that line.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::lab::{self, Line, Namespace, SERVICE, router_address, router_address6};
+use crate::lab::{self, Line, Meter, Namespace, SERVICE, router_address, router_address6};
+use crate::site::{Running, wait_until};
 use crate::story::{PROBE, Story, config, link};
 
 const LINES: usize = 3;
@@ -154,4 +157,137 @@ pub fn what_is_bound_to_an_address_stays_on_its_line_while_that_is_up() {
         story.check();
         assert_eq!((answered_over(&story, 1), answered_over(&story, 2)), (None, Some(2)));
     }
+}
+
+/// The two ends of a tunnel; 192.0.2.224/30 is nobody else's in the lab.
+const TUNNEL: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 225), Ipv4Addr::new(192, 0, 2, 226)];
+
+/// A WireGuard device with a key of its own; by wireguard-go, since not every kernel has it.
+struct WireGuard<'a> {
+    host: &'a Namespace,
+    device: &'static str,
+    public_key: String,
+    _daemon: Running,
+}
+
+impl<'a> WireGuard<'a> {
+    fn start(story: &Story, host: &'a Namespace, device: &'static str, address: Ipv4Addr) -> WireGuard<'a> {
+        let mut daemon = host.command("wireguard-go");
+        daemon.args(["--foreground", device]).stdout(Stdio::null()).stderr(Stdio::null());
+        let daemon = Running::start(&mut daemon);
+        let shows_itself =
+            || host.command("wg").args(["show", device]).output().is_ok_and(|shown| shown.status.success());
+        wait_until("wireguard-go", shows_itself);
+        let key = story.path(device);
+        fs::write(&key, wg(host, &["genkey"])).expect("the lab's directory takes a file");
+        wg(host, &["set", device, "private-key", key.to_str().expect("text")]);
+        host.ip(&format!("address add {address}/30 dev {device}"));
+        host.ip(&format!("link set {device} up"));
+        WireGuard { host, device, public_key: wg(host, &["show", device, "public-key"]), _daemon: daemon }
+    }
+
+    fn set(&self, words: &str) {
+        wg(self.host, &[&["set", self.device], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+    }
+
+    /// Where it sends what is for its only peer.
+    fn endpoint(&self) -> String {
+        let shown = wg(self.host, &["show", self.device, "endpoints"]);
+        shown.split_whitespace().nth(1).expect("a peer").rsplit_once(':').expect("a port").0.to_owned()
+    }
+}
+
+fn wg(host: &Namespace, arguments: &[&str]) -> String {
+    let output = host.command("wg").args(arguments).output().expect("wg starts");
+    assert!(output.status.success(), "wg {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// Sends back what it is sent, from the address that it is bound to, as a SIP server does that is bound.
+fn echo(host: &Namespace, address: Ipv4Addr) {
+    let socket = host.run(|| UdpSocket::bind((address, 7))).expect("an own address");
+    thread::spawn(move || {
+        let mut datagram = [0; 64];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            let _ = socket.send_to(&datagram[..length], from);
+        }
+    });
+}
+
+/// Somebody outside talks to the first line's address: with a server that is bound to it, and through a WireGuard tunnel.
+pub fn what_talks_to_a_line_stays_on_it_at_a_switch_and_is_back_when_the_line_is_up_again() {
+    lab::need(&["nft", "wg", "wireguard-go", "/dev/net/tun"]);
+    // With `inbound` it goes on while the backup has the traffic; without, it is silent for so long.
+    thread::scope(|scope| {
+        scope.spawn(|| talk_to_the_first_line("inbound: true", ["wg0", "wg1"], true));
+        talk_to_the_first_line("inbound: false", ["wg2", "wg3"], false);
+    });
+}
+
+fn talk_to_the_first_line(inbound: &str, devices: [&'static str; 2], goes_on: bool) {
+    let links = three_links(&format!("{inbound}, stable: 30s"));
+    let story = Story::begin(LINES, &config(&links, &[PROBE]));
+    filter_by_source(&story);
+    for line in 1..=LINES {
+        story.router.sysctl(&format!("net.ipv4.conf.wan{line}.rp_filter"), "1");
+    }
+    story.check();
+    let first = router_address(1);
+    let router = WireGuard::start(&story, &story.router, devices[0], TUNNEL[0]);
+    let outside = WireGuard::start(&story, &story.internet, devices[1], TUNNEL[1]);
+    router.set(&format!("listen-port 51820 peer {} allowed-ips {}/32", outside.public_key, TUNNEL[1]));
+    outside.set(&format!(
+        "peer {} allowed-ips {}/32 endpoint {first}:51820 persistent-keepalive 1",
+        router.public_key, TUNNEL[0]
+    ));
+    for address in [first, TUNNEL[0]] {
+        echo(&story.router, address);
+    }
+    let meters = [first, TUNNEL[0]].map(|address| Meter::start(&story.internet, address.into()));
+    wait_until("both answers", || meters.iter().all(|meter| meter.last_answer().is_some()));
+
+    // The longest silences from an act to two seconds after it; where they are as long as that, nothing is heard any more.
+    let goes_on_after = |what: &str, goes_on: bool, act: &mut dyn FnMut()| {
+        let start = Instant::now();
+        act();
+        let done = Instant::now();
+        thread::sleep(Duration::from_secs(2));
+        let silences = meters.each_ref().map(|meter| meter.longest_silence(start, Instant::now()));
+        let heard = meters.each_ref().map(|meter| meter.last_answer().is_some_and(|answer| answer.at > done));
+        println!(
+            "{inbound}, {what}: the bound server is {}, after {:.2?}; WireGuard is {}, after {:.2?}",
+            if heard[0] { "heard" } else { "silent" },
+            silences[0],
+            if heard[1] { "heard" } else { "silent" },
+            silences[1],
+        );
+        assert_eq!(heard, [goes_on; 2], "{inbound}, {what}: {:#?}", story.ours());
+        // It does not roam.
+        assert_eq!(outside.endpoint(), first.to_string(), "{inbound}, {what}");
+        silences.map(|silence| silence < Duration::from_secs(1))
+    };
+    let unbroken = goes_on_after("a failover by hand", goes_on, &mut || {
+        story.succeeds(&["force-failover", "--hold"]);
+    });
+    assert_eq!(unbroken, [goes_on; 2]);
+    let unbroken = goes_on_after("the failback", true, &mut || {
+        story.succeeds(&["failback"]);
+    });
+    assert!(!goes_on || unbroken == [true; 2]);
+
+    story.cut_silently(1);
+    goes_on_after("the line is dead", false, &mut || story.fail_over("first", "second"));
+    goes_on_after("it answers, and is not up yet", false, &mut || {
+        story.repair(1);
+        story.await_answer(1);
+        story.check();
+        assert_eq!(story.link("first")["up"], false);
+    });
+    goes_on_after("it is up again", true, &mut || {
+        for _ in 0..2 {
+            story.let_pass(Duration::from_secs(16));
+            story.check();
+        }
+        assert_eq!(story.active(), "first");
+    });
 }

@@ -97,6 +97,7 @@ pub fn trials() -> Vec<Trial> {
             without_inbound_only_the_active_line_answers,
             a_forwarded_port_is_answered_over_the_line_it_came_by,
             what_is_bound_to_an_address_stays_on_its_line_while_that_is_up,
+            what_talks_to_a_line_stays_on_it_at_a_switch_and_is_back_when_the_line_is_up_again,
         },
         elsewhere::{
             no_line_is_found_alive_by_way_of_another,
