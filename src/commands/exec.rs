@@ -32,8 +32,17 @@ pub fn run(config: &Config, arguments: &cli::Exec) -> Result<Exit> {
         log::error!("{}: {why}", arguments.link);
         return Ok(Exit::Failed);
     }
-    warn_of_strictness(config, &view, index, &mut kernel);
     let uid = config.uid_of(index);
+    // What runs as a user of this machine has that user's files, and may kill his processes.
+    if let Some((_, user)) = view.facts.owned_uids.iter().find(|(owned, _)| *owned == uid) {
+        log::error!(
+            "{}: the user {user} has the uid {uid}, and the command would run with the rights of that user; set `routing.uid` in \
+             the config to a range that nobody has",
+            arguments.link
+        );
+        return Ok(Exit::Failed);
+    }
+    warn_of_strictness(config, &view, index, &mut kernel);
     let error = uids::exec_as(uid, &arguments.command);
     let program = arguments.command[0].to_string_lossy();
     log::error!("running {program:?} as uid {uid}: {error}");

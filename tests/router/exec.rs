@@ -1,6 +1,6 @@
 //! `wanfo exec`: a command whose traffic leaves by one link.
 
-use crate::lab::{self, Run, SERVICE, SERVICE6};
+use crate::lab::{self, Run, SERVICE, SERVICE6, target6};
 use crate::story::{PIN_BY_TARGET, PROBE, Story, config, pins_by_uid, two_links};
 
 fn exec(story: &Story, link: &str, command: &[&str]) -> Run {
@@ -37,6 +37,16 @@ pub fn a_command_leaves_by_its_link_whatever_is_active() {
                 assert_eq!(line_of(&run), Some(line), "{active} is active, {link} to {service}: {run:?}");
                 assert_eq!(run.stderr, "");
             }
+        }
+    }
+    // The uids move on by one, the second link's to the first, in the midst of the failover.
+    for uid in [60_901, 60_900] {
+        story.configure(&config(&two_links(["", ""]), &[PROBE, &format!("routing: {{uid: {uid}}}")]));
+        story.check();
+        assert_eq!((story.active(), story.problems()), ("secondary".to_owned(), String::new()));
+        for (link, line) in [("primary", 1), ("secondary", 2)] {
+            let run = exec(&story, link, &["bash", "-c", ASK, &SERVICE.to_string()]);
+            assert_eq!(line_of(&run), Some(line), "uid {uid}, {link}: {run:?}");
         }
     }
     // A line that is dead is dead for the command too.
@@ -78,10 +88,39 @@ pub fn a_command_is_the_link_s_user_and_its_exit_code_is_handed_on() {
         let run = exec(&story, link, command);
         assert!(run.code == code && run.stderr.contains(words), "{link} {command:?}: {run:?}");
     }
+    // A user of the machine would lend it his rights.
+    story.configure(&config(&two_links(["", ""]), &[PROBE, "routing: {uid: 1}"]));
+    story.check();
+    let run = exec(&story, "secondary", &["id"]);
+    assert!(run.code == 1 && run.stderr.contains("sys has the uid 3") && run.stdout.is_empty(), "{run:?}");
     story.configure(&config(&two_links(["", ""]), &[PIN_BY_TARGET]));
     let run = exec(&story, "secondary", &["id"]);
     assert!(run.code == 1 && run.stderr.contains("write `pin: link`"), "{run:?}");
     story.configure(&config(&two_links(["", ""]), &[PROBE]));
     story.succeeds(&["down"]);
     assert_eq!(exec(&story, "secondary", &["id"]).code, 1);
+}
+
+pub fn a_link_with_ipv6_alone_takes_a_command_and_a_drill() {
+    if !pins_by_uid() {
+        lab::skip_for_good("this needs real root: the lab has a single uid else");
+    }
+    lab::need(&["bash"]);
+    let backup = format!("targets: [\"{}\"]", target6(2, 1));
+    let story = Story::begin(2, &config(&two_links(["", &backup]), &[PROBE]));
+    story.router.ip("-4 address flush dev wan2");
+    story.check();
+    for active in ["primary", "secondary"] {
+        if active == "secondary" {
+            story.succeeds(&["force-failover", "--hold"]);
+        }
+        let run = exec(&story, "secondary", &["bash", "-c", ASK, &SERVICE6.to_string()]);
+        assert_eq!((line_of(&run), &*run.stderr), (Some(2), ""), "{active} is active: {run:?}");
+        // Refused at once, and not sent by the other line.
+        let run = exec(&story, "secondary", &["bash", "-c", ASK, &SERVICE.to_string()]);
+        assert!(run.code == 1 && run.stderr.contains("No route to host"), "{active} is active: {run:?}");
+        let run = story.succeeds(&["drill", "secondary"]);
+        assert!(run.stdout.ends_with("secondary is proven\n"), "{active} is active: {run:?}");
+    }
+    assert_eq!(story.problems(), "");
 }

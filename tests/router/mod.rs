@@ -91,6 +91,7 @@ pub fn trials() -> Vec<Trial> {
         exec::{
             a_command_leaves_by_its_link_whatever_is_active,
             a_command_is_the_link_s_user_and_its_exit_code_is_handed_on,
+            a_link_with_ipv6_alone_takes_a_command_and_a_drill,
         },
         inbound::{
             every_line_answers_on_its_own_address,
