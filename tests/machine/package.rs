@@ -81,6 +81,26 @@ fn assert_nothing_runs() {
     }
 }
 
+/// In its sandbox, of which nothing is missed.
+fn drill_as_every_sunday() {
+    let unit = "/etc/systemd/system/wanfo-drill.service";
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring/wanfo-drill.service"), unit)
+        .expect("a unit");
+    run("systemctl daemon-reload");
+    let (worked, said) = attempt("systemctl start wanfo-drill.service");
+    let journal = run("journalctl --quiet --output=cat --unit=wanfo-drill.service");
+    assert!(worked, "{said}{journal}");
+    assert!(journal.lines().any(|line| line == "lte is proven"), "{journal}");
+    assert!(status()["links"][1]["last_proof"].is_string(), "{}", status());
+    // The relay does not answer.
+    let mails = fs::read_dir("/var/lib/wanfo/spool").expect("a spool");
+    let mut mails =
+        mails.map(|entry| fs::read_to_string(entry.expect("an entry").path()).unwrap_or_default());
+    assert!(mails.any(|mail| mail.contains("lte is proven")), "no mail of it");
+    fs::remove_file(unit).expect("the unit goes");
+    run("systemctl daemon-reload");
+}
+
 pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged() {
     let [old, new] = packages().map(|path| path.display().to_string());
     // What the stories before left.
@@ -108,7 +128,8 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
 
     let config = format!(
         "links:\n  - {{name: fibre, interface: eth0, targets: [{}]}}\n  \
-         - {{name: lte, interface: eth1, targets: [{}]}}\nprobe: {{silence: 2s}}\n",
+         - {{name: lte, interface: eth1, targets: [{}]}}\nprobe: {{silence: 2s}}\n\
+         notify: {{to: [noc@example.com], from: wanfo@example.com, smtp: {{host: 127.0.0.1, tls: none}}}}\n",
         target(1, 1),
         target(2, 1)
     );
@@ -119,6 +140,7 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
     assert_nothing_runs();
     run("systemctl enable --now wanfo.timer wanfo-deliver.path");
     wait_until("a first run", || status()["active"] == "fibre");
+    drill_as_every_sunday();
 
     lab.cut_silently(1);
     wait_until("the failover", || status()["active"] == "lte");
