@@ -120,6 +120,14 @@ impl Page {
         spans
     }
 
+    /// Every link to another file, or to a heading, with the number of its line.
+    fn links(&self) -> impl Iterator<Item = (usize, &str)> {
+        let links = (1..).zip(self.prose.lines()).flat_map(|(number, line)| {
+            line.split("](").skip(1).map(move |rest| (number, rest.split(')').next().expect("a piece")))
+        });
+        links.filter(|(_, target)| !target.starts_with("https://"))
+    }
+
     /// Every command line in it, in words, with the number of its line.
     fn commands(&self) -> Vec<(usize, Vec<String>)> {
         let in_blocks = self.blocks.iter().filter(|block| !block.is_drawing()).flat_map(Block::lines);
@@ -586,24 +594,19 @@ fn every_link_leads_to_a_file_and_a_heading() {
     let mut faults = Vec::new();
     let mut count = 0;
     for page in pages().into_iter().chain([Page::read("CHANGELOG.md".into())]) {
-        for (number, line) in (1..).zip(page.prose.lines()) {
-            for target in line.split("](").skip(1).map(|rest| rest.split(')').next().expect("a piece")) {
-                if target.starts_with("https://") {
-                    continue;
-                }
-                count += 1;
-                let (path, heading) = target.split_once('#').unwrap_or((target, ""));
-                let beside = page.path.parent().expect("a file").join(path);
-                let path = if path.is_empty() { page.path.clone() } else { beside };
-                let whole = Path::new(ROOT).join(&path);
-                let has_heading = || {
-                    let text = fs::read_to_string(&whole).expect("a page");
-                    let mut headings = text.lines().filter(|line| line.starts_with('#'));
-                    headings.any(|line| anchor(line.trim_start_matches('#')) == heading)
-                };
-                if !whole.exists() || !heading.is_empty() && !has_heading() {
-                    faults.push(format!("{}: {target} leads nowhere", page.place(number)));
-                }
+        for (number, target) in page.links() {
+            count += 1;
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let beside = page.path.parent().expect("a file").join(path);
+            let path = if path.is_empty() { page.path.clone() } else { beside };
+            let whole = Path::new(ROOT).join(&path);
+            let has_heading = || {
+                let text = fs::read_to_string(&whole).expect("a page");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.any(|line| anchor(line.trim_start_matches('#')) == heading)
+            };
+            if !whole.exists() || !heading.is_empty() && !has_heading() {
+                faults.push(format!("{}: {target} leads nowhere", page.place(number)));
             }
         }
         // Named in passing, for those who have the folder before them.
@@ -623,4 +626,72 @@ fn every_link_leads_to_a_file_and_a_heading() {
     }
     assert_none(faults);
     assert!(count > 50, "{count}");
+}
+
+/// What the Debian package puts where, and which file of the repository that is; but for what is built.
+fn installed() -> Vec<(PathBuf, PathBuf)> {
+    let manifest = fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).expect("a manifest");
+    let assets = manifest.lines().skip_while(|line| *line != "assets = [").skip(1);
+    let assets = assets.take_while(|line| *line != "]").map(|line| {
+        // TOML of this kind is JSON as well.
+        serde_json::from_str::<[String; 3]>(line.trim().trim_end_matches(',')).expect("what, where, mode")
+    });
+    let mut installed = Vec::new();
+    for [what, place, _] in assets.filter(|[what, ..]| !what.starts_with("target/")) {
+        let (folder, pattern) = what.rsplit_once('/').unwrap_or(("", &what));
+        let (begin, end) = pattern.split_once('*').unwrap_or((pattern, ""));
+        for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().into_string().expect("text");
+            let is_meant = if pattern.contains('*') {
+                name.starts_with(begin) && name.ends_with(end)
+            } else {
+                name == pattern
+            };
+            if is_meant && entry.path().is_file() {
+                let place = if place.ends_with('/') { format!("{place}{name}") } else { place.clone() };
+                installed.push((place.into(), Path::new(folder).join(name)));
+            }
+        }
+    }
+    installed
+}
+
+#[test]
+fn every_link_of_an_installed_page_leads_to_what_is_installed() {
+    let installed = installed();
+    let is_page = |source: &Path| source.extension().is_some_and(|ending| ending == "md");
+    let (mut faults, mut count) = (Vec::new(), 0);
+    for (place, source) in installed.iter().filter(|(_, source)| is_page(source)) {
+        for (line, target) in Page::read(source.clone()).links() {
+            let (path, _) = target.split_once('#').unwrap_or((target, ""));
+            let mut there = place.parent().expect("a folder").to_owned();
+            for step in Path::new(path).components() {
+                match step {
+                    Component::ParentDir => _ = there.pop(),
+                    step => there.push(step),
+                }
+            }
+            count += 1;
+            if !path.is_empty() && !installed.iter().any(|(place, _)| place.starts_with(&there)) {
+                faults.push(format!("{}:{line}: {} is not installed", source.display(), there.display()));
+            }
+        }
+    }
+    assert_none(faults);
+    assert!(count > 60, "{count}");
+}
+
+#[test]
+fn what_is_installed_is_in_the_crate() {
+    let mut list = Command::new(env!("CARGO"));
+    list.current_dir(ROOT).args(["package", "--list", "--allow-dirty", "--offline"]);
+    let output = list.output().expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let published = String::from_utf8(output.stdout).expect("text");
+    let published: HashSet<&Path> = published.lines().map(Path::new).collect();
+    let installed = installed();
+    let missing = installed.iter().filter(|(_, source)| !published.contains(&**source));
+    assert_none(missing.map(|(_, source)| format!("`include` has no {}", source.display())).collect());
+    assert!(installed.len() > 50, "{}", installed.len());
 }
