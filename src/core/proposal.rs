@@ -95,11 +95,10 @@ impl Survey {
         lines.insert(0, preferred);
         let mut unknown = vec![
             "which hosts beyond the providers answer pings, and whether the gateways do. A gateway answers though all beyond it is \
-             dead:\n#   add two hosts of two operators to the `targets` of each link, none of them to both"
+             dead:\n#   add two hosts of two operators to the `targets`; every link may have the same"
                 .to_owned(),
         ];
         let mut links = String::new();
-        let mut taken = Vec::new();
         for (index, line) in lines.iter().enumerate() {
             let name = match index {
                 0 => "primary".to_owned(),
@@ -107,13 +106,7 @@ impl Survey {
                 _ => format!("backup{index}"),
             };
             let targets = match line.gateway {
-                Some(gateway) if !taken.contains(&gateway) => {
-                    taken.push(gateway);
-                    "[gateway]   # add hosts beyond the provider"
-                }
-                Some(_) => {
-                    "[]   # the gateway has the same address as another: add hosts beyond the provider"
-                }
+                Some(_) => "[gateway]   # add hosts beyond the provider",
                 None => "[]   # there is no gateway that could be pinged: add hosts beyond the provider",
             };
             let Line { interface, description, .. } = line;

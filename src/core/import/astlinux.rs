@@ -211,7 +211,7 @@ impl<'a> Import<'_, 'a> {
         self.draft.duration(4, "delay", Duration::from_secs(delay.into()), origin);
         self.draft.remark(
             "the secondary has no targets, for AstLinux asks nothing of it: without any it counts as up while its interface \
-             can carry traffic; write some, others than the primary's",
+             can carry traffic; write some, the primary's if you like",
         );
     }
 

@@ -36,9 +36,8 @@ pub fn draft<'a>(sections: &[Section<'a>]) -> Result<Draft<'a>, Vec<Fault>> {
         return Err(vec![Fault::at(chosen.source, text)]);
     }
     import.draft.section(0, "links");
-    let targets = import.share_out(&lines);
-    for (i, (line, targets)) in lines.iter().zip(targets).enumerate() {
-        import.link(line, &targets, i == 0)?;
+    for (i, line) in lines.iter().enumerate() {
+        import.link(line, i == 0)?;
     }
     import.probe(&lines)?;
     Ok(import.draft)
@@ -335,48 +334,26 @@ impl<'s, 'a> Import<'s, 'a> {
         Ok(())
     }
 
-    /// One target serves one link, and with mwan3 all lines often have the same: each goes to the line that has the fewest.
-    fn share_out(&mut self, lines: &[Line<'s, 'a>]) -> Vec<Vec<(String, Origin<'a>)>> {
-        let mut wanted: Vec<(String, Vec<(usize, Setting)>)> = Vec::new();
-        for (i, line) in lines.iter().enumerate() {
-            for target in line.interfaces.iter().flat_map(|interface| interface.all("track_ip")) {
-                let Ok(address) = target.value.parse::<std::net::IpAddr>() else {
+    /// Of all interfaces of the line.
+    fn targets(&mut self, line: &Line<'s, 'a>) -> Vec<(String, Origin<'a>)> {
+        let mut targets: Vec<(String, Origin)> = Vec::new();
+        for target in line.interfaces.iter().flat_map(|interface| interface.all("track_ip")) {
+            match target.value.parse::<std::net::IpAddr>().map(|address| address.to_string()) {
+                Ok(address) if targets.iter().any(|(earlier, _)| *earlier == address) => {}
+                Ok(address) => targets.push((address, Origin::at(target.source, "track_ip"))),
+                Err(_) => {
                     let text = format!(
                         "the target {:?} is left out: it is no address, and names are not looked up",
                         target.value
                     );
                     self.draft.note(target.source, text);
-                    continue;
-                };
-                let address = address.to_string();
-                match wanted.iter_mut().find(|(known, _)| *known == address) {
-                    Some((_, by)) => by.push((i, target)),
-                    None => wanted.push((address, vec![(i, target)])),
                 }
             }
         }
-        let mut shares: Vec<Vec<(String, Origin)>> = lines.iter().map(|_| Vec::new()).collect();
-        wanted.sort_by_key(|(_, by)| by.len() > 1);
-        for (address, by) in wanted {
-            let Some((i, target)) = by.iter().min_by_key(|(i, _)| (shares[*i].len(), *i)) else { continue };
-            for (other, target) in by.iter().filter(|(other, _)| other != i) {
-                let [has, lacks] = [*i, *other].map(|i| lines[i].interfaces[0].name.as_str());
-                let text = format!(
-                    "the target {address} serves {has}, so {lacks} needs another: one target serves one link"
-                );
-                self.draft.note(target.source, text);
-            }
-            shares[*i].push((address, Origin::at(target.source, "track_ip")));
-        }
-        shares
+        targets
     }
 
-    fn link(
-        &mut self,
-        line: &Line<'s, 'a>,
-        targets: &[(String, Origin<'a>)],
-        is_first: bool,
-    ) -> Result<(), Vec<Fault>> {
+    fn link(&mut self, line: &Line<'s, 'a>, is_first: bool) -> Result<(), Vec<Fault>> {
         let main = line.interfaces[0];
         let at = |setting: &Setting<'a>| Origin::at(setting.source, &setting.name);
         self.draft.text(2, "- name", &main.name, Origin::at(main.source, "interface"));
@@ -399,7 +376,8 @@ impl<'s, 'a> Import<'s, 'a> {
                 "{origin}: the address {address} of the first link stays with this machine's own network settings"
             ));
         }
-        self.draft.list(4, "targets", targets);
+        let targets = self.targets(line);
+        self.draft.list(4, "targets", &targets);
         self.quorum(main, targets.len())?;
         self.draft.duration(4, "delay", Duration::ZERO, Origin::of_itself("mwan3 has no hold-down"));
         let (up, up_origin) = number(main, "up", 5)?;
