@@ -10,13 +10,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, offset};
 use serde_json::{Value, json};
+use wanfo::core::account::{Present, account};
 use wanfo::core::proofs::Proofs;
+use wanfo::core::record::Record;
 use wanfo::core::report::overall::{Detail, overall};
 use wanfo::core::report::{html, prometheus, text};
 use wanfo::core::state::{Loaded, State};
 use wanfo::core::time::{BootTime, Moment};
 
 const STATE: &str = include_str!("fixtures/state-v2.json");
+const HISTORY: &str = include_str!("fixtures/history.jsonl");
 const SCREENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/status.txt");
 
 /// Milliseconds since boot, at 04:26:00.
@@ -248,6 +251,60 @@ fn the_page_for_a_browser_stands_alone() {
     assert!(
         html::render(None, &Proofs::default(), None, moment(), &TimeZone::UTC).contains("Nothing is known")
     );
+}
+
+/// As people read it: in a browser, on a phone and at a desk, by day and by night. Everything there is to click is clicked.
+#[test]
+fn the_page_for_a_browser_can_be_read_on_a_phone_and_at_a_desk_by_day_and_by_night() {
+    let Some(chromium) = std::env::var_os("WANFO_TEST_CHROMIUM") else {
+        assert!(std::env::var_os("WANFO_REQUIRE_LAB").is_none(), "WANFO_TEST_CHROMIUM is not set");
+        eprintln!("SKIPPED the browser: WANFO_TEST_CHROMIUM does not say where chromium-headless-shell is");
+        return;
+    };
+    let records: Vec<Record> = HISTORY.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let present = Present { boot_id: "a later one", now: moment(), last_run: None };
+    let day = account(&records, &[], &present, None).unwrap();
+    let known = screens().into_iter().map(|(name, screen)| {
+        html::render(Some(&state_of(&screen)), &proofs_of(name), Some(&day), moment(), &TimeZone::UTC)
+    });
+    let nothing = html::render(None, &Proofs::default(), None, moment(), &TimeZone::UTC);
+    let pages: Vec<String> = known.chain([nothing]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut frames = String::new();
+    for (number, page) in pages.iter().enumerate() {
+        fs::write(folder.path().join(format!("{number}.html")), page).unwrap();
+        for (width, height) in [(390, 844), (1280, 800)] {
+            frames += &format!(
+                "<iframe name=\"page {number}\" src=\"{number}.html\" width={width} height={height}></iframe>\n"
+            );
+        }
+    }
+    let desk = folder.path().join("desk.html");
+    let clicks = include_str!("fixtures/clicks.js");
+    let text = format!("<!DOCTYPE html><meta charset=\"utf-8\">{frames}<script>{clicks}</script>");
+    fs::write(&desk, text).unwrap();
+    for (scheme, name) in [(1, "light"), (0, "dark")] {
+        let mut browser = Command::new(&chromium);
+        // Without --disable-web-security nobody looks into a frame of another file.
+        browser.args([
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-web-security",
+            "--virtual-time-budget=60000",
+        ]);
+        browser.arg(format!("--blink-settings=preferredColorScheme={scheme}"));
+        browser.arg(format!("--user-data-dir={}", folder.path().join(name).display()));
+        let output = browser.arg("--dump-dom").arg(format!("file://{}", desk.display())).output().unwrap();
+        let dom = String::from_utf8_lossy(&output.stdout);
+        let title = dom.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+        let (found, _) =
+            title.unwrap_or_else(|| panic!("{dom}\n{}", String::from_utf8_lossy(&output.stderr)));
+        let (all, faults) = found.split_once('\n').unwrap_or((found, ""));
+        assert_eq!(faults, "", "{name}");
+        // Each page is seen twice, and what there is to click is clicked twice.
+        let (seen, clicked) = (2 * pages.len(), 4 * (pages.len() - 1));
+        assert_eq!(all, format!("{name}: {clicked} clicks, {seen} fetched again"));
+    }
 }
 
 /// The metrics, as Prometheus' own `promtool check metrics` takes them.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::overall::{Detail, Overall, overall};
@@ -103,12 +104,11 @@ fn write_line(page: &mut String, line: &Line) -> std::fmt::Result {
 }
 
 fn write_day(page: &mut String, day: &Account, zone: &TimeZone) -> std::fmt::Result {
-    let [from, to] =
-        [day.from, day.to].map(|at| at.to_zoned_datetime(zone.clone()).strftime("%a %H:%M").to_string());
-    writeln!(page, "<h2>{from} to {to}</h2>\n<p class=\"key\">")?;
-    for (class, meaning) in
-        [("active", "carries the traffic"), ("up", "up"), ("down", "down"), ("unknown", "not watched")]
-    {
+    let clock = |at: Timestamp| at.to_zoned_datetime(zone.clone()).strftime("%a %H:%M").to_string();
+    let border = |part: usize| clock(day.from + day.to.duration_since(day.from) * part as i32 / PARTS as i32);
+    writeln!(page, "<h2>{} to {}</h2>\n<p class=\"key\">", clock(day.from), clock(day.to))?;
+    for standing in [Standing::Active, Standing::Up, Standing::Down, Standing::Unknown] {
+        let (class, meaning) = told(standing);
         writeln!(page, "<span><i style=\"background:var(--{class})\"></i>{meaning}</span>")?;
     }
     writeln!(page, "</p>")?;
@@ -122,24 +122,32 @@ fn write_day(page: &mut String, day: &Account, zone: &TimeZone) -> std::fmt::Res
         // One rectangle for parts that are alike.
         let mut begin = 0;
         for run in day.strip(link.link, PARTS).chunk_by(|one, other| one == other) {
-            let class = match run[0] {
-                Standing::Unknown => "unknown",
-                Standing::Up => "up",
-                Standing::Active => "active",
-                Standing::Down => "down",
-            };
+            let (class, meaning) = told(run[0]);
             // A colour is not the only sign.
             let (top, height) = if run[0] == Standing::Up { (4, 6) } else { (0, 10) };
             let width = run.len();
             write!(
                 page,
-                "<rect class=\"{class}\" x=\"{begin}\" y=\"{top}\" width=\"{width}\" height=\"{height}\"><title>{class}</title></rect>"
+                "<rect class=\"{class}\" x=\"{begin}\" y=\"{top}\" width=\"{width}\" height=\"{height}\">\
+                 <title>{meaning}, {} to {}</title></rect>",
+                border(begin),
+                border(begin + width)
             )?;
             begin += width;
         }
         writeln!(page, "</svg></figure>")?;
     }
     Ok(())
+}
+
+/// Its name in the style, and what people read.
+fn told(standing: Standing) -> (&'static str, &'static str) {
+    match standing {
+        Standing::Active => ("active", "carries the traffic"),
+        Standing::Up => ("up", "up"),
+        Standing::Down => ("down", "down"),
+        Standing::Unknown => ("unknown", "not watched"),
+    }
 }
 
 fn escaped(text: &str) -> String {
