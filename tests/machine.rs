@@ -12,6 +12,7 @@ mod site;
 mod story;
 
 mod machine {
+    pub mod by_hand;
     pub mod hooks;
     pub mod inside;
     pub mod package;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
 use machine::qemu::{Kernel, Machine};
-use machine::{hooks, inside, package, pppoe, vlans, without_ipv6};
+use machine::{by_hand, hooks, inside, package, pppoe, vlans, without_ipv6};
 
 /// Where `.ci/machine` put the machine that it made.
 const MACHINE: &str = "WANFO_TEST_MACHINE";
@@ -76,6 +77,10 @@ fn stories() -> Vec<Story> {
         },
         Ordinary, Package: package::{
             a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged,
+        },
+        // Of this and what follows nothing is measured: it may go on beside it.
+        Ordinary, Machine: by_hand::{
+            what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_as_it_stands,
         },
         WithoutIpv6, Lab: without_ipv6::{
             a_kernel_without_ipv6_fails_over_and_back_and_nothing_is_complained_of,

@@ -39,13 +39,13 @@ fn packages() -> [PathBuf; 2] {
 
 /// A command that does its work; what it said.
 #[track_caller]
-fn run(words: &str) -> String {
+pub fn run(words: &str) -> String {
     let (worked, said) = attempt(words);
     assert!(worked, "`{words}` failed: {said}");
     said
 }
 
-fn attempt(words: &str) -> (bool, String) {
+pub fn attempt(words: &str) -> (bool, String) {
     let mut words = words.split_whitespace();
     let output = Command::new(words.next().expect("a program")).args(words).output().expect("it starts");
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
@@ -57,19 +57,19 @@ fn install(package: &str) {
     run(&format!("dpkg --force-unsafe-io -i {package}"));
 }
 
-fn status() -> Value {
+pub fn status() -> Value {
     serde_json::from_str(&attempt("wanfo status --format json").1).unwrap_or_default()
 }
 
 /// Every route and rule of wanfo's.
-fn ours(router: &Namespace) -> String {
+pub fn ours(router: &Namespace) -> String {
     let shown = ["-4 -N route show table all", "-6 -N route show table all", "-4 -N rule", "-6 -N rule"];
     let lines = shown.map(|words| router.ip(words)).concat();
     lines.lines().filter(|line| line.contains("proto 119")).map(|line| format!("{line}\n")).collect()
 }
 
 /// Every file that has the program's name, but for those of the test.
-fn files() -> String {
+pub fn files() -> String {
     run("find /etc /usr /var/lib /run /lib /boot -xdev -name *wanfo*")
 }
 
@@ -148,6 +148,8 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
 
     lab.cut_silently(1);
     wait_until("the failover", || status()["active"] == "lte");
+    // That is on disk before the routes are there, of which this is the last.
+    wait_until("the routes", || ours(&lab.router).contains("64:ff9b:1::/48"));
     let (since, routes) = (status()["since"].clone(), ours(&lab.router));
     assert!(routes.contains("128.0.0.0/1"), "{routes}");
     let meter = lab.meter(SERVICE);
