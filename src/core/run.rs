@@ -225,9 +225,10 @@ fn claim_addresses(world: &mut dyn World, config: &Config, state: &mut State, vi
     Ok(())
 }
 
-/// On the first run, and where a switch was broken off, nobody has undone anything.
+/// On the first run, and where a switch was broken off or could not be made whole, nobody has undone anything.
 fn kind_of_change(events: &[Event], state: &State) -> fn(Vec<String>) -> Event {
-    match events.is_empty() && state.switching.is_none() {
+    let is_whole = state.switching.is_none() && !state.problems.iter().any(|it| it.code == Code::RouteNotSet);
+    match events.is_empty() && is_whole {
         true => |changes| Event::Repaired { changes },
         false => |changes| Event::Reconciled { changes },
     }

@@ -3,23 +3,25 @@
 #![expect(unsafe_code, reason = "what happens between fork and exec; nowhere else in wanfo")]
 
 use std::ffi::{CString, c_char};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, PipeReader, Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, setsid};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
 /// Where distributions keep programs. PATH is not asked: this runs as root.
 const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -130,7 +132,9 @@ pub fn follow(task: &Task, hear: &mut dyn FnMut(&[u8])) -> Result<ExitStatus, Un
 }
 
 struct Running {
-    child: Child,
+    child: Pid,
+    /// Once it has ended: its number may be somebody else's from then on.
+    status: Option<ExitStatus>,
     pipe: PipeReader,
     /// Somebody still holds the pipe's other end.
     open: bool,
@@ -140,39 +144,73 @@ fn start(task: &Task) -> io::Result<Running> {
     let (pipe, writer) = io::pipe()?;
     set_nonblocking(pipe.as_fd())?;
     let image = Image::of(task)?;
-    let mut command = Command::new(task.program);
-    command.current_dir("/").stdin(input(task.input)?);
-    match task.heard {
-        Heard::Stderr => command.stdout(Stdio::null()),
-        Heard::StdoutAndStderr => command.stdout(writer.try_clone()?),
+    let (input, nowhere) = (input(task.input)?, OpenOptions::new().write(true).open("/dev/null")?);
+    let output = match task.heard {
+        Heard::Stderr => nowhere.as_fd(),
+        Heard::StdoutAndStderr => writer.as_fd(),
     };
-    command.stderr(writer);
-    // SAFETY: what runs between fork and exec makes system calls and allocates nothing.
-    unsafe { command.pre_exec(move || reset_inherited().and_then(|()| Err(image.execute()))) };
     let patience = Instant::now() + BUSY_PATIENCE.min(task.limit);
     loop {
-        match command.spawn() {
+        match spawn(&image, input.as_fd(), output, writer.as_fd()) {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < patience => {
                 sleep(BUSY_BEAT);
             }
-            spawned => return Ok(Running { child: spawned?, pipe, open: true }),
+            spawned => return Ok(Running { child: spawned?, status: None, pipe, open: true }),
         }
     }
 }
 
-fn input(bytes: &[u8]) -> io::Result<Stdio> {
+fn input(bytes: &[u8]) -> io::Result<File> {
     if bytes.is_empty() {
-        return Ok(Stdio::null());
+        return File::open("/dev/null");
     }
     // A file, not a pipe: nobody has to feed it, and a program that stops reading holds up nothing.
     let mut file = File::from(memfd_create("wanfo-input", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
-    Ok(file.into())
+    Ok(file)
+}
+
+/// fork(2) and execve(2). std would do the same, panic where it cannot hear from the child, and leave that running.
+fn spawn(image: &Image, input: BorrowedFd, output: BorrowedFd, errors: BorrowedFd) -> io::Result<Pid> {
+    // By it the child says why it does not become the program; exec closes it.
+    let (mut told, tell) = io::pipe()?;
+    // SAFETY: until it becomes the program or ends, the child makes system calls and allocates nothing.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            let prepared = dup2_stdin(input)
+                .and_then(|()| dup2_stdout(output))
+                .and_then(|()| dup2_stderr(errors))
+                .and_then(|()| chdir("/"))
+                .and_then(|()| reset_inherited());
+            let errno = prepared.err().unwrap_or_else(|| image.execute());
+            let number = (errno as i32).to_ne_bytes();
+            // SAFETY: bare system calls; nothing of the parent's is run at this end.
+            unsafe {
+                libc::write(tell.as_raw_fd(), number.as_ptr().cast(), number.len());
+                libc::_exit(127)
+            }
+        }
+        ForkResult::Parent { child } => {
+            drop(tell);
+            let mut number = [0; 4];
+            let why = match told.read_exact(&mut number) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(child),
+                Err(error) => {
+                    // It may have begun. Nobody would wait for it.
+                    let _ = kill(child, Signal::SIGKILL);
+                    error
+                }
+                Ok(()) => io::Error::from_raw_os_error(i32::from_ne_bytes(number)),
+            };
+            while waitpid(child, None) == Err(Errno::EINTR) {}
+            Err(why)
+        }
+    }
 }
 
 /// In the child: takes off what it has inherited.
-fn reset_inherited() -> io::Result<()> {
+fn reset_inherited() -> nix::Result<()> {
     setsid()?;
     umask(Mode::from_bits_truncate(0o022));
     // What is ignored stays so over exec (signal(7)): nohup's SIGHUP, a shell's SIGINT. glibc refuses the two
@@ -185,26 +223,20 @@ fn reset_inherited() -> io::Result<()> {
     SigSet::empty().thread_set_mask()?;
     // Our own files have O_CLOEXEC from the start, the lock among them. This is for those that whoever
     // started us left open. A kernel before 5.11 refuses; then these few go on to the child.
-    // SAFETY: a bare system call; it closes nothing before exec, so std's own pipe goes on working.
+    // SAFETY: a bare system call; it closes nothing before exec.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
     Ok(())
 }
 
-/// What execve(2) takes, laid out before the fork. std itself would call execvp(3), which hands a file that
-/// the kernel does not know to /bin/sh.
+/// What execve(2) takes, laid out before the fork. Not execvp(3), which hands a file that the kernel does not know to /bin/sh.
 struct Image {
     program: CString,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     _strings: Vec<CString>,
 }
-
-// SAFETY: the pointers lead into `_strings`, which goes where they go and never changes.
-unsafe impl Send for Image {}
-// SAFETY: as above.
-unsafe impl Sync for Image {}
 
 impl Image {
     fn of(task: &Task) -> io::Result<Image> {
@@ -225,12 +257,12 @@ impl Image {
     }
 
     /// Becomes the program; returns only where that fails.
-    fn execute(&self) -> io::Error {
+    fn execute(&self) -> Errno {
         // SAFETY: strings that end with NUL, in arrays that end with a null pointer.
         unsafe {
             libc::execve(self.program.as_ptr(), self.arguments.as_ptr(), self.environment.as_ptr());
         }
-        io::Error::last_os_error()
+        Errno::last()
     }
 }
 
@@ -242,26 +274,41 @@ impl Running {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.listen(hear)?;
-            if let Some(status) = self.child.try_wait()? {
+            self.listen(hear);
+            if let Some(status) = self.ended()? {
                 // A process that it left behind may keep the pipe open for ever; what is in it now is all we
                 // want.
-                self.listen(hear)?;
+                self.listen(hear);
                 return Ok(Some(status));
             }
-            if self.open {
-                let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
-                let wait = left.min(Duration::from_millis(20)).as_millis() as u16;
-                poll(&mut fds, PollTimeout::from(wait)).map_err(io::Error::from)?;
-            } else {
+            let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+            let wait = PollTimeout::from(left.min(Duration::from_millis(20)).as_millis() as u16);
+            // Where that cannot be waited for, or we were stopped and go on (EINTR), a look from time to time will do.
+            if !self.open || poll(&mut fds, wait).is_err() {
                 sleep(GLANCE.min(left));
             }
         }
     }
 
+    /// How it has ended, if it has.
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        let mut status = 0;
+        // SAFETY: a bare system call, which writes into `status`.
+        match unsafe { libc::waitpid(self.child.as_raw(), &raw mut status, libc::WNOHANG) } {
+            0 => {}
+            -1 if Errno::last() == Errno::EINTR => {}
+            -1 => return Err(io::Error::last_os_error()),
+            _ => self.status = Some(ExitStatus::from_raw(status)),
+        }
+        Ok(self.status)
+    }
+
     /// Kills the group, politely first where there is time for it.
     fn end(&mut self, grace: Duration, hear: &mut dyn FnMut(&[u8])) {
-        let group = Pid::from_raw(self.child.id() as i32);
+        let group = self.child;
         if !grace.is_zero() {
             let deadline = Instant::now() + grace;
             let _ = killpg(group, Signal::SIGTERM);
@@ -276,12 +323,12 @@ impl Running {
             }
         }
         let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.child.wait();
+        while self.status.is_none() && waitpid(self.child, None) == Err(Errno::EINTR) {}
     }
 
     /// Reads what is there, up to the size of a full pipe (pipe(7)), so that one who writes faster than we
     /// read does not keep us from looking at the time.
-    fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    fn listen(&mut self, hear: &mut dyn FnMut(&[u8])) {
         let mut buffer = [0; 4096];
         for _ in 0..16 {
             if !self.open {
@@ -292,10 +339,10 @@ impl Running {
                 Ok(length) => hear(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                // It goes on unheard: it may be about to change a route.
+                Err(_) => self.open = false,
             }
         }
-        Ok(())
     }
 }
 

@@ -10,18 +10,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nix::libc;
-use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
+use super::tracing::{Call, Fate, follow};
 use super::*;
 use crate::faults::iproute::{stand_in, the_ip};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 /// A router on which only the test switches, and what it looks like on either link when nothing disturbs.
-struct Subject {
-    story: Story,
+pub struct Subject {
+    pub story: Story,
     whole: [Vec<String>; 2],
     /// Switches that there were.
     switches: usize,
@@ -34,12 +31,12 @@ struct Subject {
 }
 
 /// Where it goes and how.
-const WAYS: [(&str, &str, &str); 2] =
+pub const WAYS: [(&str, &str, &str); 2] =
     [("force-failover", "primary", "secondary"), ("failback", "secondary", "primary")];
 
 impl Subject {
     /// With an action script that notes its call and then does this, or without one.
-    fn new(action: Option<&str>) -> Subject {
+    pub fn new(action: Option<&str>) -> Subject {
         let story = Story::of_two_links();
         // Not by now.
         fs::write(story.path("killed"), "").expect("the lab takes a file");
@@ -77,7 +74,7 @@ impl Subject {
     }
 
     /// Goes to where the next way begins, undisturbed.
-    fn be_on(&mut self, link: &str) {
+    pub fn be_on(&mut self, link: &str) {
         if self.story.active() != link {
             let command = WAYS.iter().find(|(_, _, to)| *to == link).expect("a way to each link").0;
             self.story.succeeds(&[command]);
@@ -88,7 +85,7 @@ impl Subject {
     /// The next run makes good what a killed one left, and each thing was done as often as it should be. Whether there
     /// was a switch.
     #[track_caller]
-    fn assert_made_good(&mut self, from: &str, to: &str, moment: usize) -> bool {
+    pub fn assert_made_good(&mut self, from: &str, to: &str, moment: usize) -> bool {
         let story = &self.story;
         let run = story.check();
         let state = state(story);
@@ -165,44 +162,20 @@ fn killed_between_any_two_steps(mut subject: Subject) {
 
 /// Runs the program until it is about to take step number `steps`, counted from 0: a write to a file, a change in a
 /// directory, a new process. There it is killed. The exit code if it ended before that.
-#[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
-fn killed_after(mut command: Command, steps: usize) -> Option<i32> {
-    lab::before_exec(&mut command, ptrace::traceme);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    let program = Pid::from_raw(child.id() as i32);
-    // It stops at its exec; options can be set from then on.
-    waitpid(program, None).expect("the program stops at its exec");
-    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
-    ptrace::setoptions(program, options).expect("the program can be traced");
-    ptrace::syscall(program, None).expect("the program goes on");
+fn killed_after(command: Command, steps: usize) -> Option<i32> {
     let mut left = steps;
-    loop {
-        // Of this thread only: other trials wait for children of their own.
-        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-        let (thread, signal) = match waitpid(None, Some(flags)).expect("the program has not ended yet") {
-            WaitStatus::Exited(process, code) if process == program => return Some(code),
-            WaitStatus::Signaled(process, ..) if process == program => return None,
-            WaitStatus::PtraceSyscall(thread) if is_step(thread) && left == 0 => {
-                kill(program, Signal::SIGKILL).expect("it is our child");
-                continue;
-            }
-            WaitStatus::PtraceSyscall(thread) => {
-                left -= usize::from(is_step(thread));
-                (thread, None)
-            }
-            WaitStatus::PtraceEvent(thread, ..) => (thread, None),
-            // How a new thread begins, and what exec brings.
-            WaitStatus::Stopped(thread, Signal::SIGSTOP | Signal::SIGTRAP) => (thread, None),
-            WaitStatus::Stopped(thread, signal) => (thread, Some(signal)),
-            _ => continue,
-        };
-        // It may have been killed meanwhile.
-        let _ = ptrace::syscall(thread, signal);
-    }
+    let (code, _) = follow(command, |call| match (is_step(call), left) {
+        (true, 0) => Fate::Killed,
+        (is_step, _) => {
+            left -= usize::from(is_step);
+            Fate::Made
+        }
+    });
+    code
 }
 
-/// Whether a thread that is stopped at a system call is about to enter one that others can see.
-fn is_step(thread: Pid) -> bool {
+/// Whether others can see it.
+fn is_step(call: Call) -> bool {
     let steps = [
         libc::SYS_renameat,
         libc::SYS_renameat2,
@@ -224,15 +197,8 @@ fn is_step(thread: Pid) -> bool {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_vfork,
     ];
-    let Ok(info) = ptrace::syscall_info(thread) else { return false };
-    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
-        return false;
-    }
-    // SAFETY: `op` says which member of the union it is.
-    #[expect(unsafe_code, reason = "a union")]
-    let (number, first) = unsafe { (info.u.entry.nr as libc::c_long, info.u.entry.args[0]) };
     // What goes to stdout and stderr is no step.
-    steps.contains(&number) || number == libc::SYS_write && first > 2
+    steps.contains(&call.number) || call.number == libc::SYS_write && call.first > 2
 }
 
 pub fn killed_at_any_moment_of_a_switch() {

@@ -2,6 +2,7 @@
 //! nothing mocked.
 
 mod action;
+mod every_call;
 mod exit;
 mod flows;
 mod history;
@@ -9,6 +10,7 @@ mod killed;
 mod link;
 mod mail;
 mod relay;
+mod tracing;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +29,10 @@ pub fn trials() -> Vec<Trial> {
             killed_between_any_two_steps_of_a_switch_without_a_script,
             killed_at_any_moment_of_a_switch,
             killed_by_its_own_action_script,
+        },
+        every_call::{
+            killed_at_any_call,
+            any_call_fails_in_any_way,
         },
         exit::{
             the_exit_script_keeps_the_backup_until_it_says_yes,

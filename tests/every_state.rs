@@ -1,0 +1,287 @@
+//! Every state that two or three links can get into, as far as a decision can tell them apart: reached by playing the real
+//! run over all that can happen next, and held against what must never be.
+//!
+//! `cargo test` looks at the first few hundred. `WANFO_EVERY_STATE=1 cargo test --test every_state -- --nocapture` goes on until
+//! nothing new comes, for minutes with two links and for hours with three, and prints how many there are.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt::Write;
+use std::time::Duration;
+
+use model_router::{Condition, Router, Run};
+use wanfo::core::config;
+use wanfo::core::decide::Outcome;
+use wanfo::core::health::{Law, Probed, Verdict};
+use wanfo::core::hold::{Hold, Stay};
+use wanfo::core::script::Ending;
+use wanfo::core::state::State;
+use wanfo::core::switch::{Cause, Request, Switch};
+
+#[allow(dead_code, reason = "nothing is forwarded in here")]
+#[path = "fixtures/model_kernel.rs"]
+mod model_kernel;
+#[allow(dead_code, reason = "the model can do more than this")]
+#[path = "fixtures/model_router.rs"]
+mod model_router;
+
+/// As many as are played in a few seconds.
+const SAMPLE: usize = 400;
+/// More relapses only make the same wait longer.
+const MOST_RELAPSES: u32 = 2;
+const BEAT: Duration = Duration::from_secs(2);
+const DELAY: Duration = Duration::from_secs(30);
+
+/// What a line does until something else happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Good,
+    Silent,
+    /// Pings are answered, and nothing else.
+    Useless,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// One line changes.
+    Becomes(usize, Line),
+    /// Nothing but time passes, before the next run.
+    Wait(Duration),
+    Ask(Request),
+    /// The exit script changes its mind.
+    Exit(i32),
+}
+
+/// A router, the lines as they are, and how it came there.
+#[derive(Clone)]
+struct Place {
+    router: Router,
+    lines: Vec<Line>,
+    exit: i32,
+    way: Vec<Event>,
+}
+
+fn check_server(line: usize) -> String {
+    format!("203.0.113.{}", line + 1)
+}
+
+fn place(links: usize) -> Place {
+    let mut text = "probe: {silence: 3s}\nexit_script: /usr/local/bin/veto\nlinks:\n".to_owned();
+    for line in 0..links {
+        let (target, delay) = (10 * line + 1, DELAY.as_secs());
+        writeln!(
+            text,
+            "  - {{name: line{line}, interface: eth{line}, targets: [198.51.100.{target}], standby_interval: 0s, \
+             stable: 10s, delay: {delay}s, checks: [{{tcp: {}, port: 443}}]}}",
+            check_server(line)
+        )
+        .unwrap();
+    }
+    let config = config::read::parse(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let mut place =
+        Place { router: Router::new(config), lines: vec![Line::Good; links], exit: 0, way: Vec::new() };
+    place.check();
+    place
+}
+
+impl Place {
+    /// One start of `wanfo check`, and the wait for the next.
+    fn check(&mut self) -> Vec<Run> {
+        let start = self.router.now;
+        let runs = self.router.check();
+        let left = BEAT.saturating_sub(self.router.now.since(start).unwrap_or_default());
+        self.router.wait(left);
+        self.forget_the_past();
+        runs
+    }
+
+    /// What is told is not looked at here, and would be copied with every place.
+    fn forget_the_past(&mut self) {
+        self.router.calls.clear();
+        self.router.disk.mails.clear();
+        self.router.disk.history.clear();
+    }
+
+    fn happens(&mut self, event: Event) -> Vec<Run> {
+        self.way.push(event);
+        match event {
+            Event::Becomes(line, like) => {
+                self.lines[line] = like;
+                let condition = match like {
+                    Line::Good => Condition::Good,
+                    Line::Silent => Condition::Silent,
+                    Line::Useless => Condition::Fails(vec![check_server(line).parse().unwrap()]),
+                };
+                self.router.set(&format!("eth{line}"), condition);
+                self.check()
+            }
+            Event::Wait(time) => {
+                self.router.wait(time);
+                self.check()
+            }
+            Event::Exit(code) => {
+                self.exit = code;
+                self.router.exit_script = Ending::Exit(code);
+                self.check()
+            }
+            Event::Ask(request) => {
+                let request = match request {
+                    Request::Failover { to, hold: Hold::Until(_) } => {
+                        Request::Failover { to, hold: Hold::Until(self.router.now.plus(2 * DELAY)) }
+                    }
+                    other => other,
+                };
+                let run = self.router.run(request);
+                self.router.wait(BEAT);
+                self.forget_the_past();
+                vec![run]
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        let text = self.router.disk.state.as_ref().expect("a run has written it");
+        serde_json::from_str(text).expect("a state")
+    }
+
+    /// All that a decision depends on, each time as what it means now.
+    fn key(&self) -> String {
+        let (state, now) = (self.state(), self.router.now);
+        let mut key = String::new();
+        for (line, link) in self.lines.iter().zip(&state.links) {
+            let (law, health) = (Law { silence: link.law.silence, stable: link.law.stable }, &link.health);
+            write!(
+                key,
+                "{line:?} {} silent:{} recovering:{} relapses:{} useless:{}; ",
+                health.verdict,
+                health.silent_for(law, now) >= law.silence,
+                health.stable_in(law, now).is_some(),
+                health.relapses.min(MOST_RELAPSES),
+                link.services.useless,
+            )
+            .unwrap();
+        }
+        let stay = match state.stay(DELAY, now) {
+            Stay::Free => "free",
+            Stay::For(_) => "delay",
+            Stay::UntilFailback => "hold",
+        };
+        let veto = state.standing_veto(now).is_some();
+        write!(key, "on {} {stay} forced:{} veto:{veto} exit:{}", state.active, state.forced, self.exit)
+            .unwrap();
+        key
+    }
+
+    fn index_of_active(&self) -> usize {
+        self.state().active_in(&self.router.config).expect("it is in the config")
+    }
+}
+
+/// What can happen in a place.
+fn events(place: &Place) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (line, now) in place.lines.iter().enumerate() {
+        for next in [Line::Good, Line::Silent, Line::Useless] {
+            if next != *now {
+                events.push(Event::Becomes(line, next));
+            }
+        }
+    }
+    // A beat; until a delay is over; until a relapse is none any more.
+    events.extend([Duration::ZERO, DELAY, Duration::from_secs(11 * 60)].map(Event::Wait));
+    for hold in [Hold::No, Hold::UntilFailback, Hold::Until(place.router.now)] {
+        events.push(Event::Ask(Request::Failover { to: None, hold }));
+    }
+    events.extend([false, true].map(|now| Event::Ask(Request::Failback { now })));
+    events.push(Event::Exit(1 - place.exit));
+    events
+}
+
+/// What must never be, of the switch that a run has made.
+fn judge_switch(run: &Run, switch: &Switch, lines: &[Line]) -> Result<(), String> {
+    let by_itself = matches!(switch.cause, Cause::LinkDown | Cause::Preferred);
+    let entered = &run.results[switch.to];
+    if entered.probed != Probed::Answered || lines[switch.to] == Line::Silent {
+        return Err(format!("a switch to {}, which does not answer", switch.to));
+    }
+    if by_itself && (!entered.serves || entered.health.verdict == Verdict::Down) {
+        return Err(format!("a switch by itself to {}, which is no good", switch.to));
+    }
+    let before = run.before.as_ref().expect("there was a run before");
+    let left = run.results.iter().zip(&before.links).find(|(_, link)| link.name == before.active);
+    let (left, _) = left.expect("the active link is in the config");
+    // It is decided at the end of a run, which may have stayed for a while.
+    let decided = run.after.switched_at.expect("it has switched");
+    if by_itself && left.health.verdict == Verdict::Up && !before.stay(DELAY, decided).is_free() {
+        return Err("a switch away from a link that works, before its delay or hold was over".to_owned());
+    }
+    Ok(())
+}
+
+/// With lines that stay as they are, one of them good: the traffic comes to rest on a good one.
+fn judge_rest(place: &Place) -> Result<(), String> {
+    let mut place = place.clone();
+    let mut switches = Vec::new();
+    // A relapsed link is trusted after minutes, a fickle one after half an hour, and nothing waits for longer.
+    const ROUNDS: usize = 40;
+    for round in 0..ROUNDS {
+        let runs = place.happens(Event::Wait(Duration::from_secs(60)));
+        switches.extend(runs.iter().filter(|run| matches!(run.outcome, Outcome::Switch(_))).map(|_| round));
+    }
+    let active = place.index_of_active();
+    if place.lines[active] != Line::Good {
+        return Err(format!("for {ROUNDS} minutes on line {active}, which is no good"));
+    }
+    if switches.iter().any(|round| round + 5 > ROUNDS) || switches.len() > 3 {
+        return Err(format!("no rest: switches in the minutes {switches:?}"));
+    }
+    let best = place.lines.iter().position(|line| *line == Line::Good);
+    let is_kept = place.state().hold == Hold::UntilFailback || place.exit != 0;
+    if !is_kept && best != Some(active) {
+        return Err(format!("for {ROUNDS} minutes on line {active}, though {best:?} is good"));
+    }
+    Ok(())
+}
+
+fn explore(links: usize) {
+    let enough = if std::env::var_os("WANFO_EVERY_STATE").is_some() { usize::MAX } else { SAMPLE };
+    let first = place(links);
+    let mut seen = HashSet::from([first.key()]);
+    let mut open = VecDeque::from([first]);
+    let (mut steps, mut whole) = (0, true);
+    while let Some(here) = open.pop_front() {
+        let told = |wrong: String| panic!("{wrong}\nin {}\nafter {:?}", here.key(), here.way);
+        if here.lines.contains(&Line::Good) {
+            judge_rest(&here).unwrap_or_else(told);
+        }
+        for event in events(&here) {
+            let mut next = here.clone();
+            let runs = next.happens(event);
+            steps += 1;
+            for run in &runs {
+                if let Outcome::Switch(switch) = &run.outcome {
+                    judge_switch(run, switch, &next.lines)
+                        .unwrap_or_else(|wrong| panic!("{wrong}\nafter {:?}", next.way));
+                }
+            }
+            if seen.len() >= enough {
+                whole = false;
+            } else if seen.insert(next.key()) {
+                open.push_back(next);
+            }
+        }
+    }
+    let how_many = if whole { "all there are" } else { "the first there are" };
+    println!("{links} links: {} states ({how_many}), {steps} steps between them.", seen.len());
+    assert!(seen.len() >= SAMPLE, "{}", seen.len());
+}
+
+#[test]
+fn with_two_links_no_state_is_a_trap_and_no_step_goes_to_a_link_that_is_no_good() {
+    explore(2);
+}
+
+#[test]
+fn with_three_links_no_state_is_a_trap_and_no_step_goes_to_a_link_that_is_no_good() {
+    explore(3);
+}
