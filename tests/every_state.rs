@@ -2,7 +2,7 @@
 //! run over all that can happen next, and held against what must never be.
 //!
 //! `cargo test` looks at the first few hundred. `WANFO_EVERY_STATE=1 cargo test --test every_state -- --nocapture` goes on until
-//! nothing new comes, for minutes with two links and for hours with three, and prints how many there are.
+//! nothing new comes, for some minutes with two links (`two`) and for hours with three, and prints how many there are.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
