@@ -66,6 +66,7 @@ pub fn trials() -> Vec<Trial> {
         the_address_is_told_to_nobody,
         a_file_that_is_of_no_use_is_told_before_the_night,
         a_webhook_over_tls_is_checked,
+        a_relay_and_a_webhook_may_be_named,
     }]
 }
 

@@ -343,3 +343,23 @@ pub fn a_webhook_over_tls_is_checked() {
     assert!(error.contains("does not speak TLS"), "{error}");
     assert!(!error.contains("hush"), "{error}");
 }
+
+/// The names are those that this machine's hosts file has; also where its getent cannot look any up.
+pub fn a_relay_and_a_webhook_may_be_named() {
+    let mail = format!(
+        "to: [noc@example.com], from: wanfo@router.example.com, smtp: {{host: relay.example, port: {PORT}, tls: none}},"
+    );
+    let lab = lab_with_webhook("json", "/", &mail);
+    write_address(&lab, &format!("http://hooks.example:{WEB_PORT}/\n"));
+    let (relay, web) = (Relay::start(&lab, json!({})), Web::start(&lab, json!({})));
+    let (hosts, cannot) = (lab.path("hosts"), lab.path("getent"));
+    fs::write(&hosts, format!("{} relay.example hooks.example\n", relay_address())).unwrap();
+    fs::write(&cannot, "#!/bin/sh\nexit 3\n").unwrap();
+    fs::set_permissions(&cannot, fs::Permissions::from_mode(0o755)).unwrap();
+    let covers = [(&*hosts, Path::new("/etc/hosts")), (&*cannot, Path::new("/usr/bin/getent"))];
+    for (count, covered) in [(1, &covers[..1]), (2, &covers[..])] {
+        let run = Run::from(lab.wanfo_seeing(&["deliver", "--test"], covered).output().unwrap());
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!((web.requests().len(), relay.mails().len()), (count, count), "{run:?}");
+    }
+}
