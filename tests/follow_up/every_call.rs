@@ -23,7 +23,7 @@ const ERRORS: [Errno; 9] = [
 ];
 
 /// These never fail so, by their manual pages, or nobody could go on: they are about this process and its memory alone.
-const OF_THE_PROCESS: [libc::c_long; 26] = [
+const OF_THE_PROCESS: [libc::c_long; 27] = [
     libc::SYS_brk,
     libc::SYS_mmap,
     libc::SYS_munmap,
@@ -47,6 +47,7 @@ const OF_THE_PROCESS: [libc::c_long; 26] = [
     libc::SYS_clock_nanosleep,
     libc::SYS_setfsuid,
     libc::SYS_umask,
+    libc::SYS_restart_syscall,
     libc::SYS_uname,
     libc::SYS_execve,
     // What ld.so and glibc ask before main.
@@ -54,8 +55,9 @@ const OF_THE_PROCESS: [libc::c_long; 26] = [
 ];
 
 /// Of all calls, every so manyth is tried.
-fn step() -> usize {
-    std::env::var("WANFO_EVERY_CALL").map_or(83, |step| step.parse().expect("WANFO_EVERY_CALL is a number"))
+fn step(of_the_sample: usize) -> usize {
+    let wanted = std::env::var("WANFO_EVERY_CALL").ok();
+    wanted.map_or(of_the_sample, |step| step.parse().expect("WANFO_EVERY_CALL is a number"))
 }
 
 /// Where in a run: which of its calls is troubled, counted from 0, and how.
@@ -93,7 +95,7 @@ fn tried(subject: &mut Subject, at: usize, fate: Fate) -> usize {
 pub fn killed_at_any_call() {
     let mut subject = Subject::new(Some(""));
     let mut cases = 0;
-    for at in (0..).step_by(step()) {
+    for at in (0..).step_by(step(83)) {
         match tried(&mut subject, at, Fate::Killed) {
             0 => break,
             came => cases += came,
@@ -104,11 +106,11 @@ pub fn killed_at_any_call() {
 }
 
 pub fn any_call_fails_in_any_way() {
-    let mut subject = Subject::new(Some(""));
+    let (mut subject, step) = (Subject::new(Some("")), step(331));
     let mut cases = 0;
     for (number, error) in ERRORS.into_iter().enumerate() {
-        // Others in each round of the sample.
-        for at in (number..).step_by(step()) {
+        // Others for each error, in the sample.
+        for at in (37 * number % step..).step_by(step) {
             match tried(&mut subject, at, Fate::Fails(error)) {
                 0 => break,
                 came => cases += came,
@@ -116,5 +118,5 @@ pub fn any_call_fails_in_any_way() {
         }
     }
     println!("{cases} system calls of a failover and a failback by hand failed, in {} ways.", ERRORS.len());
-    assert!(cases > 30, "there are more calls than that: {cases}");
+    assert!(cases > 15, "there are more calls than that: {cases}");
 }

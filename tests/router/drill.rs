@@ -37,8 +37,8 @@ fn told_proof(story: &Story) -> String {
 }
 
 /// A drill that is under way, with the traffic moved.
-fn under_way(story: &Story) -> Child {
-    let mut command = story.wanfo_command(&["drill", "--switch", "--for", "10s"]);
+fn under_way(story: &Story, time: &str) -> Child {
+    let mut command = story.wanfo_command(&["drill", "--switch", "--for", time]);
     let drill = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wanfo starts");
     let start = Instant::now();
     while story.active() != "secondary" {
@@ -226,12 +226,12 @@ pub fn a_drill_that_is_killed_ends_by_itself() {
     let story = Story::of_two_links();
     story.check();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
-        let mut drill = under_way(&story);
+        let mut drill = under_way(&story, "60s");
         kill(Pid::from_raw(drill.id() as i32), signal).expect("it runs");
         drill.wait().expect("it ends");
         story.check();
         assert_eq!(story.active(), "secondary", "its time is not over");
-        story.let_pass(Duration::from_secs(40));
+        story.let_pass(Duration::from_secs(90));
         story.check();
         assert_eq!(story.active(), "primary", "{signal}");
     }
@@ -242,7 +242,7 @@ pub fn a_drill_that_is_killed_ends_by_itself() {
 pub fn a_backup_that_dies_in_a_drill_is_left() {
     let story = Story::of_two_links();
     story.check();
-    let drill = under_way(&story);
+    let drill = under_way(&story, "10s");
     story.cut_silently(2);
     let run = Run::from(drill.wait_with_output().expect("it ends"));
     assert_not_proven(&run, "nothing was heard of it for ");
