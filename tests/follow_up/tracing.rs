@@ -31,6 +31,7 @@ pub enum Fate {
 
 /// Runs the program to its end, and asks of each call of its own what is to become of it; its children are left alone. The
 /// exit code is `None` where it was killed; what it said on stderr.
+#[expect(clippy::zombie_processes, reason = "`trace` waits for it")]
 pub fn follow(mut command: Command, mut fate: impl FnMut(Call) -> Fate) -> (Option<i32>, String) {
     lab::before_exec(&mut command, ptrace::traceme);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
