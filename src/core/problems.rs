@@ -369,7 +369,7 @@ fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
         if let Some((address, first)) = same.next() {
             let text = format!(
                 "it has the address {address}, as {} has: with strict reverse-path filtering (`rp_filter=1`) the kernel drops \
-                 what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to                  another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
+                 what comes back by one of the two, and `flush_conntrack` cannot tell their flows apart; set one modem to another subnet, or `net.ipv4.conf.DEV.rp_filter=2` for both interfaces",
                 first.name
             );
             problems.push(Problem::new(Code::SameAddress, Some(&link.name), text));
