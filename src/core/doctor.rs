@@ -10,8 +10,7 @@ use super::facts::{Facts, Family, MAIN_TABLE, Rule};
 use super::firewall::Firewall;
 use super::gateway::{NextHop, ResolvedLink, View};
 use super::health::{LinkResult, ProbeError, Probed, TargetResult};
-use super::problem::{Code, Problem};
-use super::problems::list;
+use super::problem::{Code, Problem, list};
 use super::units::span;
 
 /// How much of an address is one operator's: hardly any has less than a /16 of IPv4 or a /32 of IPv6 (the least that

@@ -116,3 +116,16 @@ impl fmt::Display for Problem {
         }
     }
 }
+
+/// How many items are named in one sentence.
+const NAMED: usize = 3;
+
+/// The first of them in one sentence; `None`: there are none.
+pub fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!all.is_empty()).then(|| all[..all.len().min(NAMED)].join(", ") + &more)
+}

@@ -2,8 +2,10 @@
 //!
 //! A new problem is a new `Code` in problem.rs and a few lines here.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+/// What the answers of targets and checks show, and those that never come.
+pub mod answers;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use anyhow::Result;
@@ -13,23 +15,15 @@ use super::config::{Config, Gateway, Link, Target};
 use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
-use super::health::{LinkResult, ProbeError, Probed, Verdict};
+use super::health::{LinkResult, Verdict};
 use super::pin;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, list};
 use super::round::RunInput;
 use super::routing;
-use super::service::{Check, CheckError, CheckState};
-use super::state::{LinkState, State, TargetState};
-
-/// How many foreign routes or rules are named in one sentence.
-const NAMED: usize = 3;
+use super::state::State;
 
 /// What DHCP clients mark their routes with (RTPROT_DHCP, rtnetlink(7)).
 const DHCP: u8 = 16;
-/// So often a target is asked in vain before that is told.
-const ASKED_IN_VAIN: u32 = 5;
-/// So often in a row a check fails before that is told.
-const FAILED_TOLD: u32 = 2;
 
 /// Everything that this run found, links first.
 pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
@@ -38,9 +32,9 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     problems.extend(host_routes(input, view));
     problems.extend(left_behind(input, view, results));
     problems.extend(refused(input.config, view, input.active()));
-    problems.extend(no_link_up(input, results));
-    problems.extend(checks_fail(input, results));
-    problems.extend(checks_untied(input));
+    problems.extend(answers::no_link_up(input, results));
+    problems.extend(answers::checks_fail(input, results));
+    problems.extend(answers::checks_untied(input));
     problems.extend(surroundings(input, view));
     problems.extend(of_config(input.config, view));
     problems
@@ -116,50 +110,6 @@ fn owner_of<'a>(address: IpAddr, config: &'a Config, facts: &'a Facts) -> Option
     found.chain(given).find(|(_, network)| network.ip() == address).map(|(name, _)| name)
 }
 
-/// Targets that have not answered once since they are in the config, or since boot.
-pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
-    let of_link = |link: &LinkState| {
-        let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
-        let never = link.targets.iter().filter(never).map(|target| target.address);
-        let text = format!(
-            "{} has never answered since it is a target here, or since boot; is it a typo, or an address that answers no \
-             ping?",
-            list(never)?
-        );
-        Some(Problem::new(Code::TargetNeverAnswered, Some(&link.name), text))
-    };
-    links.iter().filter_map(of_link).collect()
-}
-
-/// Targets of several links that have fallen silent over each, though the links are heard.
-pub fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
-    let mut silent: Vec<(IpAddr, usize, bool)> = Vec::new();
-    for link in links {
-        let is_modem = |it: &TargetState| [link.gateway, link.gateway6].contains(&Some(it.address));
-        for target in link.targets.iter().filter(|target| !is_modem(target)) {
-            // Longer than a link may be silent: one lost packet says nothing.
-            let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
-            let is_silent = target.at_fault
-                || link.health.verdict == Verdict::Up
-                    && since_heard.is_some_and(|time| time > link.law.silence);
-            match silent.iter_mut().find(|(address, ..)| *address == target.address) {
-                Some((_, count, all)) => (*count, *all) = (*count + 1, *all && is_silent),
-                None => silent.push((target.address, 1, is_silent)),
-            }
-        }
-    }
-    let silent = silent.into_iter().filter(|(_, count, all)| *count > 1 && *all);
-    silent
-        .map(|(address, count, _)| {
-            let text = format!(
-                "{address} is silent over all {count} links that have it as a target, while others answer: it says nothing \
-                 of a line any more; take another"
-            );
-            Problem::new(Code::TargetSilentEverywhere, None, text)
-        })
-        .collect()
-}
-
 /// What config, interfaces, addresses and gateways of the links say by themselves.
 pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     let links = config.links.iter().zip(&view.links);
@@ -168,42 +118,6 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     problems.extend(shared(config, view));
     problems.extend(same_addresses(config, &view.links));
     problems
-}
-
-/// What keeps this machine from probing. It says nothing of any line.
-pub fn own_faults(config: &Config, results: &[LinkResult]) -> Vec<Problem> {
-    let mut faults: Vec<Problem> = Vec::new();
-    for (link, result) in config.links.iter().zip(results) {
-        // Most often all targets of a link go the same wrong way.
-        let mut diverted: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
-        for target in result.targets.iter().flatten() {
-            match &target.result {
-                Err(ProbeError::OwnFault(fault) | ProbeError::Refused(fault)) => {
-                    let fault = Problem::new(Code::CannotProbe, None, fault);
-                    if !faults.contains(&fault) {
-                        faults.push(fault);
-                    }
-                }
-                Err(ProbeError::Diverted(how)) => diverted.entry(how).or_default().push(target.address),
-                _ => {}
-            }
-        }
-        for check in &result.checks {
-            if let Err(CheckError::OwnFault(why) | CheckError::NotAsked(why)) = &check.result {
-                let text = format!("{} {why}", check.check);
-                faults.push(Problem::new(Code::CannotCheck, Some(&link.name), text));
-            }
-        }
-        faults.extend(diverted.into_iter().filter_map(|(how, targets)| {
-            let text = format!(
-                "echo request to {}: {how}; if a rule or route of somebody else's does that, move it, or set \
-                 `routing.rule_priority` in the config below the number of that rule (`ip rule` lists them)",
-                list(targets)?
-            );
-            Some(Problem::new(Code::ProbeDiverted, Some(&link.name), text))
-        }));
-    }
-    faults
 }
 
 /// The default traffic that does not take the active link, or is not refused where the link has none of the family and
@@ -495,69 +409,6 @@ fn host_routes(input: &RunInput, view: &View) -> Vec<Problem> {
     problems.collect()
 }
 
-fn no_link_up(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
-    let mut carriers = input.config.links.iter().zip(results).filter(|(link, _)| !link.routes_only);
-    let none = carriers.all(|(_, result)| result.health.verdict == Verdict::Down);
-    let text = || {
-        let common = match have_the_same_targets(input, results) {
-            true => {
-                "; all are silent with the same targets: it may be these, or this router (its firewall, its rules)"
-            }
-            false => "",
-        };
-        format!("no link is up; staying on {} until one is{common}", input.name(input.active()))
-    };
-    none.then(|| Problem::new(Code::NoLinkUp, None, text()))
-}
-
-/// Links whose checks are not asked, since nothing would tie them to the link.
-fn checks_untied(input: &RunInput) -> Vec<Problem> {
-    let links =
-        input.config.links.iter().filter(|link| pin::checks(link, input.pin).len() < link.checks.len());
-    let text = "its checks are not asked: only `pin: link` ties them to the link, which needs the right to take another uid \
-                (CAP_SETUID)";
-    links.map(|link| Problem::new(Code::CannotCheck, Some(&link.name), text)).collect()
-}
-
-/// Checks that fail over every link that has them: they say nothing of a line. Where it is the line's fault, the link's own
-/// words tell.
-fn checks_fail(input: &RunInput, results: &[LinkResult]) -> Option<Problem> {
-    let fails = |check: &Check| {
-        let known = results.iter().filter_map(|result| Some((result, result.services.of_check(check)?)));
-        let is_told = |(result, known): (&LinkResult, &CheckState)| {
-            known.failed >= FAILED_TOLD && !result.services.useless
-        };
-        known.clone().all(|(_, known)| known.failed > 0) && known.clone().any(is_told)
-    };
-    let mut failing: Vec<&Check> = Vec::new();
-    for check in input.config.links.iter().flat_map(|link| &link.checks) {
-        if !failing.contains(&check) && fails(check) {
-            failing.push(check);
-        }
-    }
-    let text = format!(
-        "no link passes these checks, so they say nothing of a line, and nothing moves because of them: {}; look whether these \
-         servers are well, and whether this router's firewall lets the questions out",
-        list(failing)?
-    );
-    Some(Problem::new(Code::ChecksFail, None, text))
-}
-
-/// Whether all links that carry default traffic are asked by the same targets, and none of them answers.
-fn have_the_same_targets(input: &RunInput, results: &[LinkResult]) -> bool {
-    let carriers = input.config.links.iter().zip(results).filter(|(link, _)| !link.routes_only);
-    let asked: Vec<_> = carriers
-        .map(|(link, result)| {
-            let targets: BTreeSet<IpAddr> =
-                result.targets.iter().flatten().map(|target| target.address).collect();
-            let are_silent =
-                matches!(result.probed, Probed::Silent(_)) && targets.len() == link.targets.len();
-            (are_silent && !targets.is_empty()).then_some(targets)
-        })
-        .collect();
-    asked.len() > 1 && asked[0].is_some() && asked.iter().all(|targets| *targets == asked[0])
-}
-
 /// What else on this machine keeps a part of wanfo from its work.
 fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
     let config = input.config;
@@ -590,14 +441,4 @@ fn surroundings(input: &RunInput, view: &View) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// The first of them in one sentence; `None`: there are none.
-pub fn list<T: Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
-    let more = match all.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    (!all.is_empty()).then(|| all[..all.len().min(NAMED)].join(", ") + &more)
 }
