@@ -79,7 +79,7 @@ impl Refusal {
 /// # Errors
 /// A sentence with the path and the `chmod` or `chown` that cures it.
 pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), Refusal> {
-    refuse_unless(&Trusted::here(1), path, what)
+    refuse_unless(Trusted::here(1), path, what)
 }
 
 /// The same of a file that is open already, which need not be the one that stands at its path by now. It is judged itself,
@@ -88,12 +88,12 @@ pub fn refuse_if_others_can_write(path: &Path, what: &str) -> Result<(), Refusal
 /// # Errors
 /// As above.
 pub fn refuse_if_others_can_write_open(file: &File, path: &Path, what: &str) -> Result<(), Refusal> {
-    let trusted = Trusted::here(1);
-    let metadata = file.metadata().map_err(|error| Refusal::of(&error, error.to_string()));
-    metadata
-        .and_then(|metadata| trusted.judge(path, &metadata).map_err(Refusal::Standing))
-        .map_err(|why| why.map(|why| not_used(path, what, &why)))?;
-    refuse_unless(&trusted, path, what)
+    let trusted = Trusted::here(1).and_then(|trusted| {
+        let metadata = file.metadata().map_err(|error| Refusal::of(&error, error.to_string()))?;
+        trusted.judge(path, &metadata).map_err(Refusal::Standing)?;
+        Ok(trusted)
+    });
+    refuse_unless(trusted, path, what)
 }
 
 /// The same where an account of the system, as which a daemon does its work, may own a step as well as root.
@@ -101,15 +101,12 @@ pub fn refuse_if_others_can_write_open(file: &File, path: &Path, what: &str) -> 
 /// # Errors
 /// As above.
 pub fn refuse_if_people_can_write(path: &Path, what: &str) -> Result<(), Refusal> {
-    refuse_unless(&Trusted::here(FIRST_PERSON), path, what)
+    refuse_unless(Trusted::here(FIRST_PERSON), path, what)
 }
 
-fn refuse_unless(trusted: &Trusted, path: &Path, what: &str) -> Result<(), Refusal> {
-    walk(trusted, path).map_err(|why| why.map(|why| not_used(path, what, &why)))
-}
-
-fn not_used(path: &Path, what: &str, why: &str) -> String {
-    format!("the {what} {} is not used: {why}", path.display())
+fn refuse_unless(trusted: Result<Trusted, Refusal>, path: &Path, what: &str) -> Result<(), Refusal> {
+    let walked = trusted.and_then(|trusted| walk(&trusted, path));
+    walked.map_err(|why| why.map(|why| format!("the {what} {} is not used: {why}", path.display())))
 }
 
 /// Judges every step of the path.
@@ -174,8 +171,8 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn here(below: u32) -> Trusted {
-        Trusted { below, caller: geteuid().as_raw(), unmapped: unmapped_owner() }
+    fn here(below: u32) -> Result<Trusted, Refusal> {
+        Ok(Trusted { below, caller: geteuid().as_raw(), unmapped: unmapped_owner()? })
     }
 
     /// Whether others can change this step of a path.
@@ -211,12 +208,23 @@ impl Trusted {
 /// The owner that files of users outside this user namespace appear to have, where it does not map everybody
 /// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says
 /// nothing here. The modes are asked all the same.
-fn unmapped_owner() -> Option<u32> {
-    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+fn unmapped_owner() -> Result<Option<u32>, Refusal> {
+    let Some(map) = told_in("/proc/self/uid_map")? else { return Ok(None) };
     let mapped: u64 =
         map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
     if mapped >= u64::from(u32::MAX) {
-        return None;
+        return Ok(None);
     }
-    fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
+    Ok(told_in("/proc/sys/kernel/overflowuid")?.and_then(|owner| owner.trim().parse().ok()))
+}
+
+/// `None` where there is no such file, as in a chroot without /proc.
+fn told_in(path: &str) -> Result<Option<String>, Refusal> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => match Refusal::of(&error, format!("{path} cannot be read: {error}")) {
+            Refusal::Standing(_) => Ok(None),
+            passing @ Refusal::Passing(_) => Err(passing),
+        },
+    }
 }

@@ -469,9 +469,7 @@ const TCP: &str = "{tcp: 203.0.113.80, port: 443}";
 /// dnsmasq, which goes with the second value, and who answers at ports 80 and 443.
 fn router(checks: &[&str]) -> (Lab, Server) {
     lab::need(&["dnsmasq", "nft"]);
-    if !crate::story::pins_by_uid() {
-        lab::skip_for_good("a lab without root has one uid, and so no way to tie a check to its link");
-    }
+    lab::need_users();
     let lab = Lab::new(2, env!("CARGO_BIN_EXE_wanfo"));
     for interface in ["all", "wan1", "wan2"] {
         lab.router.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "1");

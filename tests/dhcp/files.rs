@@ -9,13 +9,14 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::census::{self, Census};
-use crate::lab::SERVICE;
+use crate::lab::{self, SERVICE};
 use crate::site::{Site, shipped, strip};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/leases");
 
 /// eth1 has an address as from DHCP and no default route.
 fn site() -> Site {
+    lab::need_users();
     let site = Site::of("two-dhcp", &["eth0", "eth1"]);
     strip(&site.router, "eth1");
     site.router.ip("address add 192.0.2.18/28 dev eth1");

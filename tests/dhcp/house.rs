@@ -5,7 +5,6 @@ use std::ops::Deref;
 
 use crate::lab::{self, Line, SERVICE, target};
 use crate::site::{Running, Site, strip, wait_until};
-use crate::story::pins_by_uid;
 use crate::wiretap::Wiretap;
 
 pub struct House {
@@ -36,9 +35,7 @@ pub enum Service {
 impl House {
     /// Both lines with a server each, and no client yet.
     pub fn new() -> House {
-        if !pins_by_uid() {
-            lab::skip_for_good("links with the same targets need real root: the lab has a single uid else");
-        }
+        lab::need_users();
         let site = Site::of("two-dhcp", &["eth0", "eth1"]);
         site.load_nft(&site.router, "/etc/nftables.conf");
         for interface in ["eth0", "eth1"] {

@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::thread::spawn;
 use std::time::Duration;
 
@@ -38,12 +39,18 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-const CONFIG: &str = "
+/// Where there is a single uid, that the targets are tied each for itself is no fault.
+static CONFIG: LazyLock<String> = LazyLock::new(|| {
+    let pin = if lab::has_other_users() { "link" } else { "target" };
+    format!(
+        "
 links:
-  - {name: primary, interface: wan1, targets: [198.51.100.11, 203.0.113.80]}
-  - {name: secondary, interface: wan2, targets: [198.51.100.21, 203.0.113.81]}
-probe: {silence: 1s}
-";
+  - {{name: primary, interface: wan1, targets: [198.51.100.11, 203.0.113.80]}}
+  - {{name: secondary, interface: wan2, targets: [198.51.100.21, 203.0.113.81]}}
+probe: {{silence: 1s, pin: {pin}}}
+"
+    )
+});
 
 const CONFIG_PATH: &str = "/etc/wanfo/wanfo.yaml";
 
@@ -68,7 +75,7 @@ impl Bench {
     fn new() -> Bench {
         lab::need(&["nft", "systemctl"]);
         let router = host("router");
-        router.write(CONFIG_PATH, CONFIG);
+        router.write(CONFIG_PATH, &CONFIG);
         router.write("/run/systemctl", SYSTEMCTL);
         router.write("/run/systemd/system/.keep", "");
         router.run(|| {
@@ -135,7 +142,7 @@ impl Bench {
 
     /// The config with one thing more.
     fn add(&self, section: &str) {
-        self.write(CONFIG_PATH, &format!("{CONFIG}{section}\n"));
+        self.write(CONFIG_PATH, &format!("{}{section}\n", *CONFIG));
     }
 
     fn doctor(&self) -> Run {

@@ -52,9 +52,7 @@ fn keepalived(router: &Namespace) -> Running {
 }
 
 pub fn the_lan_leaves_by_the_router_that_is_better_off() {
-    if !lab::has_other_users() {
-        lab::skip_for_good("a lab without root, in which keepalived may ask nothing as nobody");
-    }
+    lab::need_users();
     lab::need(&[program()]);
     let b = host("router B");
     let lines = ["eth0", "eth1"].map(|interface| end(&b, interface));

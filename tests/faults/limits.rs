@@ -19,9 +19,7 @@ fn before_exec(
 }
 
 pub fn a_user_is_told_to_run_it_as_root() {
-    if !lab::has_other_users() {
-        lab::skip_for_good("this needs real root");
-    }
+    lab::need_users();
     let as_somebody = |lab: &Lab, command: &str| {
         ended(before_exec(&mut lab.wanfo_command(&[command]), || setuid(SOMEBODY)))
     };
@@ -88,9 +86,7 @@ pub fn without_the_right_to_take_uids_targets_are_tied_one_by_one_and_that_is_sa
 
 pub fn no_ping_group_no_verdict() {
     // In a user namespace only mapped groups may be written, and so not the empty range.
-    if !lab::has_other_users() {
-        lab::skip_for_good("this needs real root");
-    }
+    lab::need_users();
     let lab = at_work();
     lab.cut_silently(1);
     lab.router.sysctl("net.ipv4.ping_group_range", "1 0");
@@ -136,9 +132,7 @@ pub fn too_few_file_descriptors_are_no_verdict() {
 }
 
 pub fn too_few_threads_are_no_verdict() {
-    if !lab::has_other_users() {
-        lab::skip_for_good("this needs real root");
-    }
+    lab::need_users();
     let lab = twenty_targets();
     lab.cut_silently(1);
     // With the pins in place a run starts no `ip`, so that a user can do it to whom the directory belongs.

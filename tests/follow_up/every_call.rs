@@ -81,7 +81,7 @@ fn tried(subject: &mut Subject, at: usize, fate: Fate) -> usize {
         });
         let what = format!("{command}, call {at} ({met:?}) {fate:?}: exit code {code:?}, {said}");
         assert!(!said.contains("panicked"), "{what}");
-        let switched = subject.assert_made_good(from, to, at);
+        let switched = subject.assert_made_good(from, to, &what);
         match code {
             Some(0) => assert!(switched, "it says that it is done, and it is not: {what}"),
             Some(code) => assert!([1, 2].contains(&code), "{what}"),

@@ -85,11 +85,11 @@ impl Subject {
     /// The next run makes good what a killed one left, and each thing was done as often as it should be. Whether there
     /// was a switch.
     #[track_caller]
-    pub fn assert_made_good(&mut self, from: &str, to: &str, moment: usize) -> bool {
+    pub fn assert_made_good(&mut self, from: &str, to: &str, trouble: &str) -> bool {
         let story = &self.story;
         let run = story.check();
         let state = state(story);
-        let what = format!("moment {moment} of the way to {to}: {run:?}");
+        let what = format!("{trouble} on the way to {to}; then {run:?}");
         assert!(state["switching"].is_null(), "{what}: {state}");
         let switched = state["active"] == to;
         assert!(switched || state["active"] == from, "{what}: {state}");
@@ -148,7 +148,8 @@ fn killed_between_any_two_steps(mut subject: Subject) {
             let code = killed_after(subject.story.wanfo_command(&[command]), steps);
             assert!(code.is_none_or(|code| code == 0), "{command} ended with {code:?}");
             ended += usize::from(code.is_some());
-            made[usize::from(subject.assert_made_good(from, to, steps))] += 1;
+            made[usize::from(subject.assert_made_good(from, to, &format!("killed after {steps} steps")))] +=
+                1;
         }
         if ended == WAYS.len() {
             break;
@@ -216,7 +217,7 @@ pub fn killed_at_any_moment_of_a_switch() {
             child.wait().expect("it is our child");
             // A child of it may be just about to make its change.
             sleep(Duration::from_millis(60));
-            made[usize::from(subject.assert_made_good(from, to, moment as usize))] += 1;
+            made[usize::from(subject.assert_made_good(from, to, &format!("killed {} ms", moment * 23)))] += 1;
         }
     }
     assert!(made.iter().all(|&times| times > 0), "the moments do not reach far enough: {made:?}");
@@ -233,7 +234,7 @@ pub fn killed_by_its_own_action_script() {
             let run = subject.story.wanfo(&[command]);
             assert_eq!(run.code, -1, "{run:?}");
             assert_eq!(state(&subject.story)["switching"]["to"], to);
-            assert!(subject.assert_made_good(from, to, 0));
+            assert!(subject.assert_made_good(from, to, "killed by its script"));
         }
     }
 }

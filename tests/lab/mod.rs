@@ -141,12 +141,25 @@ pub fn skip_for_good(reason: &str) -> ! {
     resume_unwind(Box::new(Skipped(reason.to_owned())))
 }
 
-/// Ends the story where one of these programs, or files by their whole path, is not on this machine.
+/// Ends the story where one of these programs, or files by their whole path, is not on this machine, or is a device that
+/// this user may not open.
 pub fn need<P: AsRef<Path>>(programs: &[P]) {
+    for device in programs.iter().map(AsRef::as_ref).filter(|program| program.starts_with("/dev")) {
+        if let Err(error) = fs::File::options().read(true).write(true).open(device) {
+            skip(&format!("there is no {} to be had: {error}", device.display()));
+        }
+    }
     let places = namespace::search_path();
     let is_there = |program: &Path| std::env::split_paths(&places).any(|place| place.join(program).exists());
     if let Some(missing) = programs.iter().map(AsRef::as_ref).find(|program| !is_there(program)) {
         skip(&format!("there is no {} on this machine", missing.display()));
+    }
+}
+
+/// Ends the story where there is one user and no other, so that a link can have no uid of its own.
+pub fn need_users() {
+    if !has_other_users() {
+        skip_for_good("this needs real root: the lab has a single uid else");
     }
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::lab::{self, Run, SERVICE, gateway, target};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, pins_by_uid, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, two_links};
 
 const NOTIFY: &str = "notify: {to: [noc@example.com], from: wanfo@example.com, sendmail: /usr/sbin/sendmail}";
 
@@ -127,9 +127,7 @@ pub fn a_dead_backup_is_not_proven_and_the_reason_is_told() {
 }
 
 pub fn a_backup_without_services_is_not_proven() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     let checks = format!("checks: [{{tcp: {SERVICE}, port: 4000}}, {{tcp: {SERVICE}, port: 4001}}]");
     let story = Story::begin(2, &config(&two_links(["", &checks]), &[PROBE]));
     story.check();

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::lab::{gateway, gateway6, target, target6};
+use crate::lab::{self, gateway, gateway6, target, target6};
 use crate::story::{PIN_BY_TARGET, PROBE, Story, beyond_the_silence, config, two_links};
 use crate::wiretap::Wiretap;
 
@@ -156,6 +156,7 @@ pub fn ipv6_that_is_to_be_refused_and_is_not_is_told() {
 
 /// As OpenVPN's `redirect-gateway def1` does.
 pub fn a_tunnel_that_takes_everything_is_told() {
+    lab::need(&["/dev/net/tun"]);
     let story = Story::of_two_links();
     story.router.ip("tuntap add tun7 mode tun");
     story.router.ip("link set tun7 up");

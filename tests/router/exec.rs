@@ -1,7 +1,7 @@
 //! `wanfo exec`: a command whose traffic leaves by one link.
 
 use crate::lab::{self, Run, SERVICE, SERVICE6, target6};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, config, pins_by_uid, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, config, two_links};
 
 fn exec(story: &Story, link: &str, command: &[&str]) -> Run {
     story.wanfo(&[&["exec", link, "--"], command].concat())
@@ -15,9 +15,7 @@ fn line_of(run: &Run) -> Option<usize> {
 }
 
 pub fn a_command_leaves_by_its_link_whatever_is_active() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     lab::need(&["bash"]);
     let story = Story::of_two_links();
     let too_soon = exec(&story, "secondary", &["id"]);
@@ -69,9 +67,7 @@ pub fn a_command_leaves_by_its_link_whatever_is_active() {
 }
 
 pub fn a_command_is_the_link_s_user_and_its_exit_code_is_handed_on() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     let story = Story::of_two_links();
     story.check();
     let says = |command: &[&str]| exec(&story, "secondary", command).stdout.trim().to_owned();
@@ -102,9 +98,7 @@ pub fn a_command_is_the_link_s_user_and_its_exit_code_is_handed_on() {
 }
 
 pub fn a_link_with_ipv6_alone_takes_a_command_and_a_drill() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     lab::need(&["bash"]);
     let backup = format!("targets: [\"{}\"]", target6(2, 1));
     let story = Story::begin(2, &config(&two_links(["", &backup]), &[PROBE]));

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 
 use crate::lab::{self, Line, SERVICE, SERVICE6, gateway, router_address, target, transit};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, pins_by_uid, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, config, link, two_links};
 
 /// Failover and failback of the IPv4 traffic, and the kernel as before.
 #[track_caller]
@@ -146,9 +146,7 @@ pub fn a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_addre
 }
 
 pub fn the_same_gateway_is_a_target_of_two_links() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     let links = two_links(["targets: [gateway]", "targets: [gateway]"]);
     let story = Story::begin(2, &config(&links, &[PROBE]));
     give_both_lines_the_same_gateway(&story);

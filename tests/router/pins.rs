@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::lab::{self, LAN, gateway, target, target6};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, config, link, pins_by_uid, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, config, link, two_links};
 use crate::wiretap::Wiretap;
 
 /// Targets 1 and 2 of the line, IPv4 and IPv6.
@@ -145,9 +145,7 @@ pub fn no_echo_request_leaves_by_the_wrong_line() {
 
 /// Two targets of one operator, on every line; each line is judged by what comes back over it.
 pub fn every_link_may_have_the_same_targets() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     const LINES: usize = 8;
     for address in [target(1, 1).to_string(), format!("\"{}\"", target6(1, 1))] {
         let links: Vec<String> = (1..=LINES)
@@ -177,9 +175,7 @@ pub fn every_link_may_have_the_same_targets() {
 
 /// Users 2 and 3 are there on every system.
 pub fn a_uid_that_a_user_of_the_machine_has_is_told() {
-    if !pins_by_uid() {
-        lab::skip_for_good("this needs real root: the lab has a single uid else");
-    }
+    lab::need_users();
     let story = Story::begin(2, &config(&two_links(["", ""]), &[PROBE, "routing: {uid: 1}"]));
     story.check();
     let problems = story.problems();

@@ -22,11 +22,6 @@ pub const PIN_BY_TARGET: &str = "probe: {silence: 1s, pin: target}";
 /// Link number i, from 1, is probed as this user + i.
 pub const UID: u32 = 60_900;
 
-/// Whether this lab can have `pin: link`; one without root has a single uid.
-pub fn pins_by_uid() -> bool {
-    !uids::cannot_take(UID + 1..UID + 9)
-}
-
 /// The longest that a switch is waited for; it only matters where it does not come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -203,7 +198,8 @@ impl Story {
     pub fn problems(&self) -> String {
         let status = self.status();
         let problems = status["problems"].as_array().expect("problems").iter();
-        let problems = problems.filter(|problem| problem["code"] != "pinned-by-target" || pins_by_uid());
+        let problems =
+            problems.filter(|problem| problem["code"] != "pinned-by-target" || lab::has_other_users());
         let told = problems.map(|problem| match problem["link"].as_str() {
             Some(link) => format!("{link}: {}", problem["text"].as_str().expect("text")),
             None => problem["text"].as_str().expect("text").to_owned(),
@@ -273,7 +269,7 @@ impl Story {
 
     /// The same as wanfo asks by this link of the config, from 1.
     pub fn link_pings(&self, link: usize, address: impl Into<IpAddr>) -> bool {
-        self.pings_as(pins_by_uid().then_some(UID + link as u32), address.into())
+        self.pings_as(lab::has_other_users().then_some(UID + link as u32), address.into())
     }
 
     fn pings_as(&self, uid: Option<u32>, address: IpAddr) -> bool {

@@ -1,7 +1,7 @@
 //! Others who change routes under way.
 
-use crate::lab::{SERVICE, gateway, target};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, UID, assert_same, config, link, pins_by_uid, two_links};
+use crate::lab::{self, SERVICE, gateway, target};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, UID, assert_same, config, link, two_links};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
     let story = Story::of_two_links();
@@ -34,7 +34,7 @@ pub fn routes_and_rules_that_somebody_deletes_are_put_back_by_the_next_run() {
     story.cut_silently(1);
     story.fail_over("primary", "secondary");
     let failed_over = story.kernel();
-    let rule = match pins_by_uid() {
+    let rule = match lab::has_other_users() {
         true => format!("rule del iif lo uidrange {}-{} lookup 5301", UID + 1, UID + 1),
         false => format!("rule del to {} iif lo ipproto 1 lookup 5301", target(1, 1)),
     };

@@ -91,13 +91,11 @@ fn dial_in(story: &Story) -> Result<Wire> {
 }
 
 pub fn a_tunnel_that_hangs_up_is_left_at_once_and_taken_again_under_another_index() {
+    lab::need(&["/dev/net/tun"]);
     let links = two_links(["", "interface: tun0"]);
     let story = Story::begin(2, &config(&links, &[PROBE]));
     story.router.ip("link delete wan2");
-    let wire = match dial_in(&story) {
-        Ok(wire) => wire,
-        Err(error) => lab::skip(&format!("no tun device to be had, /dev/net/tun: {error}")),
-    };
+    let wire = dial_in(&story).expect("the device can be opened");
     story.check();
     let calm = story.ours();
     assert_eq!(story.problems(), "");
