@@ -813,7 +813,57 @@ fn of_what_waits_to_be_told_the_newest_are_kept() {
     assert_eq!((run.after.pending, run.after.outlook.pending), (Pending::default(), router.disk.mails.len()));
 }
 
+/// What a run cannot keep for `replay` is told, and is no reason to fail.
+#[test]
+fn a_round_that_cannot_be_kept_for_replay_is_told_and_fails_nothing() {
+    let mut router =
+        router("links: [{name: a, interface: eth0}, {name: b, interface: eth1}]\nprobe: {record: true}");
+    let told = |run: &Run| run.after.problems.iter().filter(|it| it.code == Code::RecordingNotKept).count();
+    router.recording_is_refused = true;
+    let run = router.run(Request::Nothing);
+    assert_eq!((told(&run), run.failed), (1, false), "{:?}", run.after.problems);
+    router.recording_is_refused = false;
+    assert_eq!(told(&router.run(Request::Nothing)), 0);
+}
+
 // Killed anywhere.
+
+/// An address of the config is on disk as wanfo's own before it is on the interface; the one that the interface had before is
+/// somebody else's, also where the config comes to name it.
+#[test]
+fn the_addresses_of_a_config_go_with_it_whenever_the_run_is_killed_that_brings_them() {
+    let with = |address: &str| {
+        format!(
+            "links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1, gateway: 192.0.2.17, address: {address}}}]"
+        )
+    };
+    let parse = |text: &str| wanfo::core::config::read::parse(text).unwrap();
+    let assigned = |router: &Router| -> Vec<String> {
+        router.assigned.iter().map(|it| format!("{} {}", it.interface, it.address)).collect()
+    };
+    let mut first = router("links: [{name: a, interface: eth0}, {name: b, interface: eth1}]");
+    first.run(Request::Nothing);
+    first.config = parse(&with("[203.0.113.2/28, 192.0.2.18/28]"));
+    let mut whole = first.clone();
+    whole.run(Request::Nothing);
+    assert_eq!(assigned(&whole), ["eth1 203.0.113.2/28"]);
+    let effects = whole.effects - first.effects;
+    for dies_after in 1..=effects + 1 {
+        let mut router = first.clone();
+        router.dies_after = Some(dies_after);
+        let _ = router.try_run(Request::Nothing);
+        router.dies_after = None;
+        // Edited before the next run.
+        router.config = parse(&with("[203.0.113.3/28]"));
+        let run = router.run(Request::Nothing);
+        assert_eq!(
+            assigned(&router),
+            ["eth1 203.0.113.3/28"],
+            "killed after effect {dies_after}: {:?}",
+            run.said
+        );
+    }
+}
 
 /// Whatever keeps every run from handing on what is to be told, the status knows what is wrong.
 #[test]
@@ -916,6 +966,7 @@ fn a_run_that_is_killed_after_any_effect_is_completed_by_the_next() {
         let expected = whole.run(request).after.active;
         let effects = whole.effects - router.effects;
         assert!(effects > 5, "{kind}: only {effects} effects");
+        let mut repeats = 0;
         for (first, second) in
             (1..=effects).flat_map(|first| (0..=effects).map(move |second| (first, second)))
         {
@@ -948,6 +999,7 @@ fn a_run_that_is_killed_after_any_effect_is_completed_by_the_next() {
             );
             let calls = router.calls.len() - calls;
             assert_eq!(calls, 1 + interrupted, "{}", told());
+            repeats += if second == 0 { calls - 1 } else { 0 };
             assert_eq!(router.disk.mails.len() - mails, 1, "{}", told());
             let records = without_repeats(router.disk.history[history..].to_vec());
             let switches =
@@ -955,5 +1007,7 @@ fn a_run_that_is_killed_after_any_effect_is_completed_by_the_next() {
             assert_eq!(switches, 1, "{}", told());
             assert_eq!(router.disk.hold.is_some(), kind == "held", "{}", told());
         }
+        // Only by a kill between the script's end and the next write.
+        assert_eq!(repeats, 1, "{kind}: so often the script was run twice");
     }
 }
