@@ -5,7 +5,7 @@
 //! by the next at once. Times are compared in tenths of a second. Its keys:
 //!
 //! - `timeline`: what happens, in force from the run at that time on. `{at: 10s, primary: silent}` with the name of a
-//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{loss: 30}` (percent), `{fails: [ADDRESS]}` (pings are answered,
+//!   link and `good`, `silent`, `{silent: [ADDRESS]}`, `{late: 3s}`, `{late: 3s, of: [ADDRESS]}`, `{loss: 30}` (percent), `{fails: [ADDRESS]}` (pings are answered,
 //!   checks at these servers are not), `unusable` (no carrier), `gone`
 //!   (no interface), `no-gateway` or `void` (a fault of our own), also in the midst of a run that stays; `{at: 10s, run: force-failover, to: LINK, for: 5m, hold: true}` and
 //!   `{at: 10s, run: failback}` are runs by hand, `by: NAME` says whose; further `reboot: true`, `lose_state: true`, `state_file: {key: value}`
@@ -159,10 +159,20 @@ enum Word {
 #[serde(untagged)]
 enum Line {
     Word(Word),
-    Partly { silent: Vec<IpAddr> },
-    Late { late: Time },
-    Loss { loss: u32 },
-    Fails { fails: Vec<IpAddr> },
+    Partly {
+        silent: Vec<IpAddr>,
+    },
+    Late {
+        late: Time,
+        #[serde(default)]
+        of: Vec<IpAddr>,
+    },
+    Loss {
+        loss: u32,
+    },
+    Fails {
+        fails: Vec<IpAddr>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -238,7 +248,8 @@ impl From<&Line> for Condition {
             Line::Word(Word::NoGateway) => Condition::NoGateway,
             Line::Word(Word::Void) => Condition::Void,
             Line::Partly { silent } => Condition::SilentTargets(silent.clone()),
-            Line::Late { late } => Condition::Late(late.0),
+            Line::Late { late, of } if of.is_empty() => Condition::Late(late.0),
+            Line::Late { late, of } => Condition::LateTargets(late.0, of.clone()),
             Line::Loss { loss } => Condition::Loss(*loss),
             Line::Fails { fails } => Condition::Fails(fails.clone()),
         }

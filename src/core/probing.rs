@@ -542,17 +542,23 @@ impl<'a> Watch<'a> {
         }
         match (&self.stance, self.before.verdict, self.health.verdict) {
             (Stance::Fixed(_) | Stance::Waiting, ..) => true,
-            (Stance::Asking, Verdict::Down, _) => self.heard.is_some() || self.was_asked_for(DOWN, now),
+            (Stance::Asking, Verdict::Down, _) => {
+                self.all_have_answered(now) || self.was_asked_for(DOWN, now)
+            }
             (Stance::Asking, Verdict::Up, Verdict::Down) => true,
             (Stance::Asking, Verdict::Up, Verdict::Up) if self.answers_just_now(now) => {
-                let is_over = |it: &Target| it.known_beforehand || it.at_fault || it.result.is_ok();
-                let all = self.targets.iter().all(is_over);
-                all || has_passed(self.heard, STRAGGLER, now)
+                self.all_have_answered(now)
             }
             (Stance::Asking, Verdict::Up, Verdict::Up) => {
                 (self.has_missing() || self.is_without_witness()) && self.was_asked_for(STRAGGLER, now)
             }
         }
+    }
+
+    /// The link is heard, and no target that is asked has still to be waited for.
+    fn all_have_answered(&self, now: BootTime) -> bool {
+        let is_over = |it: &Target| it.known_beforehand || it.at_fault || it.result.is_ok();
+        self.heard.is_some() && (self.targets.iter().all(is_over) || has_passed(self.heard, STRAGGLER, now))
     }
 
     /// How often it is asked within a run.
@@ -581,10 +587,8 @@ impl<'a> Watch<'a> {
     /// When something changes though nothing is heard.
     fn wakes(&self, now: BootTime) -> BootTime {
         let settles = match (&self.stance, self.before.verdict) {
+            (Stance::Asking, _) if self.answers_just_now(now) => self.heard.map(|at| at.plus(STRAGGLER)),
             (Stance::Asking, Verdict::Down) => self.first_asked.map(|at| at.plus(DOWN)),
-            (Stance::Asking, Verdict::Up) if self.answers_just_now(now) => {
-                self.heard.map(|at| at.plus(STRAGGLER))
-            }
             (Stance::Asking, Verdict::Up) => Some(self.health.silence_ends(self.law, now)),
             _ => None,
         };
