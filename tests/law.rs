@@ -190,6 +190,25 @@ fn a_run_that_comes_late_after_one_that_was_killed_starts_anew() {
 }
 
 #[test]
+fn who_is_up_has_nothing_to_wait_for() {
+    let mut health = heard();
+    health.fall(at(0));
+    health.ask(LAW, at(2_000));
+    health.hear(LAW, at(2_012));
+    health.rise(at(3_000));
+    assert_eq!(health.stable_in(LAW, at(4_000)), None);
+}
+
+#[test]
+fn where_two_must_answer_the_silence_begins_when_the_first_of_them_was_heard_last() {
+    let mut health = heard();
+    health.ask(LAW, at(2_000));
+    health.ask(LAW, at(4_000));
+    health.hear(LAW, at(3_000));
+    assert_eq!(health.silent_for(LAW, at(5_000)), Duration::from_secs(2));
+}
+
+#[test]
 fn who_falls_silent_again_is_trusted_in_no_time_to_come() {
     let mut health = heard();
     health.fall(at(0));

@@ -12,6 +12,7 @@
 //!   (somebody edits it), `flush: true` (somebody takes away all routes of ours) and `config: TEXT`; `config_is_broken: WHY` (the runs go on by the last good one) and
 //!   `config_is_mended: true`; `action_script: OUTCOME` and `exit_script: OUTCOME` with an exit code, `hangs`, `missing` or `cannot-start`;
 //!   `disk: read-only` or `writable` (`paths.state`); `ip: refused` (every change is) or `obeyed`;
+//!   `stops: 5s` (the process is stopped for so long, where it waits just then);
 //!   `stray_pings: LINK` (from then on a rule of somebody's leads every echo request out of it) and `stray_pings: nowhere`.
 //! - `switches`: all that must come out, each with `at`, `to`, `reason`, and `forced: true` where it was by hand; `cause` may be told.
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
@@ -97,6 +98,7 @@ struct Happening {
     disk: Option<Disk>,
     ip: Option<Ip>,
     stray_pings: Option<String>,
+    stops: Option<Time>,
     #[serde(flatten)]
     links: BTreeMap<String, Line>,
 }
@@ -341,6 +343,8 @@ fn play(scenario: &Scenario) -> Vec<(Duration, Run)> {
 
 fn play_on(router: &mut Router, scenario: &Scenario) -> Vec<(Duration, Run)> {
     router.schedule = weather(scenario);
+    let stops = scenario.timeline.iter().filter_map(|happening| Some((happening.at.0, happening.stops?.0)));
+    router.stops = stops.collect();
     let (Time(beat), Time(until)) = (scenario.beat, scenario.until);
     let mut left = scenario.timeline.iter().peekable();
     let mut runs = Vec::new();
