@@ -681,9 +681,13 @@ fn every_story_comes_out_the_same_when_its_recording_is_played() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let scenario: Scenario = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         // One config is in force all the time, nobody writes into the state file behind wanfo's back, and `ip` does what it
-        // is told. Who sat at the keyboard is not recorded.
+        // is told. Who sat at the keyboard, and that the process was stopped, is not recorded.
         let is_beyond_it = |what: &Happening| {
-            what.config.is_some() || !what.state_file.is_empty() || what.ip.is_some() || what.by.is_some()
+            what.config.is_some()
+                || !what.state_file.is_empty()
+                || what.ip.is_some()
+                || what.by.is_some()
+                || what.stops.is_some()
         };
         if scenario.timeline.iter().any(is_beyond_it) {
             continue;

@@ -61,6 +61,8 @@ pub struct Reply {
 pub enum ProbeError {
     /// Nothing came back, or only from somebody else.
     NoReply,
+    /// Nothing came back so far; the run had no reason to wait for it.
+    NoReplyYet,
     /// It came back later than `probe.max_latency`.
     TooLate(Duration),
     /// The kernel, or a router on the way, says that there is no way there.
@@ -83,6 +85,7 @@ impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             ProbeError::NoReply => f.write_str("no reply"),
+            ProbeError::NoReplyYet => f.write_str("no reply yet"),
             ProbeError::TooLate(rtt) => {
                 write!(f, "answered after {} ms, later than `max_latency`", rtt.as_millis())
             }

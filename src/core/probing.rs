@@ -608,6 +608,7 @@ impl<'a> Watch<'a> {
         let serves = self.serves(now) != Some(false);
         let services = Services { useless: self.useless, ..self.round.services(now) };
         let checks = self.round.results();
+        let was_waited_for = self.was_asked_for(STRAGGLER, now);
         let probed = match self.stance {
             Stance::Waiting => Probed::NotDue,
             Stance::Asking if self.answers_just_now(now) => Probed::Answered,
@@ -619,7 +620,10 @@ impl<'a> Watch<'a> {
                 address: target.address,
                 heard_at: target.heard_at,
                 at_fault: target.at_fault,
-                result: target.result,
+                result: match target.result {
+                    Err(ProbeError::NoReply) if !was_waited_for => Err(ProbeError::NoReplyYet),
+                    result => result,
+                },
             };
             self.targets.into_iter().map(result).collect()
         });
@@ -640,7 +644,7 @@ fn why_silent(link: &Link, targets: &[Target]) -> String {
         .iter()
         .filter_map(|target| {
             Some(match target.result.as_ref().err()? {
-                ProbeError::NoReply => format!("no reply from {}", target.address),
+                ProbeError::NoReply | ProbeError::NoReplyYet => format!("no reply from {}", target.address),
                 other => format!("{}: {other}", target.address),
             })
         })

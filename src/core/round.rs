@@ -173,7 +173,11 @@ impl RunInput<'_> {
             let in_vain = matches!(result.result, Err(ProbeError::NoReply | ProbeError::Unreachable));
             let asked_in_vain =
                 known.map_or(0, |known| known.asked_in_vain).saturating_add(u32::from(in_vain));
-            TargetState { asked_in_vain, ..TargetState::from(result) }
+            match (&result.result, known) {
+                // As it was: it may be under way.
+                (Err(ProbeError::NoReplyYet), Some(known)) => known.clone(),
+                _ => TargetState { asked_in_vain, ..TargetState::from(result) },
+            }
         };
         results.iter().map(state_of).collect()
     }
