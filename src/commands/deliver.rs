@@ -99,7 +99,6 @@ fn example(config: &Config) -> Result<Exit> {
 /// Tells the link script of one change after the other, until nothing waits and all `people` are told. Returns whether it
 /// could be run.
 fn call_link_script(config: &Config, delivery: &Delivery, people: Receiver<()>) -> Result<bool> {
-    let boot_id = clock::boot_id()?;
     let mut is_well = true;
     loop {
         let now = clock::now()?.wall;
@@ -110,7 +109,8 @@ fn call_link_script(config: &Config, delivery: &Delivery, people: Receiver<()>) 
             }
         };
         // One from before the last boot is no news, and where there is no script any more nobody hears it.
-        let call = waiting.message.call.clone().filter(|call| call.boot_id == boot_id);
+        let boot_id = store::boot_of_last_run(&config.paths.run);
+        let call = waiting.message.call.clone().filter(|call| Some(&call.boot_id) == boot_id.as_ref());
         if let (Some(path), Some(call)) = (&config.link_script, call) {
             waiting.begin_attempt(now);
             delivery.save(&waiting)?;

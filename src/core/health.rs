@@ -288,15 +288,22 @@ impl Health {
         self.unanswered = 0;
     }
 
-    /// For how long nothing was heard though we asked: from the last sign of life, if the link was asked again within
-    /// `silence` of it; else from the first request that got no answer.
-    pub fn silent_for(&self, law: Law, now: BootTime) -> Duration {
-        let Some(asked) = self.unanswered_since else { return Duration::ZERO };
-        let start = match self.heard_at {
+    /// Since when nothing was heard though we asked: the last sign of life, if the link was asked again within `silence` of
+    /// it; else the first request that got no answer. While none is unanswered it begins now.
+    pub fn silent_since(&self, law: Law, now: BootTime) -> BootTime {
+        let asked = self.unanswered_since.unwrap_or(now);
+        match self.heard_at {
             Some(heard) if asked.since(heard).is_some_and(|time| time <= law.silence) => heard,
             _ => asked,
-        };
-        now.since(start).unwrap_or_default()
+        }
+    }
+
+    /// For how long that lasts.
+    pub fn silent_for(&self, law: Law, now: BootTime) -> Duration {
+        match self.unanswered_since {
+            Some(_) => now.since(self.silent_since(law, now)).unwrap_or_default(),
+            None => Duration::ZERO,
+        }
     }
 
     /// When the silence will have lasted long enough, if nothing is heard until then.

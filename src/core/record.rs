@@ -145,7 +145,10 @@ impl fmt::Display for Event {
             Event::Script { path, state, outcome } => write!(f, "script {path} {state}: {outcome}"),
             Event::Vetoed { link, why } => write!(f, "staying on {link}: {why}"),
             Event::Released { link, what } => {
-                write!(f, "the {what} of {link} ends, for the config lets it carry the traffic no longer")
+                write!(
+                    f,
+                    "the {what} of {link} ends with the edit of the config, which has no such link for the default traffic any more"
+                )
             }
             Event::Drilled { link, why_not: None, .. } => write!(f, "drill: {link} is proven"),
             Event::Drilled { link, why_not: Some(why), .. } => {

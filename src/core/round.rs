@@ -262,7 +262,10 @@ impl RunInput<'_> {
                         _ => (since, before.and_then(|link| link.outage_ms)),
                     };
                 let silent_since = match (self.health_before(link).verdict, result.health.verdict) {
-                    (Verdict::Up, Verdict::Down) => result.health.heard_at,
+                    (Verdict::Up, Verdict::Down) => {
+                        let law = Law::of(&self.config.probe, link);
+                        Some(result.health.silent_since(law, self.now))
+                    }
                     (_, Verdict::Down) => before.and_then(|link| link.silent_since),
                     _ => None,
                 };

@@ -360,7 +360,8 @@ fn say_replies(world: &mut dyn World, config: &Config, results: &[LinkResult], n
         }
         let health = &result.health;
         let silent = health.silent_for(Law::of(&config.probe, link), now);
-        let said = format!("{}: {}, silent for {silent:.1?}", link.name, health.verdict);
+        let silent = if silent.is_zero() { String::new() } else { format!(", silent for {silent:.1?}") };
+        let said = format!("{}: {}{silent}", link.name, health.verdict);
         world.say(Level::Debug, &said);
     }
 }

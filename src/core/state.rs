@@ -194,6 +194,15 @@ impl State {
         }
     }
 
+    /// Under which boot a state file was written, whatever else is in it.
+    pub fn boot_of(text: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Written {
+            boot_id: String,
+        }
+        serde_json::from_str(text.trim_end()).ok().map(|Written { boot_id }| boot_id)
+    }
+
     /// The state at the first run after a boot: nothing is known, no delay is running, and the kernel's own routes
     /// have told which link is active.
     pub fn fresh(boot_id: &str, active: &str, now: BootTime) -> State {

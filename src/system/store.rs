@@ -60,6 +60,12 @@ pub fn peek(directory: &Path, boot_id: &str) -> Result<Loaded> {
     }
 }
 
+/// Under which boot the last run was. In a sandbox with `ProcSubset=pid` (systemd.exec(5)) the kernel cannot be asked for this one.
+pub fn boot_of_last_run(directory: &Path) -> Option<String> {
+    let bytes = file::read(&directory.join(STATE), LIMIT).ok()?;
+    State::boot_of(&String::from_utf8(bytes).ok()?)
+}
+
 /// The link of a `force-failover --hold`, as it outlives a reboot.
 pub fn load_hold(directory: &Path) -> Result<Option<String>> {
     let path = directory.join(HOLD);

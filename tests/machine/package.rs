@@ -133,12 +133,16 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
 
     let config = format!(
         "links:\n  - {{name: fibre, interface: eth0, targets: [{}]}}\n  \
-         - {{name: lte, interface: eth1, targets: [{}]}}\nprobe: {{silence: 2s}}\n",
+         - {{name: lte, interface: eth1, targets: [{}]}}\nprobe: {{silence: 2s}}\nlink_script: /etc/wanfo/link\n",
         target(1, 1),
         target(2, 1)
     );
+    // In the sandbox as shipped it can write there, and nowhere else.
+    let script = Path::new("/etc/wanfo/link");
     fs::write(CONFIG, &config).expect("the config");
     fs::set_permissions(CONFIG, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    fs::write(script, "#!/bin/sh\necho \"$@\" >>/var/lib/wanfo/told\n").expect("the script");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("its owner may");
     // Whoever has a config may still not want it to run.
     install(&old);
     assert_nothing_runs();
@@ -153,6 +157,13 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
     let (since, routes) = (status()["since"].clone(), ours(&lab.router));
     assert!(routes.contains("128.0.0.0/1"), "{routes}");
     let meter = lab.meter(SERVICE);
+    let mark = Path::new("/var/lib/wanfo/told");
+    wait_until("the link script", || {
+        fs::read_to_string(mark).is_ok_and(|told| told.starts_with("DOWN fibre eth0"))
+    });
+    wait_until("the end of it", || !attempt("systemctl is-active wanfo-deliver.service").0);
+    let deliver = run("systemctl show --property=Result,NRestarts wanfo-deliver.service");
+    assert!(deliver.contains("Result=success"), "{deliver}");
     wait_until("service over line 2", || meter.last_answer().is_some_and(|answer| answer.line == 2));
     let start = Instant::now();
     install(&new);
@@ -177,10 +188,9 @@ pub fn a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purge
     assert!(!attempt("systemctl is-active wanfo.timer").0);
     assert_eq!(fs::read_to_string(CONFIG).expect("the config stays"), config);
     assert!(Path::new("/var/lib/wanfo/history.jsonl").exists(), "{}", files());
-    fs::write("/etc/wanfo/action", "#!/bin/sh\n").expect("somebody's script");
     let said = run("dpkg -P wanfo");
     assert!(said.contains("/etc/wanfo"), "{said}");
-    assert!(Path::new("/etc/wanfo/action").exists());
+    assert!(script.exists());
     fs::remove_dir_all("/etc/wanfo").expect("the script goes");
     assert_eq!(files(), before);
 

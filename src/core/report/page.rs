@@ -80,16 +80,25 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 /// In its two largest units: "2 days 3 h", "4 min 10 s".
 pub fn lasting(span: Duration) -> String {
-    let told = |count: u64, unit: u64| match (count, unit) {
+    let (count, unit, smaller) = largest(span);
+    let smaller = smaller.map(|(count, unit)| format!(" {}", counted(count, unit))).unwrap_or_default();
+    counted(count, unit) + &smaller
+}
+
+/// In its largest unit, where it stands beside the time of day.
+pub fn roughly(span: Duration) -> String {
+    let (count, unit, _) = largest(span);
+    counted(count, unit)
+}
+
+fn counted(count: u64, unit: u64) -> String {
+    match (count, unit) {
         (1, 86_400) => "1 day".to_owned(),
         (_, 86_400) => format!("{count} days"),
         (_, 3600) => format!("{count} h"),
         (_, 60) => format!("{count} min"),
         _ => format!("{count} s"),
-    };
-    let (count, unit, smaller) = largest(span);
-    let smaller = smaller.map(|(count, unit)| format!(" {}", told(count, unit))).unwrap_or_default();
-    told(count, unit) + &smaller
+    }
 }
 
 /// By the clock on the wall, as short as it is clear: "04:12", "Monday 04:12", "2026-11-02 04:12".

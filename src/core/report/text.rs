@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::overall::{Detail, elsewhere, is_held, is_redundant, is_too_old, is_up, no_link_is_up};
-use super::page::{Line, Tone, clock, exact_clock, lasting};
+use super::page::{Line, Tone, clock, exact_clock, lasting, roughly};
 use crate::core::health::Health;
 use crate::core::hold::Hold;
 use crate::core::minutes::Minute;
@@ -31,8 +31,7 @@ pub fn render(
     match state {
         Some(state) => Page { state, proofs, now, zone, detail, lines: Vec::new() }.write(),
         None => {
-            let text =
-                "Nothing is known: no run of `wanfo check` since boot. Is wanfo.timer enabled and started?";
+            let text = "Nothing is known: no run of `wanfo check` has ended since boot. Is wanfo.timer enabled and started?";
             vec![Line::new(Tone::Bad, 0, text)]
         }
     }
@@ -106,7 +105,11 @@ impl Page<'_> {
         if let Some(problem) = elsewhere(state) {
             self.say(Tone::Bad, 0, format!("ELSEWHERE: {problem}"));
         }
-        let by_hand = if state.forced { ", by hand" } else { "" };
+        let by_hand = match state.hold {
+            Hold::UntilFailback => ", held by hand",
+            _ if state.forced => ", by hand",
+            _ => "",
+        };
         let entered = state.switched_at.map(|at| format!(" {}", self.since(at))).unwrap_or_default();
         let (tone, text) = if no_link_is_up(state) {
             let last =
@@ -121,7 +124,7 @@ impl Page<'_> {
             let why = why.collect::<Vec<_>>().join(", ");
             (Tone::Warning, format!("On {}{entered}{by_hand}: {why}", state.active))
         };
-        self.say(tone, 0, text);
+        self.say(if is_too_old(state, now) { Tone::Plain } else { tone }, 0, text);
     }
 
     /// The links before the active one, which would carry the traffic by themselves.
@@ -324,12 +327,12 @@ impl Page<'_> {
     fn next(&self) -> Option<String> {
         let (state, now) = (self.state, self.now);
         let active = &state.active;
+        if no_link_is_up(state) {
+            return Some("the first link that answers is taken at once".to_owned());
+        }
         let until = state.next_switch_after.filter(|at| *at > now.boot);
         match (state.hold, until) {
-            (Hold::UntilFailback, _) => {
-                let since = state.switched_at.map(|at| format!(" {}", self.since(at))).unwrap_or_default();
-                return Some(format!("held on {active} by hand{since}, until `wanfo failback`"));
-            }
+            (Hold::UntilFailback, _) => return Some(format!("held on {active} until `wanfo failback`")),
             (_, Some(until)) if is_held(state, now) && self.preferred().is_empty() => {
                 return Some(format!("held on {active} until {}", self.clock(until)));
             }
@@ -345,7 +348,7 @@ impl Page<'_> {
         match (ready, preferred.first()) {
             (Some((at, link)), _) => {
                 let at = at.max(until.unwrap_or(at));
-                let held = if is_held(state, now) { "held until then; " } else { "" };
+                let held = if is_held(state, now) { format!("held on {active}; ") } else { String::new() };
                 Some(format!("{held}back to {} about {} if it stays up", link.name, self.clock(at)))
             }
             (None, Some(link)) => {
@@ -390,7 +393,7 @@ fn answer(target: &TargetState) -> String {
 }
 
 fn since(at: BootTime, now: Moment, zone: &TimeZone) -> String {
-    let lasted = now.boot.since(at).map_or("at an unknown time".to_owned(), lasting);
+    let lasted = now.boot.since(at).map_or("at an unknown time".to_owned(), roughly);
     format!("since {} ({lasted})", clock(now.wall_time(at), now.wall, zone))
 }
 
