@@ -199,6 +199,24 @@ fn who_is_up_has_nothing_to_wait_for() {
     assert_eq!(health.stable_in(LAW, at(4_000)), None);
 }
 
+/// Somebody, or a broken disk, has written them into the state file.
+#[test]
+fn times_that_lie_ahead_mean_nothing() {
+    let mut health = heard();
+    health.ask(LAW, at(10_000));
+    health.hear(LAW, at(10_012));
+    assert_eq!(health.as_of(at(10_012)).heard_at, Some(at(10_012)));
+    let before = health.as_of(at(10_011));
+    assert_eq!((before.heard_at, before.asked_at), (None, Some(at(10_000))));
+}
+
+#[test]
+fn silence_that_is_forgotten_counts_no_more() {
+    let mut health = asked_in_vain();
+    health.forget_silence();
+    assert_eq!((health.silent_for(LAW, at(7_000)), health.unanswered), (Duration::ZERO, 0));
+}
+
 #[test]
 fn where_two_must_answer_the_silence_begins_when_the_first_of_them_was_heard_last() {
     let mut health = heard();

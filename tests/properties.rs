@@ -1005,6 +1005,8 @@ fn a_run_that_is_killed_after_any_effect_is_completed_by_the_next() {
             let switches =
                 records.iter().filter(|record| matches!(record.event, Event::Switched { .. })).count();
             assert_eq!(switches, 1, "{}", told());
+            let is_repair = |record: &&Record| matches!(record.event, Event::Repaired { .. });
+            assert_eq!(records.iter().find(is_repair).map(|it| it.event.to_string()), None, "{}", told());
             assert_eq!(router.disk.hold.is_some(), kind == "held", "{}", told());
         }
         // Only by a kill between the script's end and the next write.
