@@ -72,6 +72,7 @@ pub fn trials() -> Vec<Trial> {
         },
         limits::{
             a_user_is_told_to_run_it_as_root,
+            each_command_does_its_work_with_the_rights_that_it_needs,
             root_without_the_capability_is_told_once,
             without_the_right_to_take_uids_targets_are_tied_one_by_one_and_that_is_said,
             no_ping_group_no_verdict,
