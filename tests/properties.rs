@@ -826,6 +826,39 @@ fn a_round_that_cannot_be_kept_for_replay_is_told_and_fails_nothing() {
     assert_eq!(told(&router.run(Request::Nothing)), 0);
 }
 
+/// Only mails and the history have times by it. It is set between runs, and while a script is at work.
+#[test]
+fn the_wall_clock_may_say_what_it_likes() {
+    const YEAR: i64 = 365 * 86_400;
+    let tell = |steps: &[i64]| {
+        let mut router = router(&with_links(["primary", "secondary"]));
+        router.action_script = Ending::TimeLimit(Duration::from_secs(5));
+        let mut told = Vec::new();
+        for round in 0..60 {
+            router.wall_is_off = steps[round % steps.len()];
+            match round {
+                10 => router.set("eth0", Condition::Silent),
+                30 => router.set("eth0", Condition::Good),
+                _ => {}
+            }
+            for run in router.check() {
+                let verdicts = run.after.links.iter().map(|link| (link.health, link.outage_ms));
+                told.push((run.at, run.after.active.clone(), run.failed, verdicts.collect::<Vec<_>>()));
+            }
+            router.wait(Duration::from_secs(2));
+        }
+        (told, router.disk.mails.len(), router.disk.history.len())
+    };
+    let right = tell(&[0]);
+    assert!(right.0.iter().any(|(_, active, ..)| active == "secondary"));
+    // 1916, before there was a Unix clock, and the year 3026, among others.
+    for steps in
+        [&[0, 10 * YEAR][..], &[10 * YEAR, 0, -10 * YEAR], &[-110 * YEAR], &[0, -110 * YEAR, 1000 * YEAR]]
+    {
+        assert_eq!(tell(steps), right, "{steps:?}");
+    }
+}
+
 // Killed anywhere.
 
 /// An address of the config is on disk as wanfo's own before it is on the interface; the one that the interface had before is
