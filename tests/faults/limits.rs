@@ -79,22 +79,22 @@ fn with_only(lab: &Lab, command: &[&str], capabilities: &'static [libc::c_ulong]
 /// As the table in SECURITY.md has it. Each of them is missed where it is missing.
 pub fn each_command_does_its_work_with_the_rights_that_it_needs() {
     lab::need_users();
-    const SETGID: libc::c_ulong = 6; // linux/capability.h
-    const SETUID: libc::c_ulong = 7;
-    const NET_ADMIN: libc::c_ulong = 12;
+    const CAP_SETGID: libc::c_ulong = 6; // linux/capability.h
+    const CAP_SETUID: libc::c_ulong = 7;
+    const CAP_NET_ADMIN: libc::c_ulong = 12;
     let lab = two_links();
     let commands: [(&[&str], &'static [libc::c_ulong]); 11] = [
         (&["config"], &[]),
-        (&["check"], &[NET_ADMIN, SETUID]),
-        (&["force-failover"], &[NET_ADMIN, SETUID]),
-        (&["failback"], &[NET_ADMIN, SETUID]),
+        (&["check"], &[CAP_NET_ADMIN, CAP_SETUID]),
+        (&["force-failover"], &[CAP_NET_ADMIN, CAP_SETUID]),
+        (&["failback"], &[CAP_NET_ADMIN, CAP_SETUID]),
         (&["status"], &[]),
         (&["history"], &[]),
         (&["deliver"], &[]),
-        (&["drill"], &[SETUID]),
-        (&["exec", "lte", "--", "/bin/true"], &[SETUID, SETGID]),
-        (&["doctor"], &[NET_ADMIN, SETUID]),
-        (&["down"], &[NET_ADMIN, SETUID]),
+        (&["drill"], &[CAP_SETUID]),
+        (&["exec", "lte", "--", "/bin/true"], &[CAP_SETUID, CAP_SETGID]),
+        (&["doctor"], &[CAP_NET_ADMIN, CAP_SETUID]),
+        (&["down"], &[CAP_NET_ADMIN, CAP_SETUID]),
     ];
     for (command, capabilities) in commands {
         let run = with_only(&lab, command, capabilities);
@@ -110,9 +110,9 @@ pub fn each_command_does_its_work_with_the_rights_that_it_needs() {
     }
     assert_ends(&lab.wanfo(&["check"]), 0, &[]);
     let without: [(&[&str], &'static [libc::c_ulong]); 3] = [
-        (&["force-failover"], &[SETUID]),
-        (&["exec", "lte", "--", "/bin/true"], &[SETGID]),
-        (&["exec", "lte", "--", "/bin/true"], &[SETUID]),
+        (&["force-failover"], &[CAP_SETUID]),
+        (&["exec", "lte", "--", "/bin/true"], &[CAP_SETGID]),
+        (&["exec", "lte", "--", "/bin/true"], &[CAP_SETUID]),
     ];
     for (command, capabilities) in without {
         let run = with_only(&lab, command, capabilities);
