@@ -3,9 +3,9 @@
 use super::ConfigError;
 use super::tree::{self, Node, Value};
 
-/// What is wrong so far, each with the number of the node it is about.
+/// What is wrong so far, each with the number of the node it is about; and the keys that are there under a slip of the pen.
 #[derive(Default)]
-pub struct Faults(Vec<(usize, String, String)>);
+pub struct Faults(Vec<(usize, String, String)>, Vec<String>);
 
 impl Faults {
     pub fn is_empty(&self) -> bool {
@@ -14,6 +14,13 @@ impl Faults {
 
     pub fn add(&mut self, place: &Place, text: String) {
         self.0.push((place.node, place.path.clone(), text));
+    }
+
+    /// Of one that is only misspelt that is told already.
+    pub fn add_missing(&mut self, key: &Place, cure: &str) {
+        if !self.1.contains(&key.path) {
+            self.add(key, format!("this key is missing; {cure}"));
+        }
     }
 
     /// In the order of the text, with lines.
@@ -94,7 +101,15 @@ impl<'a> Fields<'a> {
             if let Some((_, in_place)) = gone.iter().find(|(key, _)| key == name) {
                 faults.add(&key_place, in_place(value));
             } else if !known.contains(&name.as_str()) {
-                faults.add(&key_place, unknown_key(name, known));
+                let meant = meant_by(name, known);
+                faults.add(
+                    &key_place,
+                    match meant {
+                        Some(key) => format!("this key is not known here; did you mean {key}?"),
+                        None => format!("this key is not known here; known are {}", known.join(", ")),
+                    },
+                );
+                faults.1.extend(meant.map(|key| place.child(key).path));
             } else if pairs.iter().any(|(earlier, _)| earlier == name) {
                 faults.add(&key_place, "this key is written twice; keep one of the two".into());
             } else {
@@ -210,12 +225,9 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn unknown_key(name: &str, known: &[&str]) -> String {
+fn meant_by<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     // `Log-Level` and `gatway` are slips; anything further away is another word.
     const MOST_SLIPS: usize = 2;
     let slips = |key: &&&str| strsim::osa_distance(&name.to_lowercase(), key);
-    match known.iter().min_by_key(slips).filter(|key| slips(key) <= MOST_SLIPS) {
-        Some(key) => format!("this key is not known here; did you mean {key}?"),
-        None => format!("this key is not known here; known are {}", known.join(", ")),
-    }
+    known.iter().min_by_key(slips).filter(|key| slips(key) <= MOST_SLIPS).copied()
 }

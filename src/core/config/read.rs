@@ -117,7 +117,7 @@ fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
 fn links(file: &Fields, faults: &mut Faults) -> Vec<Draft> {
     let place = file.place_of("links");
     if file.node("links").is_none() {
-        faults.add(&place, "this key is missing; write a list of 2 to 8 links".into());
+        faults.add_missing(&place, "write a list of 2 to 8 links");
     }
     let Some(nodes) = file.list("links", faults) else {
         return Vec::new();
@@ -148,16 +148,16 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
     let link = Fields::of(node, place, KEYS, &[], faults)?;
     let name = link.read("name", value::name, faults);
     if let Ok(None) = name {
-        faults.add(&link.place.child("name"), "this key is missing; write for example name: primary".into());
+        faults.add_missing(&link.place.child("name"), "write for example name: primary");
     }
     let interface = link.read("interface", value::interface, faults);
     let gateway = link.read("gateway", value::gateway(Family::V4), faults);
     if let (Ok(None), Ok(None | Some(Placed { value: Gateway::Auto | Gateway::None, .. }))) =
         (&interface, &gateway)
     {
-        let text = "this key is missing; write for example interface: eth0 (it may be left out only where \
-                    \"gateway\" is an address)";
-        faults.add(&link.place.child("interface"), text.into());
+        let cure =
+            "write for example interface: eth0 (it may be left out only where \"gateway\" is an address)";
+        faults.add_missing(&link.place.child("interface"), cure);
     }
     let address = link.read_list("address", value::own_address, faults);
     let targets = link.read_list("targets", value::target, faults);
@@ -455,7 +455,7 @@ fn notify(file: &Fields, faults: &mut Faults) -> Option<Notify> {
 }
 
 fn missing(section: &Fields, key: &str, example: &str, faults: &mut Faults) {
-    faults.add(&section.place.child(key), format!("this key is missing; write for example {example}"));
+    faults.add_missing(&section.place.child(key), &format!("write for example {example}"));
 }
 
 fn webhook(notify: &Fields, faults: &mut Faults) -> Option<Webhook> {
@@ -530,8 +530,7 @@ fn smtp(notify: &Fields, faults: &mut Faults) -> Option<Smtp> {
     let smtp = notify.section("smtp", KEYS, faults)?;
     let host = smtp.read("host", value::host, faults);
     if let Ok(None) = host {
-        let text = "this key is missing; write for example host: mail.example.com";
-        faults.add(&smtp.place.child("host"), text.into());
+        faults.add_missing(&smtp.place.child("host"), "write for example host: mail.example.com");
     }
     let kinds = value::word(&[("none", Tls::None), ("starttls", Tls::Starttls), ("tls", Tls::Tls)]);
     let tls = smtp.read("tls", kinds, faults);
@@ -553,8 +552,9 @@ fn smtp(notify: &Fields, faults: &mut Faults) -> Option<Smtp> {
             &smtp.place_of("password_credential"),
             "\"password_file\" is here too; keep one of the two".into(),
         ),
-        [false, true, false] | [false, false, true] => faults
-            .add(&smtp.place.child("username"), "this key is missing; write whose password it is".into()),
+        [false, true, false] | [false, false, true] => {
+            faults.add_missing(&smtp.place.child("username"), "write whose password it is");
+        }
         _ => {}
     }
     if let (Ok(_), Tls::None, Ok(Some(host))) = (&tls, kind, &host) {
