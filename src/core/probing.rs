@@ -315,7 +315,7 @@ struct Target {
     is_neighbour: bool,
     /// In this run.
     result: Result<Duration, ProbeError>,
-    /// It can be asked at all.
+    /// It cannot be asked at all.
     known_beforehand: bool,
 }
 

@@ -1,6 +1,6 @@
 //! What an admin should look at: every check of a run, each with its code and its cure.
 //!
-//! A new problem is a new `Code` in problem.rs and a few lines here.
+//! What else a new problem takes than a `Code` in problem.rs and a few lines here, docs/ARCHITECTURE.md lists.
 
 /// What the answers of targets and checks show, and those that never come.
 pub mod answers;
