@@ -31,7 +31,10 @@ fn ways_to_break_it(lab: &Lab) -> Vec<(Vec<u8>, &'static str)> {
         format!("paths: {{run: {}, state: {}}}\n", lab.path("run").display(), lab.path("state").display());
     let with_paths = |text: &str| format!("{text}\n{paths}").into_bytes();
     vec![
-        (with_paths(&GOOD.replace("links:", "linkz:")), "linkz (line 2): this key is not known here; did you mean links?"),
+        (
+            with_paths(&GOOD.replace("links:", "linkz:")),
+            "linkz (line 2): this key is not known here; did you mean links?",
+        ),
         (with_paths(&GOOD.replace("fibre,", "fibre, [")), "not valid YAML"),
         // Links edited at the same time: none of that counts yet.
         (with_paths(&GOOD.replace("fibre", "glass").replace("0s", "soon")), "links[0].delay"),
