@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use judged::{Judged, two_links};
-use model_router::Condition;
+use model_router::{Condition, Dice};
 
 const SILENCES: [u64; 3] = [3, 6, 10];
 const BEATS: [u64; 3] = [1, 2, 60];
@@ -47,27 +47,20 @@ impl OldRule {
     }
 }
 
-struct Dice(u64);
-
-impl Dice {
-    /// 0 to 1 (xorshift).
-    fn roll(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 as f64 / u64::MAX as f64
-    }
+/// 0 to 1.
+fn share(dice: &mut Dice) -> f64 {
+    dice.roll() as f64 / u64::MAX as f64
 }
 
 /// False failovers a day: one request a target and round, a round a beat.
 fn by_the_old_rule(weather: Weather, beat: u64) -> f64 {
-    let (mut dice, mut wrong) = (Dice(0x9e37_79b9_7f4a_7c15), 0);
+    let (mut dice, mut wrong) = (Dice::default(), 0);
     match weather {
         Weather::Loss(percent, targets) => {
             let mut rule = OldRule::default();
             let lost = (f64::from(percent) / 100.0).powi(targets as i32);
             for _ in 0..OLD_ROUNDS {
-                if rule.is_down_after(dice.roll() >= lost) {
+                if rule.is_down_after(share(&mut dice) >= lost) {
                     (rule, wrong) = (OldRule::default(), wrong + 1);
                 }
             }
@@ -75,7 +68,7 @@ fn by_the_old_rule(weather: Weather, beat: u64) -> f64 {
         }
         Weather::Burst(seconds) => {
             for _ in 0..BURSTS {
-                let (mut rule, begins) = (OldRule::default(), dice.roll() * beat as f64);
+                let (mut rule, begins) = (OldRule::default(), share(&mut dice) * beat as f64);
                 let rounds = (1..).map(|round| (round * beat) as f64);
                 let in_the_burst = rounds.skip_while(|at| *at < begins);
                 let mut failed = in_the_burst.take_while(|at| *at < begins + seconds as f64);
@@ -111,9 +104,9 @@ fn by_the_law(weather: Weather, silence: u64, beat: u64) -> f64 {
             f64::from(wrong) / (f64::from(RUNS) * beat.as_secs_f64() / DAY)
         }
         Weather::Burst(seconds) => {
-            let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+            let mut dice = Dice::default();
             for _ in 0..BURSTS {
-                let begins = lines.router.elapsed + beat.mul_f64(dice.roll());
+                let begins = lines.router.elapsed + beat.mul_f64(share(&mut dice));
                 let ends = begins + Duration::from_secs(seconds);
                 let happens = [(begins, Condition::Silent), (ends, Condition::Good)];
                 lines.router.schedule = happens.map(|(at, line)| (at, "eth0".to_owned(), line)).to_vec();

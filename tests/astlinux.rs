@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use judged::Judged;
-use model_router::Condition;
+use model_router::{Condition, Dice};
 use wanfo::core::health::Verdict;
 
 #[path = "fixtures/judged.rs"]
@@ -45,8 +45,8 @@ impl Line {
         Line(
             lengths
                 .map(|lengths| {
-                    at +=
-                        Duration::from_secs(dice.one_of(lengths)) + Duration::from_millis(dice.roll() % 1000);
+                    let length = lengths[(dice.roll() % 5) as usize];
+                    at += Duration::from_secs(length) + Duration::from_millis(dice.roll() % 1000);
                     at
                 })
                 .take_while(|at| *at < 3600 * HOURS * SECOND)
@@ -65,22 +65,6 @@ impl Line {
     fn at(&self, time: Duration) -> (bool, Duration) {
         let changes = self.0.partition_point(|change| *change <= time);
         (changes % 2 == 0, time - if changes == 0 { Duration::ZERO } else { self.0[changes - 1] })
-    }
-}
-
-/// xorshift
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn one_of(&mut self, lengths: [u64; 5]) -> u64 {
-        lengths[(self.roll() % 5) as usize]
     }
 }
 
@@ -225,7 +209,7 @@ fn where_another_line_is_used_than_by_astlinux_the_table_says_why() {
     let mut told: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut seconds, mut apart) = (0, 0);
     for weather in 1..=WEATHERS {
-        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ weather << 20);
+        let mut dice = Dice(Dice::default().0 ^ weather << 20);
         let primary = Line::random(&mut dice, [5, 33, 97, 700, 2000], [1, 8, 21, 130, 950]);
         let secondary = Line::random(&mut dice, [60, 600, 1200, 2400, 3600], [2, 10, 60, 300, 900]);
         let mut wanfo = Judged::new(config.clone());

@@ -10,6 +10,11 @@ use crate::story::beyond_the_silence;
 /// Any user that has no process on this machine.
 const SOMEBODY: Uid = Uid::from_raw(54321);
 
+// linux/capability.h
+const CAP_SETGID: libc::c_ulong = 6;
+const CAP_SETUID: libc::c_ulong = 7;
+const CAP_NET_ADMIN: libc::c_ulong = 12;
+
 fn before_exec(
     command: &mut Command,
     act: impl FnMut() -> nix::Result<()> + Send + Sync + 'static,
@@ -40,7 +45,6 @@ pub fn a_user_is_told_to_run_it_as_root() {
 }
 
 pub fn root_without_the_capability_is_told_once() {
-    const CAP_NET_ADMIN: libc::c_ulong = 12; // linux/capability.h
     let lab = two_links();
     let before = kernel(&lab);
     let run = check_without(&lab, CAP_NET_ADMIN);
@@ -79,9 +83,6 @@ fn with_only(lab: &Lab, command: &[&str], capabilities: &'static [libc::c_ulong]
 /// As the table in SECURITY.md has it. Each of them is missed where it is missing.
 pub fn each_command_does_its_work_with_the_rights_that_it_needs() {
     lab::need_users();
-    const CAP_SETGID: libc::c_ulong = 6; // linux/capability.h
-    const CAP_SETUID: libc::c_ulong = 7;
-    const CAP_NET_ADMIN: libc::c_ulong = 12;
     let lab = two_links();
     let commands: [(&[&str], &'static [libc::c_ulong]); 11] = [
         (&["config"], &[]),
@@ -122,7 +123,6 @@ pub fn each_command_does_its_work_with_the_rights_that_it_needs() {
 
 /// As in a container. Both ways of tying targets do their work, and one follows the other.
 pub fn without_the_right_to_take_uids_targets_are_tied_one_by_one_and_that_is_said() {
-    const CAP_SETUID: libc::c_ulong = 7; // linux/capability.h
     let lab = at_work();
     let pinned_by_target = || status(&lab)["problems"].to_string().contains("pinned-by-target");
     for _ in 0..2 {

@@ -184,12 +184,8 @@ fn status(lab: &Lab) -> Value {
     serde_json::from_str(&run.stdout).expect("status prints JSON")
 }
 
-/// Without what every lab has that is not root's.
 fn problems(lab: &Lab) -> Vec<Value> {
-    let status = status(lab);
-    let problems = status["problems"].as_array().expect("problems").iter();
-    let problems = problems.filter(|problem| problem["code"] != "pinned-by-target" || lab::has_other_users());
-    problems.cloned().collect()
+    lab::problems(&status(lab))
 }
 
 fn active(lab: &Lab) -> String {

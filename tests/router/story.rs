@@ -194,13 +194,10 @@ impl Story {
             .clone()
     }
 
-    /// Without what every lab has that is not root's.
+    /// As `lab::problems`, a line each.
     pub fn problems(&self) -> String {
-        let status = self.status();
-        let problems = status["problems"].as_array().expect("problems").iter();
-        let problems =
-            problems.filter(|problem| problem["code"] != "pinned-by-target" || lab::has_other_users());
-        let told = problems.map(|problem| match problem["link"].as_str() {
+        let problems = lab::problems(&self.status());
+        let told = problems.iter().map(|problem| match problem["link"].as_str() {
             Some(link) => format!("{link}: {}", problem["text"].as_str().expect("text")),
             None => problem["text"].as_str().expect("text").to_owned(),
         });

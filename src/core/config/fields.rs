@@ -3,22 +3,27 @@
 use super::ConfigError;
 use super::tree::{self, Node, Value};
 
-/// What is wrong so far, each with the number of the node it is about; and the keys that are there under a slip of the pen.
+/// What is wrong so far.
 #[derive(Default)]
-pub struct Faults(Vec<(usize, String, String)>, Vec<String>);
+pub struct Faults {
+    /// Each with the number of the node it is about, its path, and the sentence.
+    found: Vec<(usize, String, String)>,
+    /// The paths of keys that are there under a slip of the pen.
+    misspelt: Vec<String>,
+}
 
 impl Faults {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     pub fn add(&mut self, place: &Place, text: String) {
-        self.0.push((place.node, place.path.clone(), text));
+        self.found.push((place.node, place.path.clone(), text));
     }
 
     /// Of one that is only misspelt that is told already.
     pub fn add_missing(&mut self, key: &Place, cure: &str) {
-        if !self.1.contains(&key.path) {
+        if !self.misspelt.contains(&key.path) {
             self.add(key, format!("this key is missing; {cure}"));
         }
     }
@@ -28,9 +33,9 @@ impl Faults {
         // Each line costs a walk through the text. Nobody reads past the first hundred problems before
         // mending some.
         const MOST_LINES: usize = 100;
-        self.0.sort_by_key(|(node, ..)| *node);
+        self.found.sort_by_key(|(node, ..)| *node);
         let line = |i, node| if i < MOST_LINES { tree::line_of(text, node) } else { None };
-        let faults = self.0.into_iter().enumerate();
+        let faults = self.found.into_iter().enumerate();
         faults.map(|(i, (node, path, text))| ConfigError { line: line(i, node), path, text }).collect()
     }
 }
@@ -109,7 +114,7 @@ impl<'a> Fields<'a> {
                         None => format!("this key is not known here; known are {}", known.join(", ")),
                     },
                 );
-                faults.1.extend(meant.map(|key| place.child(key).path));
+                faults.misspelt.extend(meant.map(|key| place.child(key).path));
             } else if pairs.iter().any(|(earlier, _)| earlier == name) {
                 faults.add(&key_place, "this key is written twice; keep one of the two".into());
             } else {

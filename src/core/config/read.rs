@@ -148,16 +148,15 @@ fn link(node: &Node, place: Place, first: bool, faults: &mut Faults) -> Option<D
     let link = Fields::of(node, place, KEYS, &[], faults)?;
     let name = link.read("name", value::name, faults);
     if let Ok(None) = name {
-        faults.add_missing(&link.place.child("name"), "write for example name: primary");
+        missing(&link, "name", "name: primary", faults);
     }
     let interface = link.read("interface", value::interface, faults);
     let gateway = link.read("gateway", value::gateway(Family::V4), faults);
     if let (Ok(None), Ok(None | Some(Placed { value: Gateway::Auto | Gateway::None, .. }))) =
         (&interface, &gateway)
     {
-        let cure =
-            "write for example interface: eth0 (it may be left out only where \"gateway\" is an address)";
-        faults.add_missing(&link.place.child("interface"), cure);
+        let example = "interface: eth0 (it may be left out only where \"gateway\" is an address)";
+        missing(&link, "interface", example, faults);
     }
     let address = link.read_list("address", value::own_address, faults);
     let targets = link.read_list("targets", value::target, faults);
@@ -530,7 +529,7 @@ fn smtp(notify: &Fields, faults: &mut Faults) -> Option<Smtp> {
     let smtp = notify.section("smtp", KEYS, faults)?;
     let host = smtp.read("host", value::host, faults);
     if let Ok(None) = host {
-        faults.add_missing(&smtp.place.child("host"), "write for example host: mail.example.com");
+        missing(&smtp, "host", "host: mail.example.com", faults);
     }
     let kinds = value::word(&[("none", Tls::None), ("starttls", Tls::Starttls), ("tls", Tls::Tls)]);
     let tls = smtp.read("tls", kinds, faults);
