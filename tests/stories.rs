@@ -42,8 +42,9 @@ use lab::Skipped;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// They begin first, so that nobody waits for one of them alone in the end.
-const LONGEST: [&str; 9] = [
-    "follow_up::every_call::any_call_fails_in_any_way",
+const LONGEST: [&str; 10] = [
+    "follow_up::every_call::killed_or_failing_at_any_call_of_a_switch_by_itself",
+    "follow_up::every_call::any_call_of_a_switch_by_hand_fails_in_any_way",
     "router::elsewhere::no_line_is_found_alive_by_way_of_another",
     "dhcp::leases::dhcpcd_s_leases_are_followed",
     "examples::cron::cron_itself_starts_it",

@@ -2,7 +2,7 @@
 //! nothing mocked.
 
 mod action;
-mod every_call;
+pub mod every_call;
 mod exit;
 mod flows;
 mod history;
@@ -31,8 +31,11 @@ pub fn trials() -> Vec<Trial> {
             killed_by_its_own_action_script,
         },
         every_call::{
-            killed_at_any_call,
-            any_call_fails_in_any_way,
+            killed_at_any_call_of_a_switch_by_hand,
+            any_call_of_a_switch_by_hand_fails_in_any_way,
+            killed_or_failing_at_any_call_of_a_switch_by_itself,
+            killed_or_failing_at_any_call_of_a_changed_config,
+            killed_or_failing_at_any_call_of_down,
         },
         exit::{
             the_exit_script_keeps_the_backup_until_it_says_yes,

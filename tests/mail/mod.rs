@@ -27,6 +27,7 @@ use wanfo::core::spool::Message;
 use wanfo::core::spool::{MOST_ATTEMPTS, Outlook};
 use wanfo::system::spool::Spool;
 
+use crate::follow_up::every_call::{Trouble, fail_at_every, kill_at_every};
 use crate::lab::{self, Lab, Run};
 
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
@@ -45,7 +46,7 @@ pub fn trials() -> Vec<Trial> {
         nothing_is_sent_without_starttls,
         the_spool_is_for_root_only,
         a_password_that_everybody_can_read_is_refused,
-        killed_anywhere_no_mail_is_lost,
+        at_any_call_killed_or_failing_no_mail_is_lost,
         no_text_adds_a_header_or_a_command,
         a_test_mail_says_how_it_went,
         a_sendmail_program_takes_mails_too,
@@ -571,25 +572,26 @@ fn a_password_that_everybody_can_read_is_refused() {
     assert_eq!(pending(&lab), 0);
 }
 
-fn killed_anywhere_no_mail_is_lost() {
+fn at_any_call_killed_or_failing_no_mail_is_lost() {
     let lab = lab_with(&[NOC, BOSS], "tls: none");
     let relay = Relay::start(&lab, json!({}));
-    let rounds = 40;
-    for round in 0..rounds {
+    let mut round = 0;
+    let mut trial = |trouble: Trouble| {
+        round += 1;
         put(&lab, &format!("m{round}x"), &format!("event {round}."));
-        let mut delivery = lab.wanfo_command(&["deliver"]).stderr(Stdio::null()).spawn().unwrap();
-        // From before its first step to after its last.
-        sleep(Duration::from_millis(3 * round));
-        let _ = delivery.kill();
-        delivery.wait().unwrap();
+        let troubled = trouble.befalls(lab.wanfo_command(&["deliver"]));
         // As the run of `check` that was killed with it does.
         put(&lab, &format!("m{round}x"), &format!("event {round}."));
         make_due(&lab);
         assert_done(&deliver(&lab));
-        assert_eq!(pending(&lab), 0, "round {round}");
-    }
+        assert_eq!(pending(&lab), 0, "{}", troubled.what);
+        usize::from(troubled.came)
+    };
+    let (killed, failed) = (kill_at_every(29, &mut trial), fail_at_every(157, &mut trial));
+    println!("A delivery: killed at {killed} system calls, {failed} failed; no mail was lost.");
+    assert!(killed > 5 && failed > 9, "there are more calls than that: {killed}, {failed}");
     for to in [NOC, BOSS] {
-        for round in 0..rounds {
+        for round in 1..=round {
             let subject = format!("event {round}.\r\n");
             let mails = relay.mails();
             let got: Vec<&Value> = mails
