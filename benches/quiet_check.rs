@@ -11,8 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::Lab;
+use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
@@ -56,6 +59,7 @@ fn quiet_line() {
         ms(*answer),
         ms(wanfo.wall - *answer)
     );
+    println!("Its peak memory is {:.1} MB, the pages of the program itself included.", peak_megabytes(&lab));
     match &costs[1] {
         Some(fping) => println!("Its CPU time is {:.2} times that of fping.", ms(wanfo.cpu) / ms(fping.cpu)),
         None => println!("There is no fping on this machine to compare its CPU time with."),
@@ -182,6 +186,36 @@ fn run(words: &Words) -> Option<(Duration, Duration)> {
     let wall = start.elapsed();
     assert!(status.code().is_some(), "{program}: {status}");
     Some((wall, cpu() - cpu_before))
+}
+
+/// The most memory that one run held, as the kernel counts it: read at its end, where it is stopped, since what wait4(2) tells
+/// begins with that of the program that started it.
+fn peak_megabytes(lab: &Lab) -> f64 {
+    let arguments = wanfo_check(lab);
+    let (program, arguments) = arguments.split_first().expect("words");
+    lab.router.run(|| {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        lab::before_exec(&mut command, ptrace::traceme);
+        let run = Pid::from_raw(command.spawn().expect("it starts").id() as i32);
+        let next = || waitpid(run, None).expect("it is our child");
+        next();
+        ptrace::setoptions(run, Options::PTRACE_O_TRACEEXIT).expect("it can be traced");
+        let mut peak = 0.0;
+        loop {
+            ptrace::cont(run, None).expect("it goes on");
+            match next() {
+                WaitStatus::PtraceEvent(..) => {
+                    let status = fs::read_to_string(format!("/proc/{run}/status")).expect("proc(5)");
+                    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5)");
+                    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+                    peak = kilobytes / 1024.0;
+                }
+                WaitStatus::Exited(..) => return peak,
+                _ => {}
+            }
+        }
+    })
 }
 
 fn heading(text: &str) {

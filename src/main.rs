@@ -1,8 +1,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use dlmalloc::GlobalDlmalloc;
 use wanfo::cli::{self, Cli};
 use wanfo::commands;
+
+/// A run lives for two milliseconds, a tenth of which the allocators of C libraries would take: musl's asks the kernel for
+/// every bigger piece and gives each back.
+#[global_allocator]
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|mut error| {

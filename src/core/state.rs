@@ -178,7 +178,7 @@ impl State {
     /// Reads the text of a state file that was found under this boot.
     pub fn load(text: &str, boot_id: &str) -> Loaded {
         // The blanks behind it only keep room on the disk.
-        let text = text.trim_end();
+        let text = text.trim_ascii_end();
         let version = match serde_json::from_str::<Versioned>(text) {
             Ok(Versioned { version }) => version,
             Err(_) if text.is_empty() => return Loaded::Damaged("it is empty".to_owned()),
@@ -200,7 +200,7 @@ impl State {
         struct Written {
             boot_id: String,
         }
-        serde_json::from_str(text.trim_end()).ok().map(|Written { boot_id }| boot_id)
+        serde_json::from_str(text.trim_ascii_end()).ok().map(|Written { boot_id }| boot_id)
     }
 
     /// The state at the first run after a boot: nothing is known, no delay is running, and the kernel's own routes

@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
@@ -25,7 +24,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{self, MsgFlags, SockFlag, SockType, recv, setsockopt, sockopt};
+use nix::sys::socket::{self, SockFlag, SockType, setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 
@@ -143,7 +142,7 @@ impl Kernel {
         // whole list, and since everything is filtered here as well, that is slower but not different.
         let _ = socket.set_netlink_get_strict_chk(true);
         let (names, objects) = (Vec::new(), Objects::new());
-        Ok(Kernel { socket, sequence: 0, buffer: vec![0; DATAGRAM_BYTES], names, objects })
+        Ok(Kernel { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES), names, objects })
     }
 
     /// Every interface with its addresses of both families. Where others come and go without a pause, so that no list of
@@ -528,14 +527,19 @@ impl Kernel {
     /// The next datagram, whole.
     fn receive(&mut self) -> Result<&[u8]> {
         loop {
+            self.buffer.clear();
             // It tells the size of the whole, also where that does not fit (recv(2)).
-            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
-                Ok(size) if size > DATAGRAM_BYTES => bail!("one answer has {size} bytes, more than is read"),
-                Ok(size) => return Ok(&self.buffer[..size]),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => bail!("no reply within {ANSWER_LIMIT_SECONDS} s"),
-                Err(Errno::ENOBUFS) => bail!("the kernel had no memory for its answer"),
-                Err(error) => return Err(error.into()),
+            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
+                Ok(size) if size > self.buffer.len() => {
+                    bail!("one answer has {size} bytes, more than is read")
+                }
+                Ok(_) => return Ok(&self.buffer),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN) => bail!("no reply within {ANSWER_LIMIT_SECONDS} s"),
+                    Some(libc::ENOBUFS) => bail!("the kernel had no memory for its answer"),
+                    _ => return Err(error.into()),
+                },
             }
         }
     }

@@ -6,6 +6,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf, absolute};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -209,13 +210,20 @@ impl Trusted {
 /// (user_namespaces(7)): root outside is shown so too and cannot be told from others, so the owner says
 /// nothing here. The modes are asked all the same.
 fn unmapped_owner() -> Result<Option<u32>, Refusal> {
-    let Some(map) = told_in("/proc/self/uid_map")? else { return Ok(None) };
+    // A map is written once.
+    static KNOWN: OnceLock<Option<u32>> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(*known);
+    }
+    let map = told_in("/proc/self/uid_map")?.unwrap_or_default();
     let mapped: u64 =
         map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum();
-    if mapped >= u64::from(u32::MAX) {
-        return Ok(None);
-    }
-    Ok(told_in("/proc/sys/kernel/overflowuid")?.and_then(|owner| owner.trim().parse().ok()))
+    let owner = match mapped {
+        // There is no such file, or it maps everybody.
+        0 | 0xffff_ffff.. => None,
+        _ => told_in("/proc/sys/kernel/overflowuid")?.and_then(|owner| owner.trim().parse().ok()),
+    };
+    Ok(*KNOWN.get_or_init(|| owner))
 }
 
 /// `None` where there is no such file, as in a chroot without /proc.
