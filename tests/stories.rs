@@ -19,6 +19,7 @@ mod follow_up;
 mod lab;
 #[path = "lab/itself.rs"]
 mod lab_itself;
+mod load;
 mod mail;
 mod router;
 mod scripts;
@@ -86,6 +87,7 @@ fn main() {
         trials.extend(router::trials());
         trials.extend(scripts::trials());
         trials.extend(lab_itself::trials());
+        trials.extend(load::trials());
     }
     trials.extend(scripts::trials_anywhere());
     let rank = |trial: &Trial| LONGEST.iter().position(|name| trial.name() == *name);

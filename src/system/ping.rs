@@ -1,6 +1,8 @@
 //! Echo requests, with ping-rs, which blocks and cannot be called back: each waits in a thread of its own that reports
 //! over a channel and ends with the process.
 
+mod own;
+
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
@@ -161,6 +163,12 @@ fn ask(request: EchoRequest, timeout: Duration) -> Reply {
 }
 
 fn ping(target: IpAddr, timeout: Duration) -> Result<Duration, ProbeError> {
+    if own::is_needed(target) {
+        return own::ask(target, timeout).map_err(|errno| match errno {
+            Errno::EAGAIN | Errno::EINTR => ProbeError::NoReply,
+            errno => explain_errno(errno),
+        });
+    }
     let sent = Instant::now();
     // ping-rs tells whole milliseconds only.
     match send_ping(&target, timeout, PAYLOAD, None) {

@@ -5,6 +5,8 @@
 
 /// Answers that are wrong, late or doubled, and requests that never leave.
 mod answers;
+/// A machine that slept, and one whose snapshot was restored.
+mod clocks;
 /// Configurations that are no good, and links that do not match the machine.
 mod config;
 /// An `ip` that is missing, fails, hangs, babbles or lies.
@@ -57,6 +59,10 @@ pub fn trials() -> Vec<Trial> {
             a_config_that_cannot_be_read,
             an_unknown_interface_leaves_the_other_link_serving,
             a_gateway_outside_every_subnet,
+        },
+        clocks::{
+            a_router_that_slept_blames_no_line_for_it,
+            a_clock_that_goes_back_stops_nothing,
         },
         last_good::{
             a_broken_config_breaks_no_run,

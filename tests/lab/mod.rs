@@ -418,6 +418,11 @@ impl Lab {
         ahead.1 = Some(Arc::new(time_ahead(ahead.0)));
     }
 
+    /// Sets that clock back to the machine's, as where a snapshot of the router is restored.
+    pub fn turn_back(&self) {
+        *self.ahead.lock().unwrap() = Default::default();
+    }
+
     /// Runs `wanfo` on the router with these arguments and the config of `configure`, to its end.
     pub fn wanfo<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Run {
         let output = self.wanfo_command(arguments).output();
