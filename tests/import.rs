@@ -394,44 +394,8 @@ fn files_that_cannot_be_read_are_all_named() {
     assert_eq!(wanfo(&[]).status.code(), Some(2));
 }
 
-/// What means something to the shell, to UCI or to YAML, and what has none.
-const ODD: &str = "[\\[\\]{}()<>:,&*!|%@`'\"#~?$\\\\;=\t\n\r\u{0}\u{85}\u{2028}\u{feff}é0-9a. -]{0,6}|\n(if|fi|config|option|list|export) ";
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Cuts, copies and odd characters anywhere: a configuration that the reader takes, or a sentence. `imported` asks the
-    /// reader.
-    #[test]
-    fn no_edit_of_a_file_makes_it_panic(
-        router in prop::sample::select(ROUTERS.to_vec()),
-        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..20, ODD), 1..8),
-    ) {
-        let mut texts = texts(router.0, router.1);
-        for (file, at, cut, paste) in edits {
-            let text = &mut texts[file.index(router.1.len())].1;
-            let mut chars: Vec<char> = text.chars().collect();
-            let start = at.index(chars.len() + 1);
-            chars.splice(start..(start + cut).min(chars.len()), paste.chars());
-            *text = chars.into_iter().collect();
-        }
-        if let Err(faults) = imported(&refs(&texts)) {
-            prop_assert!(!faults.is_empty());
-            for fault in faults {
-                let names_a_line = router.1.iter().any(|name| {
-                    fault.strip_prefix(name).is_some_and(|rest| rest[1..].starts_with(|c: char| c.is_ascii_digit()))
-                });
-                let is_of_all = ["in none of these files", "give the files of one router", "give rc.conf", "as well"];
-                prop_assert!(names_a_line || is_of_all.iter().any(|words| fault.contains(words)), "{}", fault);
-            }
-        }
-    }
-
-    #[test]
-    fn no_text_at_all_makes_it_panic(text in "\\PC{0,60}|(.|\n){0,60}", uci in any::<bool>()) {
-        let text = if uci { format!("config interface wan\n{text}") } else { format!("EXTIF=eth0\nEXT2IF=eth1\n{text}") };
-        let _ = imported(&[("odd", &text)]);
-    }
 
     /// Whatever stands in a value, it comes out of the YAML as it went in, or is refused.
     #[test]

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
-use proptest::prelude::*;
 use wanfo::core::config::Config;
 use wanfo::core::record::{Event, Record};
 use wanfo::core::recording::Recording;
@@ -307,45 +306,3 @@ fn a_run_takes_few_bytes() {
     println!("{report}");
     assert!(each < 80.0, "{report}: docs/config.md and system/recording.rs say less");
 }
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
-
-    /// Cuts, copies, doubled lines and absurd numbers anywhere: something is played, or a reason is given.
-    #[test]
-    fn no_edit_of_a_recording_makes_it_panic(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, ODD), 1..12),
-        doubled in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
-    ) {
-        let mut lines: Vec<&str> = DAY.lines().collect();
-        for at in doubled {
-            let line = lines[at.index(lines.len())];
-            lines.insert(at.index(lines.len()), line);
-        }
-        let mut text: Vec<char> = lines.join("\n").chars().collect();
-        for (at, cut, paste) in edits {
-            let start = at.index(text.len() + 1);
-            let end = (start + cut).min(text.len());
-            text.splice(start..end, paste.chars());
-        }
-        let text: String = text.into_iter().collect();
-        let mut recording = Recording::default();
-        recording.add("it", text.as_bytes());
-        if let Ok((config, _)) = fit(&config(TARGET, ""), &recording) {
-            crate::text(&play(&recording, &config).unwrap(), &TimeZone::UTC);
-        }
-    }
-}
-
-/// What JSON gives a meaning to, numbers without sense, and what has none.
-const ODD: &str = "[\\[\\]{}:,\"0-9a-z. -]{0,6}|18446744073709551615|-9223372036854775808|1e300|null|\n";
-
-static DAY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-    let mut router = Router::new(config(TARGET, ""));
-    router.schedule = vec![(Duration::from_secs(10), "eth0".to_owned(), Condition::Silent)];
-    live(&mut router, 40);
-    router.reboot();
-    router.set("eth0", Condition::Gone);
-    live(&mut router, 50);
-    router.recording
-});

@@ -1,6 +1,5 @@
 //! What service checks say and make of the answers, without a network: bytes go in, a verdict comes out.
 
-use proptest::prelude::*;
 use simple_dns::rdata::{A, AAAA, CNAME, RData};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord};
 use wanfo::core::service::http::{self, MOST_READ};
@@ -262,40 +261,4 @@ fn checks_are_called_by_what_they_ask() {
             "HTTP www.example.com/alive at 203.0.113.80 port 8080",
         ]
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Any bytes, and a good answer with some of its bytes changed.
-    #[test]
-    fn no_datagram_makes_it_panic(
-        noise in prop::collection::vec(any::<u8>(), 0..600),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-    ) {
-        let check = dns_check(Some("203.0.113.80"));
-        let alias = record(RData::CNAME(CNAME(Name::new_unchecked("real.example.com"))));
-        let mut datagram = datagram(&check, &[alias, a([203, 0, 113, 80])], |_| ());
-        for (at, byte) in changes {
-            let at = at.index(datagram.len());
-            datagram[at] = byte;
-        }
-        dns::judge(&check, ID, &datagram);
-        dns::judge(&check, ID, &noise);
-        dns::judge(&check, ID, &[&ID.to_be_bytes()[..], &noise].concat());
-    }
-
-    /// However the answer is torn, the verdict is the same, and there is one.
-    #[test]
-    fn pieces_make_no_difference(
-        body in "[Welcome homx\r\n0-9a-f;]{0,60}", kind in 0usize..4, piece in 1usize..40,
-    ) {
-        let head = ["", "Content-Length: 17\r\n", "Transfer-Encoding: chunked\r\n", "X"][kind];
-        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n{body}");
-        let check = http_check(200, Some("me"));
-        let whole = verdict(&check, answer.as_bytes(), 4096);
-        let torn = verdict(&check, answer.as_bytes(), piece);
-        // Of a page that is torn later on, what came before that may be enough.
-        prop_assert!(torn == whole || torn == "passes" && whole.contains("torn"), "{} and {}", torn, whole);
-    }
 }

@@ -1,6 +1,7 @@
 //! What the kernel knows of interfaces, routes and rules, asked over rtnetlink(7). Nothing is changed here.
 
-mod read;
+/// What the kernel's answers say.
+pub mod read;
 
 use std::cell::Cell;
 use std::fs;
@@ -10,8 +11,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
-    DecodeError, DefaultNla, DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DecodeError, DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
     NetlinkSerializable,
 };
 use netlink_packet_route::address::AddressMessage;
@@ -29,7 +29,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 
 use self::read::{
-    IFLA_ALT_IFNAME, Objects, push_interface, read_address, read_object, read_route, read_rule,
+    Answer, End, IFLA_ALT_IFNAME, Objects, push_interface, read_address, read_object, read_route, read_rule,
     read_silent_neighbour, read_way,
 };
 use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, Rule};
@@ -75,16 +75,6 @@ pub struct Selection<'a> {
     pub tables: Range<u32>,
     /// Foreign rules of this priority matter, as do those that look up one of the tables.
     pub rule_priority: u32,
-}
-
-/// How a dump ended, where nothing failed on our side.
-enum End {
-    Whole,
-    /// NLM_F_DUMP_INTR: a change came in between, so entries may be missing or doubled.
-    Interrupted,
-    /// There is more, and nobody wants it.
-    Enough,
-    Refused(io::Error),
 }
 
 /// What the kernel listed.
@@ -485,38 +475,11 @@ impl Kernel {
         request.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
 
-        let mut end = End::Whole;
+        let mut answer = Answer::to(sequence, flags & NLM_F_DUMP != 0);
         loop {
-            let mut rest = self.receive()?;
-            while !rest.is_empty() {
-                let message = NetlinkBuffer::new_checked(rest)?;
-                rest = rest.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
-                // What is left of an earlier dump that failed halfway.
-                if message.sequence_number() != sequence {
-                    continue;
-                }
-                if message.flags() & NLM_F_DUMP_INTR != 0 {
-                    end = End::Interrupted;
-                }
-                let payload = message.payload();
-                let code = match message.message_type() {
-                    NLMSG_ERROR => ErrorBuffer::new_checked(payload)?.code().map_or(0, |code| code.get()),
-                    // Old kernels send no code here, newer ones also what went wrong in the middle.
-                    NLMSG_DONE => DoneBuffer::new_checked(payload).map_or(0, |done| done.code()),
-                    NLMSG_NOOP => continue,
-                    NLMSG_OVERRUN => bail!("the kernel lost part of its answer"),
-                    _ => {
-                        read(payload, found)?;
-                        if flags & NLM_F_DUMP == 0 {
-                            return Ok(End::Whole);
-                        }
-                        continue;
-                    }
-                };
-                return Ok(match code {
-                    0 => end,
-                    code => End::Refused(io::Error::from_raw_os_error(code.saturating_abs())),
-                });
+            let datagram = self.receive()?;
+            if let Some(end) = answer.hear(datagram, |payload| read(payload, found))? {
+                return Ok(end);
             }
             if enough(found) {
                 return Ok(End::Enough);

@@ -33,6 +33,9 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
 /// More than any file of certificates has, in bytes.
 const CA_LIMIT: u64 = 4 * 1024 * 1024;
 
+/// So many characters are told of what a relay says, which may be fifty thousand: it goes into the log and into the spool.
+const MOST_TOLD: usize = 200;
+
 const SENDMAIL_LIMIT: Duration = Duration::from_secs(60);
 
 /// EX_NOUSER (sysexits.h). The other codes may pass: some programs report a relay that is out of reach as EX_NOHOST or
@@ -387,13 +390,17 @@ fn explain(smtp: &Smtp, what: &str, trouble: &Trouble) -> String {
             "the certificate of {relay} is signed by nobody whom this host trusts; name the certificate of its \
              authority under `notify.smtp.ca_file`"
         ),
-        _ => format!("{what} to {relay} failed: {}", one_line(&error.to_string())),
+        _ => format!("{what} to {relay} failed: {}", told(&error.to_string())),
     }
 }
 
 /// An answer as one line.
 fn words_of(response: &Response) -> String {
-    one_line(&format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" ")))
+    told(&format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" ")))
+}
+
+fn told(words: &str) -> String {
+    one_line(words).chars().take(MOST_TOLD).collect()
 }
 
 fn name_of(smtp: &Smtp) -> String {

@@ -203,7 +203,10 @@ impl<'a> Fields<'a> {
             return Some(nodes);
         }
         let right = match &node.value {
-            Value::Text(text) => format!("write a list: [{text}]"),
+            // What would break the line, flood the terminal or tell a secret is not repeated either.
+            Value::Text(text) if tree::quoted(text) == format!("\"{text}\"") => {
+                format!("write a list: [{text}]")
+            }
             _ => "write a list, each item on a line that begins with \"- \"".into(),
         };
         faults.add(&self.place_of(key), format!("{}; {right}", node.what()));

@@ -1,10 +1,15 @@
 //! What the kernel's messages say, as the core's facts. Nothing is asked here.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use anyhow::{Result, bail};
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{DecodeError, Emitable, Nla, NlasIterator, Parseable, ParseableParametrized};
+use netlink_packet_core::{
+    DecodeError, DoneBuffer, Emitable, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP,
+    NLMSG_OVERRUN, NetlinkBuffer, Nla, NlasIterator, Parseable, ParseableParametrized,
+};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
@@ -39,6 +44,71 @@ const RTCF_REDIRECTED: u32 = 0x0004_0000;
 
 /// Where routes go that name a nexthop object, by its number (ip-nexthop(8)).
 pub type Objects = HashMap<u32, Vec<NextHop>>;
+
+/// The answer to one request, as it comes in.
+pub struct Answer {
+    sequence: u32,
+    /// A list was asked for, whose end is told; else it is one message.
+    is_dump: bool,
+    is_interrupted: bool,
+}
+
+/// How an answer ended, where nothing failed on our side.
+#[derive(Debug)]
+pub enum End {
+    Whole,
+    /// NLM_F_DUMP_INTR: a change came in between, so entries may be missing or doubled.
+    Interrupted,
+    /// There is more, and nobody wants it.
+    Enough,
+    Refused(io::Error),
+}
+
+impl Answer {
+    /// `sequence`: the number of the request.
+    pub fn to(sequence: u32, is_dump: bool) -> Answer {
+        Answer { sequence, is_dump, is_interrupted: false }
+    }
+
+    /// Has `read` understand what one datagram says of it. `None`: more is to come.
+    pub fn hear(
+        &mut self,
+        datagram: &[u8],
+        mut read: impl FnMut(&[u8]) -> Result<(), DecodeError>,
+    ) -> Result<Option<End>> {
+        let mut rest = datagram;
+        while !rest.is_empty() {
+            let message = NetlinkBuffer::new_checked(rest)?;
+            rest = rest.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
+            // What is left of an earlier dump that failed halfway.
+            if message.sequence_number() != self.sequence {
+                continue;
+            }
+            self.is_interrupted |= message.flags() & NLM_F_DUMP_INTR != 0;
+            let payload = message.payload();
+            let code = match message.message_type() {
+                NLMSG_ERROR => ErrorBuffer::new_checked(payload)?.code().map_or(0, |code| code.get()),
+                // Old kernels send no code here, newer ones also what went wrong in the middle.
+                NLMSG_DONE => DoneBuffer::new_checked(payload).map_or(0, |done| done.code()),
+                NLMSG_NOOP => continue,
+                NLMSG_OVERRUN => bail!("the kernel lost part of its answer"),
+                _ => {
+                    read(payload)?;
+                    if !self.is_dump {
+                        return Ok(Some(End::Whole));
+                    }
+                    continue;
+                }
+            };
+            return Ok(Some(match (code, self.is_interrupted) {
+                (0, false) => End::Whole,
+                (0, true) => End::Interrupted,
+                (code, _) => End::Refused(io::Error::from_raw_os_error(code.saturating_abs())),
+            }));
+        }
+        Ok(None)
+    }
+}
 
 pub fn push_interface(payload: &[u8], interfaces: &mut Vec<Interface>) -> Result<(), DecodeError> {
     interfaces.push(read_interface(payload)?);
@@ -396,58 +466,4 @@ fn family(family: AddressFamily) -> Option<Family> {
 fn network(address: IpAddr, prefix_length: u8) -> Result<IpNetwork, DecodeError> {
     IpNetwork::new(address, prefix_length)
         .map_err(|error| format!("{address}/{prefix_length} is no network: {error}").into())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Reads `payload` as each kind of message; what comes out does not matter, only that something does.
-    fn read_every_way(payload: &[u8]) {
-        let _ = read_interface(payload);
-        let _ = read_address(payload);
-        let _ = read_rule(payload);
-        let _ = read_way(payload);
-        let interface = Interface {
-            name: "wan1".into(),
-            altnames: Vec::new(),
-            index: 7,
-            up: true,
-            carrier: true,
-            point_to_point: false,
-            addresses: Vec::new(),
-        };
-        let _ = read_route(payload, &[&interface], &Objects::new(), |_| true, &mut Vec::new());
-        let _ = read_object(payload);
-        let _ = read_silent_neighbour(payload, 7);
-    }
-
-    proptest! {
-        /// A header of any of the four kinds, then attributes with a right outer form and any content.
-        #[test]
-        fn an_odd_message_never_panics(
-            v6 in any::<bool>(),
-            header in proptest::collection::vec(any::<u8>(), 15),
-            attributes in proptest::collection::vec(
-                (0..40u16, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
-            cut in 0..300usize,
-        ) {
-            // The header is 8 bytes long for addresses, 12 for routes and rules, 16 for interfaces.
-            for header_bytes in [8, 12, 16] {
-                let mut payload = vec![if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8];
-                payload.extend(&header[..header_bytes - 1]);
-                for (kind, value) in &attributes {
-                    payload.extend((value.len() as u16 + 4).to_ne_bytes());
-                    payload.extend(kind.to_ne_bytes());
-                    payload.extend(value);
-                    payload.resize(payload.len().next_multiple_of(4), 0);
-                }
-                read_every_way(&payload);
-                payload.truncate(cut);
-                read_every_way(&payload);
-            }
-        }
-    }
 }

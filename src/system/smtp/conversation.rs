@@ -112,7 +112,7 @@ impl Conversation {
             }
         }
         let text = String::from_utf8_lossy(&text);
-        text.parse().map_err(|_| invalid(format!("{:?} is no answer of a mail relay", text.trim_end())))
+        text.parse().map_err(|_| invalid(format!("this is no answer of a mail relay: {:?}", text.trim_end())))
     }
 
     fn say(&mut self, bytes: &[u8], until: Instant) -> io::Result<()> {
