@@ -102,7 +102,7 @@ impl Running {
         let qemu = Pid::from_raw(id.try_into().expect("a process ID"));
         let wire = BufReader::new(wire);
         let mut running = Running { qemu, keeper: Some(keeper), wire, directory };
-        running.await_boot()?;
+        running.await_boot(LONGEST_BOOT)?;
         Ok(running)
     }
 
@@ -115,11 +115,12 @@ impl Running {
     /// What is on its disk stays.
     fn reboot(&mut self) -> Result<(), String> {
         self.say(&Order::Reboot)?;
-        self.await_boot()
+        // It goes down first, which takes as long on a slow machine.
+        self.await_boot(2 * LONGEST_BOOT)
     }
 
-    fn await_boot(&mut self) -> Result<(), String> {
-        match self.listen(LONGEST_BOOT)? {
+    fn await_boot(&mut self, patience: Duration) -> Result<(), String> {
+        match self.listen(patience)? {
             greeting if greeting.trim_end() == GREETING => Ok(()),
             other => Err(self.silence(&format!("no greeting: {other}"))),
         }
