@@ -12,12 +12,18 @@ mod site;
 mod story;
 
 mod machine {
+    pub mod beats;
     pub mod by_hand;
     pub mod hooks;
     pub mod inside;
+    pub mod journal;
+    pub mod leaving;
     pub mod package;
     pub mod pppoe;
     pub mod qemu;
+    pub mod reboot;
+    pub mod router;
+    pub mod sandbox;
     pub mod vlans;
     pub mod without_ipv6;
 }
@@ -28,7 +34,9 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
 use machine::qemu::{Kernel, Machine};
-use machine::{by_hand, hooks, inside, package, pppoe, vlans, without_ipv6};
+use machine::{
+    beats, by_hand, hooks, inside, journal, leaving, package, pppoe, reboot, sandbox, vlans, without_ipv6,
+};
 
 /// Where `.ci/machine` put the machine that it made.
 const MACHINE: &str = "WANFO_TEST_MACHINE";
@@ -37,7 +45,8 @@ struct Story {
     name: &'static str,
     kernel: Kernel,
     place: Place,
-    tell: fn(),
+    /// What is told; between two of them the machine is rebooted.
+    parts: &'static [fn()],
 }
 
 /// Where in the machine a story happens.
@@ -51,12 +60,12 @@ enum Place {
 }
 
 macro_rules! stories {
-    ($($kernel:ident, $place:ident: $module:ident :: { $($story:ident),* $(,)? }),* $(,)?) => {
+    ($($kernel:ident, $place:ident: $module:ident :: { $($story:ident $(then $part:ident)*),* $(,)? }),* $(,)?) => {
         vec![$($(Story {
             name: stringify!($story),
             kernel: Kernel::$kernel,
             place: Place::$place,
-            tell: $module::$story,
+            parts: &[$module::$story, $($module::$part),*],
         },)*)*]
     };
 }
@@ -78,7 +87,25 @@ fn stories() -> Vec<Story> {
         Ordinary, Package: package::{
             a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged,
         },
+        Ordinary, Machine: beats::{
+            starts_a_second_apart_lose_no_beat,
+        },
+        Ordinary, Machine: journal::{
+            a_quiet_line_leaves_nothing_in_the_journal_and_a_failover_a_line_for_each_event,
+            a_line_is_left_in_time_while_the_journal_is_stopped_or_hangs,
+        },
         // Of this and what follows nothing is measured: it may go on beside it.
+        Ordinary, Machine: leaving::{
+            stopped_in_the_middle_and_taken_down_it_leaves_nothing_and_begins_anew_when_enabled,
+            what_the_state_or_the_kernel_forgets_is_known_from_the_other,
+        },
+        Ordinary, Machine: sandbox::{
+            every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out,
+        },
+        Ordinary, Machine: reboot::{
+            a_reboot_while_failed_over_finds_the_lines_as_they_are_however_late_they_come
+                then the_primary_is_dead_still then the_primary_is_alive,
+        },
         Ordinary, Machine: by_hand::{
             what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_as_it_stands,
         },
@@ -93,7 +120,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--inside"] => return inside::serve(),
-        ["--story", name] => return tell(name),
+        ["--story", name, part] => return tell(name, part),
         _ => {}
     }
     let image = image_or_skip();
@@ -103,10 +130,10 @@ fn main() {
     if without_packages {
         eprintln!("!!! SKIPPED, what is told of the package: {} !!!", package::CURE);
     }
-    let trials = stories().into_iter().map(|Story { name, kernel, place, .. }| {
+    let trials = stories().into_iter().map(|Story { name, kernel, place, parts }| {
         let (_, machine) = machines.iter().find(|(of, _)| *of == kernel).expect("a machine with each kernel");
         let machine = Arc::clone(machine);
-        let trial = Trial::test(name, move || Ok(machine.lock().unwrap().tell(name)?));
+        let trial = Trial::test(name, move || Ok(machine.lock().unwrap().tell(name, parts.len())?));
         trial.with_ignored_flag(matches!(place, Place::Package) && without_packages)
     });
     let trials = trials.collect();
@@ -138,12 +165,13 @@ fn image_or_skip() -> PathBuf {
     exit(0);
 }
 
-/// Inside: a story, to its end or its panic.
-fn tell(name: &str) {
+/// Inside: a part of a story, to its end or its panic.
+fn tell(name: &str, part: &str) {
     let story = stories().into_iter().find(|story| story.name == name).expect("a story of this name");
     match story.place {
         Place::Lab => lab::enter().expect("the machine allows everything"),
         Place::Machine | Place::Package => {}
     }
-    (story.tell)();
+    let part: usize = part.parse().expect("a number");
+    story.parts[part]();
 }

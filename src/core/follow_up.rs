@@ -147,8 +147,14 @@ pub fn finish_switch(
                         return Ok(Some(Problem::new(Code::ScriptNotStarted, None, text)));
                     }
                     ending => {
-                        if let Ending::Refused(why) | Ending::NotStarted(why) = &ending {
-                            world.say(Level::Error, why);
+                        match &ending {
+                            Ending::Exit(0) => {}
+                            Ending::Refused(why) | Ending::NotStarted(why) => world.say(Level::Error, why),
+                            // It may have said nothing itself, and the history is not what a journal is read for.
+                            failed => {
+                                let (path, word) = (path.display(), &call.arguments[0]);
+                                world.say(Level::Warn, &format!("script {path} {word}: {failed}"));
+                            }
                         }
                         ending.to_string()
                     }

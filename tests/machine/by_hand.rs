@@ -18,6 +18,7 @@ const TARGETS: &str = "[198.51.100.53, 203.0.113.53]";
 /// A host beside the service.
 const OTHER: &str = "203.0.113.81";
 const SENDMAIL: &str = "/usr/sbin/sendmail";
+const OWN_SENDMAIL: &str = "/usr/sbin/sendmail.own";
 
 /// The first indented block after these words.
 fn block(page: &str, words: &str) -> String {
@@ -83,6 +84,8 @@ pub fn what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_a
     }
     let alarm = "To: noc@example.com\nSubject: wanfo on this router has stopped\n\n.\n";
     fs::write("/etc/wanfo/alarm.mail", alarm).expect("a mail");
+    // The machine's own would be written to through its link.
+    fs::rename(SENDMAIL, OWN_SENDMAIL).expect("it has one");
     fs::write(SENDMAIL, "#!/bin/sh\nexec cat > /run/sent\n").expect("a program");
     fs::set_permissions(SENDMAIL, fs::Permissions::from_mode(0o755)).expect("it is ours");
     for words in [
@@ -114,6 +117,7 @@ pub fn what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_a
     for file in [SENDMAIL, "/run/sent"] {
         fs::remove_file(file).expect("it goes");
     }
+    fs::rename(OWN_SENDMAIL, SENDMAIL).expect("it is where it was");
     // It takes along what other stories have left in the same places.
     let left = files();
     let ours: Vec<&str> = left.lines().filter(|file| !before.lines().any(|known| known == *file)).collect();

@@ -4,13 +4,40 @@ use std::env::current_exe;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::beats::BEATS;
+
 /// The end of the wire between outside and inside, a port of virtio-serial.
 const PORT: &str = "/dev/virtio-ports/stories";
-/// Longer than any story takes on a slow machine. Outside waits a little longer still.
-pub const LONGEST_STORY_SECONDS: u64 = 360;
+/// Longer than any part of a story takes on a slow machine, but for the beats that are counted in it.
+const LONGEST_STORY: Duration = Duration::from_secs(600);
+/// What the machine says first after each boot.
+pub const GREETING: &str = "ready";
+
+/// What is asked for, one line each.
+#[derive(Serialize, Deserialize)]
+pub enum Order {
+    /// A part of a story, counted from 0. Between two of them is a reboot.
+    Tell {
+        story: String,
+        part: usize,
+        beats: u32,
+    },
+    Reboot,
+}
+
+impl Order {
+    /// For so long it is waited for in there. Outside waits a little longer still.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Order::Tell { beats, .. } => LONGEST_STORY + Duration::from_secs(4) * *beats,
+            Order::Reboot => LONGEST_STORY,
+        }
+    }
+}
 
 /// How a story ended.
 #[derive(Serialize, Deserialize)]
@@ -23,21 +50,29 @@ pub struct Report {
 pub fn serve() {
     let port = OpenOptions::new().read(true).write(true).open(PORT).expect("the port to outside");
     let mut answers = port.try_clone().expect("a second handle");
-    for name in BufReader::new(port).lines() {
-        let report = tell(&name.expect("the name of a story"));
-        let line = serde_json::to_string(&report).expect("text");
-        writeln!(answers, "{line}").expect("outside listens");
+    writeln!(answers, "{GREETING}").expect("outside listens");
+    for line in BufReader::new(port).lines() {
+        let order: Order = serde_json::from_str(&line.expect("an order")).expect("an order");
+        match &order {
+            Order::Tell { story, part, beats } => {
+                let report = tell(story, *part, *beats, order.patience());
+                let line = serde_json::to_string(&report).expect("text");
+                writeln!(answers, "{line}").expect("outside listens");
+            }
+            // It ends this program among others.
+            Order::Reboot => drop(Command::new("systemctl").arg("reboot").status()),
+        }
     }
     // Outside is gone, and with it whoever would end this machine.
     let _ = Command::new("systemctl").args(["poweroff", "--force", "--force"]).status();
 }
 
 /// In a process of its own: a story may enter namespaces, panic, or hang.
-fn tell(name: &str) -> Report {
+fn tell(name: &str, part: usize, beats: u32, patience: Duration) -> Report {
     let mut story = Command::new("timeout");
-    story.args(["--kill-after=5", &LONGEST_STORY_SECONDS.to_string()]);
-    story.arg(current_exe().expect("this program")).args(["--story", name]);
-    let output = story.output().expect("this program starts");
+    story.args(["--kill-after=5", &patience.as_secs().to_string()]);
+    story.arg(current_exe().expect("this program")).args(["--story", name, &part.to_string()]);
+    let output = story.env(BEATS, beats.to_string()).output().expect("this program starts");
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     let passed = output.status.success();
     if !passed {

@@ -14,13 +14,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::inside::{LONGEST_STORY_SECONDS, Report};
+use super::beats;
+use super::inside::{GREETING, Order, Report};
 use super::package::{PACKAGES, WORD};
 use crate::lab::die_with_parent;
 use crate::story::WANFO;
 
 /// It takes 15 s on an idle machine without KVM.
-const LONGEST_BOOT_SECONDS: u64 = 240;
+const LONGEST_BOOT: Duration = Duration::from_secs(240);
 /// How much of the console is quoted where a machine does not answer.
 const QUOTED_LINES: usize = 60;
 
@@ -43,19 +44,29 @@ impl Machine {
         Machine { image: image.to_owned(), kernel, running: None }
     }
 
-    /// Has the machine tell a story. What it prints is printed here.
+    /// Has the machine tell a story of so many parts, with a reboot between them. What it prints is printed here.
     ///
     /// # Errors
     /// What was said of the failure in there; else the console's last lines.
-    pub fn tell(&mut self, story: &str) -> Result<(), String> {
-        let mut running = self.running.take().map_or_else(|| Running::start(&self.image, self.kernel), Ok)?;
-        let report = running.ask(story)?;
-        self.running = Some(running);
-        if report.passed {
+    pub fn tell(&mut self, story: &str, parts: usize) -> Result<(), String> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => Running::start(&self.image, self.kernel)?,
+        };
+        for part in 0..parts {
+            if part > 0 {
+                running.reboot()?;
+            }
+            let report =
+                running.ask(&Order::Tell { story: story.to_owned(), part, beats: beats::number() })?;
+            if !report.passed {
+                self.running = Some(running);
+                return Err(report.said);
+            }
             print!("{}", report.said);
-            return Ok(());
         }
-        Err(report.said)
+        self.running = Some(running);
+        Ok(())
     }
 }
 
@@ -65,7 +76,6 @@ struct Running {
     wire: BufReader<UnixStream>,
     /// The console's log and qemu's complaints are in there.
     directory: TempDir,
-    has_answered: bool,
 }
 
 impl Running {
@@ -91,21 +101,42 @@ impl Running {
         })?;
         let qemu = Pid::from_raw(id.try_into().expect("a process ID"));
         let wire = BufReader::new(wire);
-        Ok(Running { qemu, keeper: Some(keeper), wire, directory, has_answered: false })
+        let mut running = Running { qemu, keeper: Some(keeper), wire, directory };
+        running.await_boot(LONGEST_BOOT)?;
+        Ok(running)
     }
 
-    fn ask(&mut self, story: &str) -> Result<Report, String> {
-        let boot = if self.has_answered { 0 } else { LONGEST_BOOT_SECONDS };
-        let patience = Duration::from_secs(boot + LONGEST_STORY_SECONDS + 30);
+    fn ask(&mut self, order: &Order) -> Result<Report, String> {
+        self.say(order)?;
+        let answer = self.listen(order.patience() + Duration::from_secs(30))?;
+        serde_json::from_str(&answer).map_err(|error| self.silence(&format!("{error} in {answer}")))
+    }
+
+    /// What is on its disk stays.
+    fn reboot(&mut self) -> Result<(), String> {
+        self.say(&Order::Reboot)?;
+        // It goes down first, which takes as long on a slow machine.
+        self.await_boot(2 * LONGEST_BOOT)
+    }
+
+    fn await_boot(&mut self, patience: Duration) -> Result<(), String> {
+        match self.listen(patience)? {
+            greeting if greeting.trim_end() == GREETING => Ok(()),
+            other => Err(self.silence(&format!("no greeting: {other}"))),
+        }
+    }
+
+    fn say(&mut self, order: &Order) -> Result<(), String> {
+        let line = serde_json::to_string(order).expect("text");
+        writeln!(self.wire.get_mut(), "{line}").map_err(|error| self.silence(&error.to_string()))
+    }
+
+    fn listen(&mut self, patience: Duration) -> Result<String, String> {
         self.wire.get_ref().set_read_timeout(Some(patience)).expect("a timeout that is not zero");
-        let mut answer = String::new();
-        let asked = writeln!(self.wire.get_mut(), "{story}");
-        match asked.and_then(|()| self.wire.read_line(&mut answer)) {
+        let mut line = String::new();
+        match self.wire.read_line(&mut line) {
             Ok(0) => Err(self.silence("it went off")),
-            Ok(_) => {
-                self.has_answered = true;
-                serde_json::from_str(&answer).map_err(|error| self.silence(&format!("{error} in {answer}")))
-            }
+            Ok(_) => Ok(line),
             Err(error) => Err(self.silence(&error.to_string())),
         }
     }
@@ -139,7 +170,7 @@ fn arrange(qemu: &mut Command, image: &Path, kernel: Kernel, directory: &Path) {
         format!("local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")
     };
     // The emulator: KVM is not there on a machine that is itself a guest, or crashes.
-    qemu.args(["-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"]);
+    qemu.args(["-accel", "tcg", "-nodefaults", "-display", "none", "-nic", "none"]);
     qemu.args(["-m", "1024", "-smp", "2", "-device", "virtio-rng-pci"]);
     qemu.args(["-kernel", &of_image("kernel"), "-initrd", &of_image("ramdisk"), "-append", &words]);
     qemu.args(["-drive", &format!("file={},format=raw,if=virtio,snapshot=on", of_image("disk"))]);
