@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use wanfo::core::change::Change;
 use wanfo::core::config::Config;
 use wanfo::core::decide::Outcome;
@@ -726,6 +728,50 @@ proptest! {
 // Case by case.
 
 /// The quiet run is free.
+/// A run every two seconds, and something happens every three minutes. `WANFO_HOURS=24 cargo test --test properties at_the_beat --
+/// --nocapture` goes on for a day, and prints what it saw; here it is an hour.
+#[test]
+fn at_the_beat_nothing_grows_and_the_first_link_has_the_traffic_in_the_end() {
+    const BEAT: u64 = 2_000;
+    let hours = std::env::var("WANFO_HOURS").map_or(1, |hours| hours.parse().expect("a number"));
+    let mut dice = TestRunner::deterministic();
+    let mut router = router(
+        "links:\n  - {name: l0, interface: eth0, targets: [198.51.100.1], delay: 60s}\n  \
+         - {name: l1, interface: eth1, targets: [198.51.100.11], delay: 60s}\n  \
+         - {name: l2, interface: eth2, targets: [198.51.100.21], standby_interval: 60s}\n\
+         notify: {to: [noc@example.com], from: wanfo@example.com, sendmail: /usr/sbin/sendmail}\n",
+    );
+    let end = router.now.plus(Duration::from_secs(hours * 3600));
+    let (mut runs, mut switches, mut longest_state, mut most_routes) = (0, 0, 0, 0);
+    while router.now < end {
+        let happenings = happenings().new_tree(&mut dice).expect("no filter").current();
+        for (happening, _) in happenings {
+            let happens = [(happening, BEAT)].into_iter();
+            let quiet: Vec<_> = happens.chain(vec![(Happening::Nothing, BEAT); 89]).collect();
+            for run in live_through(&mut router, &quiet) {
+                runs += 1;
+                switches += usize::from(matches!(run.outcome, Outcome::Switch(_)));
+                longest_state = longest_state.max(serde_json::to_string(&run.after).unwrap().len());
+                assert!(run.after.pending.mails.is_empty(), "{:?}", run.after.pending);
+            }
+            most_routes = most_routes.max(router.kernel.routes.len());
+        }
+    }
+    for line in 0..3 {
+        router.set(&format!("eth{line}"), Condition::Good);
+    }
+    let quiet = vec![(Happening::Nothing, BEAT); 2 * 3600 / 2];
+    live_through(&mut router, &[(Happening::Failback, BEAT)]);
+    let last = live_through(&mut router, &quiet).pop().expect("a run");
+    println!(
+        "{hours} hours: {runs} runs and {switches} switches; a state of {longest_state} bytes and {most_routes} routes at most."
+    );
+    assert_eq!(last.after.active, "l0");
+    // As much room as the file always has (`RESERVE` in src/system/store.rs).
+    assert!(longest_state < 16 * 1024 && most_routes < 60, "{longest_state} bytes, {most_routes} routes");
+    assert!(switches > 0);
+}
+
 #[test]
 fn a_run_in_which_nothing_changes_writes_its_state_once_and_nothing_else() {
     for kind in ["all is well", "held", "held before a reboot", "a link is down", "the config is broken"] {

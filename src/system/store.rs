@@ -143,10 +143,7 @@ impl Store {
         let written = written.or_else(|error| {
             // Half a file must not take up what little room there is.
             let _ = fs::remove_file(&new);
-            match error.raw_os_error() == Some(Errno::ENOSPC as i32) && overwrite(&path, text).is_ok() {
-                true => Ok(()),
-                false => Err(error),
-            }
+            overwrite(&path, text).map_err(|_| error)
         });
         written.with_context(|| {
             format!(
@@ -191,8 +188,8 @@ impl Lock {
     }
 }
 
-/// Writes the state over the old one, in the room that this has already: a full disk must not keep the router from
-/// leaving a dead line.
+/// Writes the state over the old one, in the room that this has already: neither a full disk nor something that stands in the
+/// place of the new one must keep the router from leaving a dead line.
 ///
 /// One write, padded with blanks to the old length, so that there is no moment with the end of the old text behind the
 /// new one. Should the machine fail in the midst of it, the next run finds a damaged state and starts afresh.

@@ -110,6 +110,7 @@ pub fn trials() -> Vec<Trial> {
             whatever_the_umask_the_modes_are_the_same,
             folders_that_are_there_keep_their_modes,
             what_is_no_file_holds_nothing_up,
+            whatever_stands_in_the_place_of_our_files_a_dead_line_is_left,
             a_file_that_fills_the_memory,
             no_file_writes_to_the_terminal,
         },

@@ -1,5 +1,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread::{sleep, spawn};
@@ -365,6 +366,77 @@ pub fn what_is_no_file_holds_nothing_up() {
         lab.configure(TWO_LINKS);
     }
     assert_eq!(fs::read_to_string(victim).expect("it is there"), "precious");
+}
+
+/// Of each file of ours something else stands in the place, of each kind. A line that dies is left all the same, as long as the
+/// lock can be taken.
+pub fn whatever_stands_in_the_place_of_our_files_a_dead_line_is_left() {
+    let lab = at_work();
+    lab.configure(&format!(
+        "{}notify: {{to: [a@example.com], from: b@example.com, sendmail: /bin/true}}\n",
+        TWO_LINKS.replace("probe: {", "probe: {record: true, ")
+    ));
+    assert_ends(&lab.wanfo(&["check"]), 0, &[]);
+    let victim = lab.path("victim");
+    type Put<'a> = (&'a str, &'a dyn Fn(&Path));
+    let kinds: [Put; 7] = [
+        ("a directory", &|path| fs::create_dir(path).expect("a directory")),
+        ("a FIFO", &|path| mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO")),
+        ("a link", &|path| symlink(&victim, path).expect("a link")),
+        ("a link to nothing", &|path| symlink("/nonexistent/nothing", path).expect("a link")),
+        ("an endless device", &|path| symlink("/dev/zero", path).expect("a link")),
+        ("a file that all may write", &|path| {
+            write(path, "");
+            fs::set_permissions(path, PermissionsExt::from_mode(0o666)).expect("it is ours");
+        }),
+        ("a socket", &|path| drop(UnixListener::bind(path).expect("a socket"))),
+    ];
+    let files = [
+        "run/state.json",
+        "run/state.json.new",
+        "run/state.json.bad",
+        "run/config.yaml",
+        "run/config.yaml.new",
+        "run/deliver",
+        "run/rounds.jsonl",
+        "state/history.jsonl",
+        "state/hold",
+        "state/proofs.json",
+        "state/spool",
+        "state/spool/lock",
+    ];
+    for file in files {
+        for (kind, put) in kinds {
+            write(&victim, "precious");
+            let path = lab.path(file);
+            remove(&path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            put(&path);
+            lab.pull_cable(1);
+            let run = bounded(&lab, &["check"]);
+            let what = format!("{kind} in the place of {file}: {run:?}");
+            assert!([0, 1].contains(&run.code) && !run.stderr.contains("panicked"), "{what}");
+            assert_eq!(lab.ask(lab::SERVICE).ok(), Some(2), "{what}");
+            for command in ["status", "history", "deliver"] {
+                let run = bounded(&lab, &[command]);
+                assert!(
+                    [0, 1].contains(&run.code) && !run.stderr.contains("panicked"),
+                    "{what}\n{command}: {run:?}"
+                );
+            }
+            assert_eq!(fs::read_to_string(&victim).expect("it is there"), "precious", "{what}");
+            remove(&path);
+            lab.plug_in(1);
+            // After so many outages nothing goes back by itself for half an hour.
+            bounded(&lab, &["failback", "--now"]);
+            assert_eq!(active(&lab), "fibre", "{what}");
+        }
+    }
+}
+
+/// Whatever it is.
+fn remove(path: &Path) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
 }
 
 pub fn a_file_that_fills_the_memory() {

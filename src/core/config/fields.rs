@@ -30,9 +30,9 @@ impl Faults {
 
     /// In the order of the text, with lines.
     pub fn into_problems(mut self, text: &str) -> Vec<ConfigError> {
-        // Each line costs a walk through the text. Nobody reads past the first hundred problems before
-        // mending some.
-        const MOST_LINES: usize = 100;
+        // Each line costs a walk through the text, in every run. Nobody reads past the first forty problems
+        // before mending some.
+        const MOST_LINES: usize = 40;
         self.found.sort_by_key(|(node, ..)| *node);
         let line = |i, node| if i < MOST_LINES { tree::line_of(text, node) } else { None };
         let faults = self.found.into_iter().enumerate();

@@ -11,8 +11,8 @@ use serde::de::{
 use super::ConfigError;
 
 /// A short text full of aliases can stand for billions of nodes; no honest configuration comes near this
-/// many.
-const MOST_NODES: usize = 100_000;
+/// many. Every run reads it, also while it is broken, and the line may be dead.
+const MOST_NODES: usize = 20_000;
 
 /// The reader of serde_yaml takes a time that grows with the square of how many brackets are open, before it gives up. So
 /// many are nobody's honest file, though some may stand in quotes.
