@@ -14,7 +14,7 @@ use super::router::{self, Installed, begin, journal, journal_after, links, prope
 
 /// How many starts are counted; as many as this says, where it is set.
 pub const BEATS: &str = "WANFO_BEATS";
-const SAMPLE: u32 = 60;
+const SAMPLE: u32 = 20;
 
 const BEAT: Duration = Duration::from_secs(1);
 /// What each run adds, and nobody else writes.
