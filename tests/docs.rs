@@ -20,7 +20,8 @@ use wanfo::core::config::read::parse;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// What an admin has, or is told to install, and the words of a shell.
-const PROGRAMS: &str = ".ci/run apt cargo do done editor for install ip rm scp sysctl systemctl tee wanfo";
+const PROGRAMS: &str =
+    ".ci/run apt cargo rustup do done editor for install ip rm scp sysctl systemctl tee wanfo";
 /// ip(8)
 const OBJECTS: [&str; 5] = ["address", "link", "monitor", "route", "rule"];
 /// systemctl(1)
