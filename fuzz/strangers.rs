@@ -5,19 +5,17 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use strangers::ENTRIES;
+use strangers::{ENTRIES, SPOKEN};
 
 #[path = "../tests/fixtures/strangers.rs"]
 mod strangers;
 
 static PLAY: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     let wanted = std::env::var("WANFO_ENTRY").unwrap_or_default();
-    match ENTRIES.iter().find(|(entry, _)| *entry == wanted) {
+    let mut entries = ENTRIES.iter().chain(SPOKEN);
+    match entries.find(|(entry, _)| *entry == wanted) {
         Some((_, play)) => *play,
-        None => panic!(
-            "WANFO_ENTRY has to be one of {:?}",
-            ENTRIES.iter().map(|(entry, _)| entry).collect::<Vec<_>>()
-        ),
+        None => panic!("WANFO_ENTRY has to be a folder of tests/fixtures/strangers, and is {wanted:?}"),
     }
 });
 
