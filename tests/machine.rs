@@ -24,6 +24,7 @@ mod machine {
     pub mod reboot;
     pub mod router;
     pub mod sandbox;
+    pub mod soak;
     pub mod vlans;
     pub mod without_ipv6;
 }
@@ -35,7 +36,8 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Arguments, Trial};
 use machine::qemu::{Kernel, Machine};
 use machine::{
-    beats, by_hand, hooks, inside, journal, leaving, package, pppoe, reboot, sandbox, vlans, without_ipv6,
+    beats, by_hand, hooks, inside, journal, leaving, package, pppoe, reboot, sandbox, soak, vlans,
+    without_ipv6,
 };
 
 /// Where `.ci/machine` put the machine that it made.
@@ -101,6 +103,9 @@ fn stories() -> Vec<Story> {
         },
         Ordinary, Machine: sandbox::{
             every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out,
+        },
+        Ordinary, Machine: soak::{
+            a_fault_every_few_seconds_leaves_nothing_that_grows,
         },
         Ordinary, Machine: reboot::{
             a_reboot_while_failed_over_finds_the_lines_as_they_are_however_late_they_come
