@@ -1,7 +1,7 @@
-//! What needs a whole machine: a kernel of its own with everything in it, and systemd with its daemons.
+//! What needs a whole machine: systemd with its daemons, or a kernel of its own with everything in it.
 //!
-//! Outside, this program starts the machine that `.ci/machine` made under qemu, once for all stories that want the same
-//! kernel. Inside, where the sources and what was built of them are seen at the same paths, it is started again and
+//! Outside, this program starts the machine that `.ci/machine` made: under qemu where it takes a kernel of its own, else in
+//! a container, and each once for all its stories. Inside, where the sources and what was built of them are seen at the same paths, it is started again and
 //! tells the stories one by one. The machine has no network but what the stories make.
 
 mod lab;
@@ -14,13 +14,15 @@ mod story;
 mod machine {
     pub mod beats;
     pub mod by_hand;
+    pub mod container;
+    pub mod emulator;
     pub mod hooks;
     pub mod inside;
     pub mod journal;
     pub mod leaving;
+    pub mod outside;
     pub mod package;
     pub mod pppoe;
-    pub mod qemu;
     pub mod reboot;
     pub mod router;
     pub mod sandbox;
@@ -34,7 +36,7 @@ use std::process::exit;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Trial};
-use machine::qemu::{Kernel, Machine};
+use machine::outside::{Kind, Machine};
 use machine::{
     beats, by_hand, hooks, inside, journal, leaving, package, pppoe, reboot, sandbox, soak, vlans,
     without_ipv6,
@@ -45,7 +47,7 @@ const MACHINE: &str = "WANFO_TEST_MACHINE";
 
 struct Story {
     name: &'static str,
-    kernel: Kernel,
+    kind: Kind,
     place: Place,
     /// What is told; between two of them the machine is rebooted.
     parts: &'static [fn()],
@@ -62,10 +64,10 @@ enum Place {
 }
 
 macro_rules! stories {
-    ($($kernel:ident, $place:ident: $module:ident :: { $($story:ident $(then $part:ident)*),* $(,)? }),* $(,)?) => {
+    ($($kind:ident, $place:ident: $module:ident :: { $($story:ident $(then $part:ident)*),* $(,)? }),* $(,)?) => {
         vec![$($(Story {
             name: stringify!($story),
-            kernel: Kernel::$kernel,
+            kind: Kind::$kind,
             place: Place::$place,
             parts: &[$module::$story, $($module::$part),*],
         },)*)*]
@@ -74,44 +76,46 @@ macro_rules! stories {
 
 fn stories() -> Vec<Story> {
     stories![
-        Ordinary, Lab: pppoe::{
+        Emulated, Lab: pppoe::{
             a_pppoe_line_that_hangs_up_is_left_at_once_and_taken_again_under_another_index,
             a_pppoe_line_that_falls_silent_is_left_and_the_default_route_of_the_next_dial_undoes_nothing,
         },
-        Ordinary, Lab: vlans::{
+        Emulated, Lab: vlans::{
             a_vlan_with_a_name_of_15_characters_is_a_link,
             a_vlan_on_a_bridge_is_a_link,
         },
-        Ordinary, Machine: hooks::{
-            networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+        // It waits for udev, which no container has.
+        Emulated, Machine: hooks::{
             network_manager_starts_a_check_when_a_cable_is_pulled_or_plugged_in,
         },
-        Ordinary, Package: package::{
-            a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged,
-        },
-        Ordinary, Machine: beats::{
-            starts_a_second_apart_lose_no_beat,
-        },
-        Ordinary, Machine: journal::{
-            a_quiet_line_leaves_nothing_in_the_journal_and_a_failover_a_line_for_each_event,
-            a_line_is_left_in_time_while_the_journal_is_stopped_or_hangs,
-        },
-        // Of this and what follows nothing is measured: it may go on beside it.
-        Ordinary, Machine: leaving::{
-            stopped_in_the_middle_and_taken_down_it_leaves_nothing_and_begins_anew_when_enabled,
-            what_the_state_or_the_kernel_forgets_is_known_from_the_other,
-        },
-        Ordinary, Machine: sandbox::{
-            every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out,
-        },
-        Ordinary, Machine: soak::{
-            a_fault_every_few_seconds_leaves_nothing_that_grows,
-        },
-        Ordinary, Machine: reboot::{
+        Emulated, Machine: reboot::{
             a_reboot_while_failed_over_finds_the_lines_as_they_are_however_late_they_come
                 then the_primary_is_dead_still then the_primary_is_alive,
         },
-        Ordinary, Machine: by_hand::{
+        Container, Machine: hooks::{
+            networkd_dispatcher_starts_a_check_when_a_cable_is_pulled_or_a_lease_changes,
+        },
+        Container, Package: package::{
+            a_package_keeps_a_failover_over_its_upgrade_and_leaves_nothing_when_purged,
+        },
+        Container, Machine: beats::{
+            starts_a_second_apart_lose_no_beat,
+        },
+        Container, Machine: journal::{
+            a_quiet_line_leaves_nothing_in_the_journal_and_a_failover_a_line_for_each_event,
+            a_line_is_left_in_time_while_the_journal_is_stopped_or_hangs,
+        },
+        Container, Machine: leaving::{
+            stopped_in_the_middle_and_taken_down_it_leaves_nothing_and_begins_anew_when_enabled,
+            what_the_state_or_the_kernel_forgets_is_known_from_the_other,
+        },
+        Container, Machine: sandbox::{
+            every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out,
+        },
+        Container, Machine: soak::{
+            a_fault_every_few_seconds_leaves_nothing_that_grows,
+        },
+        Container, Machine: by_hand::{
             what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_as_it_stands,
         },
         WithoutIpv6, Lab: without_ipv6::{
@@ -129,22 +133,22 @@ fn main() {
         _ => {}
     }
     let image = image_or_skip();
-    let machines = [Kernel::Ordinary, Kernel::WithoutIpv6];
-    let machines = machines.map(|kernel| (kernel, Arc::new(Mutex::new(Machine::off(&image, kernel)))));
+    let machines = [Kind::Emulated, Kind::WithoutIpv6, Kind::Container];
+    let machines = machines.map(|kind| (kind, Arc::new(Mutex::new(Machine::off(&image, kind)))));
     let without_packages = std::env::var_os(package::PACKAGES).is_none() && !lab::is_required();
     if without_packages {
         eprintln!("!!! SKIPPED, what is told of the package: {} !!!", package::CURE);
     }
-    let trials = stories().into_iter().map(|Story { name, kernel, place, parts }| {
-        let (_, machine) = machines.iter().find(|(of, _)| *of == kernel).expect("a machine with each kernel");
+    let trials = stories().into_iter().map(|Story { name, kind, place, parts }| {
+        let (_, machine) = machines.iter().find(|(of, _)| *of == kind).expect("one of each kind");
         let machine = Arc::clone(machine);
         let trial = Trial::test(name, move || Ok(machine.lock().unwrap().tell(name, parts.len())?));
         trial.with_ignored_flag(matches!(place, Place::Package) && without_packages)
     });
-    let trials = trials.collect();
+    let trials: Vec<_> = trials.collect();
     let mut arguments = Arguments::from_args();
-    // A machine tells one story at a time.
-    arguments.test_threads.get_or_insert(machines.len());
+    // A machine tells one story at a time, and who waits for one keeps no other waiting.
+    arguments.test_threads.get_or_insert(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Before the exit, which drops nothing.
     drop(machines);

@@ -2,16 +2,20 @@
 
 use std::env::current_exe;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::beats::BEATS;
+use super::package::PACKAGES;
 
-/// The end of the wire between outside and inside, a port of virtio-serial.
+/// The end of the wire between outside and inside in an emulated machine, a port of virtio-serial.
 const PORT: &str = "/dev/virtio-ports/stories";
+/// The same in a container, a socket.
+pub const DOOR: &str = "/stories";
 /// Longer than any part of a story takes on a slow machine, but for the beats that are counted in it.
 const LONGEST_STORY: Duration = Duration::from_secs(600);
 /// What the machine says first after each boot.
@@ -25,6 +29,8 @@ pub enum Order {
         story: String,
         part: usize,
         beats: u32,
+        /// Where the packages are, if there are any.
+        packages: String,
     },
     Reboot,
 }
@@ -48,14 +54,20 @@ pub struct Report {
 }
 
 pub fn serve() {
-    let port = OpenOptions::new().read(true).write(true).open(PORT).expect("the port to outside");
-    let mut answers = port.try_clone().expect("a second handle");
+    let (orders, mut answers): (Box<dyn Read>, Box<dyn Write>) = match UnixStream::connect(DOOR) {
+        Ok(door) => (Box::new(door.try_clone().expect("a second handle")), Box::new(door)),
+        Err(_) => {
+            let port = OpenOptions::new().read(true).write(true).open(PORT).expect("the port to outside");
+            (Box::new(port.try_clone().expect("a second handle")), Box::new(port))
+        }
+    };
     writeln!(answers, "{GREETING}").expect("outside listens");
-    for line in BufReader::new(port).lines() {
+    for line in BufReader::new(orders).lines() {
         let order: Order = serde_json::from_str(&line.expect("an order")).expect("an order");
         match &order {
-            Order::Tell { story, part, beats } => {
-                let report = tell(story, *part, *beats, order.patience());
+            Order::Tell { story, part, beats, packages } => {
+                let more = [(BEATS, beats.to_string()), (PACKAGES, packages.clone())];
+                let report = tell(story, *part, more, order.patience());
                 let line = serde_json::to_string(&report).expect("text");
                 writeln!(answers, "{line}").expect("outside listens");
             }
@@ -68,11 +80,11 @@ pub fn serve() {
 }
 
 /// In a process of its own: a story may enter namespaces, panic, or hang.
-fn tell(name: &str, part: usize, beats: u32, patience: Duration) -> Report {
+fn tell(name: &str, part: usize, more: [(&str, String); 2], patience: Duration) -> Report {
     let mut story = Command::new("timeout");
     story.args(["--kill-after=5", &patience.as_secs().to_string()]);
     story.arg(current_exe().expect("this program")).args(["--story", name, &part.to_string()]);
-    let output = story.env(BEATS, beats.to_string()).output().expect("this program starts");
+    let output = story.envs(more).output().expect("this program starts");
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     let passed = output.status.success();
     if !passed {

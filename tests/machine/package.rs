@@ -15,8 +15,6 @@ use crate::site::{end, masquerade, wait_until};
 pub const PACKAGES: &str = "WANFO_TEST_DEB";
 pub const CURE: &str =
     "WANFO_TEST_DEB=$(.ci/packages) makes two, with cargo-deb, of the program that was built for the tests";
-/// How the machine is told, on its kernel's command line.
-pub const WORD: &str = "stories.packages=";
 
 const CONFIG: &str = "/etc/wanfo/wanfo.yaml";
 /// Where README and all it leads to is.
@@ -25,10 +23,9 @@ const PING_GROUPS: &str = "/proc/sys/net/ipv4/ping_group_range";
 
 /// Of both versions, the older first.
 fn packages() -> [PathBuf; 2] {
-    let words = fs::read_to_string("/proc/cmdline").expect("the kernel's command line");
-    let folder = words.split_whitespace().find_map(|word| word.strip_prefix(WORD)).expect("where they are");
+    let folder = std::env::var(PACKAGES).expect("where they are");
     let entries =
-        fs::read_dir(folder).unwrap_or_else(|error| panic!("no packages in '{folder}': {error}; {CURE}"));
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("no packages in '{folder}': {error}; {CURE}"));
     let mut packages: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     packages.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
     packages.sort();
