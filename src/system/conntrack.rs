@@ -4,12 +4,16 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::process::{self, Unfinished};
+use super::process::{self, Finished, Unfinished};
 
 const PROGRAM: &str = "conntrack";
 
 /// For all that one `flush` does. A table of 100,000 flows takes a tenth of a second.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// conntrack lists the flows and deletes one after the other. One that ended in between, as on a busy router some always do,
+/// ends conntrack too, and the others stay: it is started again, and finds fewer each time.
+const MOST_TRIES: usize = 100;
 
 /// Where a flow may carry an address of ours (conntrack(8)): the router's own flows, those from outside to it
 /// (port forwards among them), and those of the LAN behind SNAT or masquerade, whose answers come to it.
@@ -53,29 +57,38 @@ fn delete(program: &Path, place: &str, address: IpAddr, deadline: Instant) -> Re
     let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
     let arguments = ["-D", "-f", family, place, &address.to_string()].map(str::to_owned);
     let command = format!("conntrack {}", arguments.join(" "));
-    let finished = process::run(program, &arguments, deadline.saturating_duration_since(Instant::now()));
-    let finished = finished.map_err(|unfinished| match unfinished {
-        Unfinished::TimeLimit => format!(
-            "`{command}` and those before it did not end within {} and were given up; flows that still use \
+    let mut complaint = String::new();
+    for _ in 0..MOST_TRIES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let finished = process::run(program, &arguments, left).map_err(|unfinished| match unfinished {
+            Unfinished::TimeLimit => format!(
+                "`{command}` and those before it did not end within {} and were given up; flows that still use \
                  the old link end by themselves",
-            humantime::format_duration(TIME_LIMIT)
-        ),
-        Unfinished::Error(error) => {
-            format!("`{command}` could not be run ({}): {error}", program.display())
+                humantime::format_duration(TIME_LIMIT)
+            ),
+            Unfinished::Error(error) => {
+                format!("`{command}` could not be run ({}): {error}", program.display())
+            }
+        })?;
+        // Having found none it says so, and ends with exit code 1.
+        if let Some(flows) = deleted(&finished.stderr) {
+            return Ok(flows);
         }
-    })?;
-    // Having found none it says so, and ends with exit code 1.
-    deleted(&finished.stderr).ok_or_else(|| {
-        let said = match finished.stderr.lines().last() {
-            Some(line) => line.chars().filter(|c| !c.is_control()).take(300).collect(),
-            None => "it said nothing".to_owned(),
-        };
-        let advice = match said.contains("Operation not permitted") {
-            true => "; deleting flows needs root (CAP_NET_ADMIN)",
-            false => "",
-        };
-        format!("`{command}` failed ({}): {said}{advice}", finished.status)
-    })
+        complaint = complaint_of(&command, &finished);
+    }
+    Err(complaint)
+}
+
+fn complaint_of(command: &str, finished: &Finished) -> String {
+    let said = match finished.stderr.lines().last() {
+        Some(line) => line.chars().filter(|c| !c.is_control()).take(300).collect(),
+        None => "it said nothing".to_owned(),
+    };
+    let advice = match said.contains("Operation not permitted") {
+        true => "; deleting flows needs root (CAP_NET_ADMIN)",
+        false => "",
+    };
+    format!("`{command}` failed ({}): {said}{advice}", finished.status)
 }
 
 /// The number in "conntrack v1.4.7 (conntrack-tools): 2 flow entries have been deleted."

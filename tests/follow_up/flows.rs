@@ -3,7 +3,9 @@
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -68,6 +70,30 @@ pub fn a_sip_like_flow_moves_with_the_switch() {
     story.check_until_active("primary");
     meters.iter().for_each(|meter| assert_answers_over(1, meter));
     assert_eq!(story.problems(), "");
+}
+
+/// conntrack gives up at a flow that has ended since it was listed, and the telephone's would stay where it was.
+pub fn flows_that_end_while_others_are_deleted_keep_none_of_them() {
+    let story = with_snat("flush_conntrack: true");
+    // Whoever asks from a port once is forgotten after a second, as what names are resolved with.
+    story.router.sysctl("net.netfilter.nf_conntrack_udp_timeout", "1");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (client, over) = (story.client.clone(), Arc::clone(&is_over));
+    let asking = spawn(move || {
+        client.run(|| {
+            while !over.load(Ordering::Relaxed) {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+                let _ = socket.send_to(b"?", (SERVICE, 9));
+                sleep(Duration::from_micros(50));
+            }
+        });
+    });
+    let meters = registered_over_a_line_that_died(&story);
+    let run = story.check_until_active("secondary");
+    is_over.store(true, Ordering::Relaxed);
+    asking.join().expect("it has asked");
+    assert!(run.stderr.contains("flows that still used primary"), "{run:?}");
+    meters.iter().for_each(|meter| assert_answers_over(2, meter));
 }
 
 pub fn without_flush_conntrack_the_flow_stays_where_it_was() {

@@ -78,6 +78,7 @@ pub fn trials() -> Vec<Trial> {
         },
         flows::{
             a_sip_like_flow_moves_with_the_switch,
+            flows_that_end_while_others_are_deleted_keep_none_of_them,
             without_flush_conntrack_the_flow_stays_where_it_was,
             the_bytes_over_the_backup_are_counted_over_a_new_interface,
             without_conntrack_there_is_a_problem_and_nothing_else,
