@@ -91,15 +91,9 @@ impl Place {
         let runs = self.router.check();
         let left = BEAT.saturating_sub(self.router.now.since(start).unwrap_or_default());
         self.router.wait(left);
-        self.forget_the_past();
+        // It would be copied with every place.
+        self.router.forget_what_was_told();
         runs
-    }
-
-    /// What is told is not looked at here, and would be copied with every place.
-    fn forget_the_past(&mut self) {
-        self.router.calls.clear();
-        self.router.disk.mails.clear();
-        self.router.disk.history.clear();
     }
 
     fn happens(&mut self, event: Event) -> Vec<Run> {
@@ -133,7 +127,7 @@ impl Place {
                 };
                 let run = self.router.run(request);
                 self.router.wait(BEAT);
-                self.forget_the_past();
+                self.router.forget_what_was_told();
                 vec![run]
             }
         }

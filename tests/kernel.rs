@@ -124,7 +124,7 @@ fn inside_a_namespace(test: &str) -> bool {
 }
 
 fn wanted<'a>(wan: &'a [&str]) -> Selection<'a> {
-    Selection { protocol: 119, wan, tables: 5301..5303, rule_priority: 530 }
+    Selection { protocol: 119, wan, tables: 5301..5303, rule_priorities: 530..=530 }
 }
 
 fn look(wan: &[&str]) -> Facts {

@@ -239,7 +239,7 @@ fn eight_links_take_fewer_rules_than_one_for_each_target() {
 fn what_is_asked_on_an_address_is_answered_by_its_link_and_the_lan_by_its_own_route() {
     let config = config("links: [{name: a, interface: eth0}, {name: b, interface: eth1, inbound: true}]");
     let view = View::of(&config, with_ipv6_on_both());
-    let rules = |is_up: bool| pin::inbound(&config, &view.links, |_| is_up);
+    let rules = |is_up: bool| pin::inbound(&config, &view.links, &Wanted::default(), |_| is_up);
     let commands: Vec<String> =
         rules(true).into_iter().map(|rule| Change::AddRule(rule).to_string()).collect();
     assert_eq!(
@@ -252,6 +252,14 @@ fn what_is_asked_on_an_address_is_answered_by_its_link_and_the_lan_by_its_own_ro
         ]
     );
     assert_eq!(rules(false), []);
+    // Its pins come before, or its probes would take a route of their own as well; and where the main table refuses what has
+    // none, it would refuse every answer.
+    let pin = Rule { priority: 530, uid: Some(60_902), ..Rule::of_all(Family::V6, 5302, 119) };
+    let refusal = Route { target: RouteTarget::Unreachable, ..route("2000::/3", None, "", 1024, OURS) };
+    let wanted = Wanted { rules: vec![pin.clone()], routes: vec![refusal], ..Wanted::default() };
+    let rules_then = pin::inbound(&config, &view.links, &wanted, |_| true);
+    let expected = [&[Rule { priority: 528, ..pin }], &rules(true)[..2], &rules(true)[3..]].concat();
+    assert_eq!(rules_then, expected);
     // Somebody's own rules of that kind are no alarm; one that would lead others there is.
     let is_alarm = |rule: Rule| {
         let rules = vec![Rule { protocol: 4, priority: 700, ..rule }];

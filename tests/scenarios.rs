@@ -47,6 +47,7 @@ use model_router::{Condition, Router, Run};
 
 #[path = "fixtures/model_kernel.rs"]
 mod model_kernel;
+#[allow(dead_code, reason = "a scenario forgets nothing")]
 #[path = "fixtures/model_router.rs"]
 mod model_router;
 

@@ -144,7 +144,20 @@ fn with_switch(going: &Going, arguments: &cli::Drill, named: Option<usize>, firs
         }
         Err(error) => drill.failure = Some(format!("{error:#}")),
     }
-    let back = by_hand(going, || Ok(Request::Failback { now: false })).and_then(|index| {
+    let mut is_ours = true;
+    let back = by_hand(going, || {
+        // Whoever has moved or held it meanwhile wants it so.
+        is_ours = is_as_put(config, &boot_id, name, held_until)?;
+        Ok(if is_ours { Request::Failback { now: false } } else { Request::Nothing })
+    });
+    let back = back.and_then(|index| {
+        if !is_ours {
+            log::warn!(
+                "the traffic was moved or held otherwise in the middle of the drill: it stays on {}",
+                config.links[index].name
+            );
+            return Ok(());
+        }
         let on_it = as_everybody(config, &boot_id, index, "the traffic is back on it", None)?;
         let verdict = on_it.verdict();
         drill.trials.push(on_it);
@@ -158,6 +171,15 @@ fn with_switch(going: &Going, arguments: &cli::Drill, named: Option<usize>, firs
         drill.failure = Some(drill.failure.map_or(why.clone(), |before| format!("{before}; {why}")));
     }
     Ok(drill)
+}
+
+/// Whether the traffic is still as the drill has put it: on this link, and held until then. Of a state that is lost that is
+/// believed.
+fn is_as_put(config: &Config, boot_id: &str, link: &str, held_until: BootTime) -> Result<bool> {
+    Ok(match store::peek(&config.paths.run, boot_id)? {
+        Loaded::Known(state) => state.active == link && state.hold == Hold::Until(held_until),
+        Loaded::Nothing | Loaded::Damaged(_) => true,
+    })
 }
 
 /// One run with a wish, and which link is active after it.

@@ -12,6 +12,10 @@ use super::facts::{
 /// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
 pub const IPV6_METRIC: u32 = 1024;
 
+/// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
+/// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
+pub const BACKSTOP_METRIC: u32 = 4_278_198_272;
+
 /// What of ours should be in the kernel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {

@@ -4,13 +4,14 @@
 //! by the file-system uid under which its socket was made, or else by where it goes.
 
 use std::net::IpAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
+use super::change::{BACKSTOP_METRIC, Wanted};
 use super::config::{Config, Link, Pin};
-use super::facts::{Facts, Family, MAIN_TABLE, Rule};
+use super::facts::{Facts, Family, MAIN_TABLE, RouteTarget, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{NextHop, ResolvedLink, View};
 use super::service::Check;
@@ -58,6 +59,16 @@ impl Config {
     /// The one under which its requests leave with this pin; `None`: our own.
     pub fn uid_with(&self, pin: Pin, index: usize) -> Option<u32> {
         (pin == Pin::Link).then(|| self.uid_of(index))
+    }
+
+    /// Of all our rules: those of the pins, and those of `inbound` before and behind them.
+    pub fn rule_priorities(&self) -> RangeInclusive<u32> {
+        let priority = self.routing.rule_priority;
+        if self.links.iter().any(|link| link.inbound) {
+            priority - 2..=priority + 1
+        } else {
+            priority..=priority
+        }
     }
 
     fn rule(&self, index: usize, family: Family) -> Rule {
@@ -140,27 +151,46 @@ pub fn holds(
 }
 
 /// The networks up to this length that the main table has are its default routes, and the overrides.
-const WIDE: u32 = 3;
+const WIDE: u8 = 3;
 
 /// The rules by which what leaves from a link's own address leaves by that link, for the links with `inbound` that are up:
 /// what was asked of the router over a line is answered over it. The LAN, and whatever else has a route of its own, comes
-/// first.
+/// first; but before that come the link's pins once more, or its probes would take another's route as well.
 ///
 /// Not at the priority of the pins: to the kernel a rule is there already where another of the same priority and table
 /// has all that it names (rule_exists, net/core/fib_rules.c).
-pub fn inbound(config: &Config, resolved: &[ResolvedLink], is_up: impl Fn(usize) -> bool) -> Vec<Rule> {
+pub fn inbound(
+    config: &Config,
+    resolved: &[ResolvedLink],
+    wanted: &Wanted,
+    is_up: impl Fn(usize) -> bool,
+) -> Vec<Rule> {
+    let priority = config.routing.rule_priority;
     let links = config.links.iter().zip(resolved).enumerate();
     let answering = links.filter(|(index, (link, _))| link.inbound && is_up(*index));
     let rules = answering.flat_map(|(index, (_, resolved_link))| {
         let of_address = move |own: IpAddr| {
-            let plain = Rule { from: Some(IpNetwork::from(own)), ..config.rule(index, Family::from(own)) };
-            let priority = config.routing.rule_priority;
-            let by_main = Rule { table: MAIN_TABLE, suppress_prefix: Some(WIDE), ..plain.clone() };
-            [Rule { priority: priority - 1, ..by_main }, Rule { priority: priority + 1, ..plain }]
+            let family = Family::from(own);
+            let plain = Rule { from: Some(IpNetwork::from(own)), ..config.rule(index, family) };
+            let by_main = Rule { table: MAIN_TABLE, suppress_prefix: Some(WIDE.into()), ..plain.clone() };
+            // Where the main table refuses, it answers instead of being suppressed (fib_rules_lookup, net/core/fib_rules.c).
+            let by_main = (!refuses(wanted, family)).then_some(Rule { priority: priority - 1, ..by_main });
+            by_main.into_iter().chain([Rule { priority: priority + 1, ..plain }])
         };
-        resolved_link.addresses().into_iter().flat_map(of_address)
+        let pins = wanted.rules.iter().filter(move |rule| rule.table == config.table_of(index));
+        let pins = pins.map(move |pin| Rule { priority: priority - 2, ..pin.clone() });
+        pins.chain(resolved_link.addresses().into_iter().flat_map(of_address))
     });
     rules.collect()
+}
+
+/// Whether the main table is to refuse the default traffic of this family.
+fn refuses(wanted: &Wanted, family: Family) -> bool {
+    let mut wide = wanted.routes.iter().filter(|route| {
+        let destination = route.destination;
+        route.table == MAIN_TABLE && Family::from(&destination) == family && destination.prefix() <= WIDE
+    });
+    wide.any(|route| route.target == RouteTarget::Unreachable && route.metric != BACKSTOP_METRIC)
 }
 
 /// Targets that two links have in common just now, where one can serve only one of them: first link, second link,

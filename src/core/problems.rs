@@ -357,13 +357,15 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
             problems.push(Problem::new(Code::ForeignRule, Some(&link.name), text));
         }
     }
-    let priority = config.routing.rule_priority;
+    let ours = config.rule_priorities();
     let beside_ours =
-        facts.rules.iter().filter(|rule| rule.priority == priority && rule.protocol != protocol);
+        facts.rules.iter().filter(|rule| ours.contains(&rule.priority) && rule.protocol != protocol);
     if let Some(rules) = list(beside_ours) {
         let text = format!(
-            "foreign rules have wanfo's priority {priority} ({rules}); set `routing.rule_priority` in the config to a \
-             smaller number"
+            "foreign rules have a priority of wanfo's, of {} to {} ({rules}); set `routing.rule_priority` in the config \
+             to a smaller number",
+            ours.start(),
+            ours.end()
         );
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }

@@ -41,7 +41,8 @@ pub fn reconcile(world: &mut dyn World, config: &Config, view: View, state: &Sta
     };
     bring_in_line(world, config, view, |view| {
         let mut wanted = routing::wanted(config, &view.links, active, &view.facts);
-        wanted.rules.extend(pin::inbound(config, &view.links, is_up));
+        let inbound = pin::inbound(config, &view.links, &wanted, is_up);
+        wanted.rules.extend(inbound);
         Wanted { leaving: leaving.clone(), ..wanted }
     })
 }

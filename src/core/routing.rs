@@ -8,16 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 
 use super::addresses;
-use super::change::{Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, nat64, plain_metric};
+use super::change::{
+    BACKSTOP_METRIC, Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, nat64, plain_metric,
+};
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
 use super::gateway::{self, NextHop, ResolvedLink, View};
 use super::pin;
 use super::service::Check;
-
-/// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
-/// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
-const BACKSTOP_METRIC: u32 = 4_278_198_272;
 
 /// A router with a NAT64 of its own has a route to it, which wins.
 const NAT64_METRIC: u32 = BACKSTOP_METRIC - 1;

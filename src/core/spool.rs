@@ -25,6 +25,9 @@ const MOST_TEXT: usize = 32 * 1024;
 /// What is joined keeps so many earlier messages, the newest; the history has them all.
 const MOST_EARLIER: usize = 30;
 
+/// So many characters are told of what the other side says, which may be fifty thousand: it goes into the log and into the spool.
+const MOST_QUOTED: usize = 200;
+
 /// Three days of trying. Counted in attempts, since the wall clock of a router without a battery may jump by years
 /// when it hears of NTP, and that must neither drop a mail nor keep it for ever.
 pub const MOST_ATTEMPTS: u32 = 293;
@@ -211,6 +214,11 @@ pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
         .collect()
+}
+
+/// What a relay or a webhook says, as it is told: one line, and not too long.
+pub fn quoted(text: &str) -> String {
+    one_line(text.trim()).chars().take(MOST_QUOTED).collect()
 }
 
 fn longest_pause() -> jiff::SignedDuration {

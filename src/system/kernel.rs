@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use anyhow::{Context, Result, bail};
 use netlink_packet_core::{
@@ -74,7 +74,7 @@ pub struct Selection<'a> {
     /// The links' own tables, in which every foreign route matters.
     pub tables: Range<u32>,
     /// Foreign rules of this priority matter, as do those that look up one of the tables.
-    pub rule_priority: u32,
+    pub rule_priorities: RangeInclusive<u32>,
 }
 
 /// What the kernel listed.
@@ -292,7 +292,7 @@ impl Kernel {
 
         let rules = self.rules(|rule| {
             rule.protocol == selection.protocol
-                || rule.priority == selection.rule_priority
+                || selection.rule_priorities.contains(&rule.priority)
                 || selection.tables.contains(&rule.table)
         })?;
         Ok(Facts { interfaces, routes, rules, without_ipv6, ..Facts::default() })

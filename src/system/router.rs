@@ -205,7 +205,7 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
         protocol: config.routing.protocol,
         wan: &wan.iter().map(String::as_str).collect::<Vec<_>>(),
         tables: config.tables(),
-        rule_priority: config.routing.rule_priority,
+        rule_priorities: config.rule_priorities(),
     };
     let mut facts = kernel.facts(interfaces, &selection)?;
     for interface in gateway::with_a_choice(config, &facts).into_iter().cloned().collect::<Vec<_>>() {

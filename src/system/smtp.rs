@@ -24,7 +24,7 @@ use self::conversation::Conversation;
 use super::process::{self, Unfinished};
 use super::{clock, file, secret};
 use crate::core::config::{ByMail, Relay, Smtp, Tls};
-use crate::core::spool::{Mail, one_line};
+use crate::core::spool::{Mail, one_line, quoted};
 
 /// For all mails of one delivery: whoever hangs, or says a byte now and then, holds up the mail of the next switch. What
 /// has not been sent by then is tried again.
@@ -32,9 +32,6 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(120);
 
 /// More than any file of certificates has, in bytes.
 const CA_LIMIT: u64 = 4 * 1024 * 1024;
-
-/// So many characters are told of what a relay says, which may be fifty thousand: it goes into the log and into the spool.
-const MOST_TOLD: usize = 200;
 
 const SENDMAIL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -390,17 +387,13 @@ fn explain(smtp: &Smtp, what: &str, trouble: &Trouble) -> String {
             "the certificate of {relay} is signed by nobody whom this host trusts; name the certificate of its \
              authority under `notify.smtp.ca_file`"
         ),
-        _ => format!("{what} to {relay} failed: {}", told(&error.to_string())),
+        _ => format!("{what} to {relay} failed: {}", quoted(&error.to_string())),
     }
 }
 
 /// An answer as one line.
 fn words_of(response: &Response) -> String {
-    told(&format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" ")))
-}
-
-fn told(words: &str) -> String {
-    one_line(words).chars().take(MOST_TOLD).collect()
+    quoted(&format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" ")))
 }
 
 fn name_of(smtp: &Smtp) -> String {

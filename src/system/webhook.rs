@@ -19,16 +19,15 @@ use ureq::{Agent, Body, Error};
 use super::smtp::Failure;
 use super::{clock, resolver, secret};
 use crate::core::config::{Template, Webhook};
-use crate::core::spool::{Mail, one_line};
+use crate::core::spool::{Mail, quoted};
 use crate::core::webhook::{self, Post};
 
 /// For all of it, however little comes at a time.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// For the words of a refusal, and how much of them is read and told.
+/// For the words of a refusal, and how much of them is read.
 const WORDS_LIMIT: Duration = Duration::from_secs(5);
 const MOST_READ: u64 = 4096;
-const MOST_TOLD: usize = 200;
 
 /// No answer has a larger head, in bytes.
 const HEAD_SIZE: usize = 16 * 1024;
@@ -179,12 +178,12 @@ fn words_of(response: Response<Body>, secrets: &[String]) -> String {
     let mut bytes = Vec::new();
     // As much as came.
     let _ = response.into_body().into_reader().take(MOST_READ).read_to_end(&mut bytes);
-    let words = one_line(String::from_utf8_lossy(&bytes).trim());
-    let lowercase = words.to_lowercase();
-    if words.is_empty() || secrets.iter().any(|secret| lowercase.contains(secret)) {
+    let words = String::from_utf8_lossy(&bytes);
+    let (told, lowercase) = (quoted(&words), words.to_lowercase());
+    if told.is_empty() || secrets.iter().any(|secret| lowercase.contains(secret)) {
         return String::new();
     }
-    format!(": {}", words.chars().take(MOST_TOLD).collect::<String>())
+    format!(": {told}")
 }
 
 /// A trouble in words that are all ours.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::package::{attempt, files, ours, run, status};
+use super::router::PROGRAM;
 use crate::lab::{self, Lab, Namespace, SERVICE};
 use crate::site::{end, masquerade, wait_until};
 use crate::story::WANFO;
@@ -55,7 +56,7 @@ pub fn what_the_pages_say_of_installing_watching_and_uninstalling_can_be_typed_a
     let before = files();
     let machine = lab::host(Namespace::of_the_machine());
     let ends = ["eth0", "eth1"].map(|interface| end(&machine, interface));
-    let lab = Lab::with_ends(ends.to_vec(), machine, "/usr/local/bin/wanfo");
+    let lab = Lab::with_ends(ends.to_vec(), machine, PROGRAM);
     lab.internet.ip(&format!("address add {OTHER}/32 dev lo"));
     masquerade(&lab.router, "eth0");
     masquerade(&lab.router, "eth1");

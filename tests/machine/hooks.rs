@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::package::attempt;
+use super::router::PROGRAM;
 use crate::lab::{self, Lab, Namespace, SERVICE, gateway, router_address, target};
 use crate::site::{self, Running, end, strip, wait_until};
 use crate::story::WANFO;
@@ -58,7 +59,7 @@ impl Router {
         for (place, text, mode) in settings {
             router.install(place, text, *mode);
         }
-        router.copy(WANFO, "/usr/local/bin/wanfo");
+        router.copy(WANFO, PROGRAM);
         for unit in ["/etc/systemd/system/wanfo.service", "/etc/systemd/system/wanfo.timer"] {
             router.copy(&unit.replace("/etc/systemd/system", &format!("{SOURCE}/systemd")), unit);
         }

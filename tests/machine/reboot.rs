@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::package::{ours, run, status};
 use super::router::{
-    Installed, await_active, await_service, begin, lab as lab_at_once, links, property, records,
+    Installed, PROGRAM, await_active, await_service, begin, journal_of, lab as lab_at_once, links, property,
+    records,
 };
 use crate::lab::{self, Lab, Namespace, SERVICE, gateway, router_address};
 use crate::site::{end, wait_until};
@@ -56,8 +57,7 @@ impl Shelf {
     fn new() -> Shelf {
         let shelf = lab::host(Namespace::new("shelf"));
         let ends = ["eth0", "eth1"].map(|interface| end(&shelf, interface));
-        let lab =
-            Lab::with_ends(ends.to_vec(), lab::host(Namespace::of_the_machine()), "/usr/local/bin/wanfo");
+        let lab = Lab::with_ends(ends.to_vec(), lab::host(Namespace::of_the_machine()), PROGRAM);
         Shelf { lab, shelf }
     }
 
@@ -79,19 +79,12 @@ fn assert_waits_for_lines() {
     sleep(LATE);
     run("systemctl is-active wanfo.timer wanfo-deliver.path");
     assert_eq!(property("wanfo.service", "Result"), "success");
-    let said = said_of_checks();
+    let said = journal_of("wanfo.service");
     assert!(said.contains(&"fibre is down: interface eth0 does not exist".to_owned()), "{said:#?}");
     let mut once = said.clone();
     once.sort();
     once.dedup();
     assert_eq!(once.len(), said.len(), "something was said again: {said:#?}");
-}
-
-/// Since the machine was started.
-fn said_of_checks() -> Vec<String> {
-    run("journalctl --sync");
-    let said = run("journalctl --quiet --boot --output=cat --unit=wanfo.service");
-    said.lines().map(str::to_owned).collect()
 }
 
 pub fn the_primary_is_dead_still() {

@@ -15,7 +15,7 @@ use crate::site::{end, wait_until};
 use crate::story::WANFO;
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
-const PROGRAM: &str = "/usr/local/bin/wanfo";
+pub const PROGRAM: &str = "/usr/local/bin/wanfo";
 pub const CONFIG: &str = "/etc/wanfo/wanfo.yaml";
 const UNITS: &str = "/etc/systemd/system";
 const SYSCTLS: &str = "/etc/sysctl.d/10-wanfo.conf";
@@ -149,8 +149,12 @@ pub fn records(event: &str) -> Vec<Value> {
 
 /// What the journal of this boot has of our units, whoever said it.
 pub fn journal() -> Vec<String> {
+    journal_of("wanfo*")
+}
+
+pub fn journal_of(unit: &str) -> Vec<String> {
     run("journalctl --sync");
-    run("journalctl --quiet --boot --output=cat --unit=wanfo*").lines().map(str::to_owned).collect()
+    run(&format!("journalctl --quiet --boot --output=cat --unit={unit}")).lines().map(str::to_owned).collect()
 }
 
 /// The same but for what was there before: so many lines. (With `--after-cursor` and `--unit` one more is left out.)

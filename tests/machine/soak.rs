@@ -22,8 +22,8 @@ const FAULTS: [Fault; 8] = [
     ("a cable", |lab| lab.pull_cable(2), |lab| lab.plug_in(2)),
     (
         "both lines die",
-        |lab| [1, 2].map(|line| lab.cut_silently(line)).into_iter().collect(),
-        |lab| [2, 1].map(|line| lab.repair(line)).into_iter().collect(),
+        |lab| (1..=2).for_each(|line| lab.cut_silently(line)),
+        |lab| (1..=2).for_each(|line| lab.repair(line)),
     ),
     ("routes that somebody flushed", |_| drop(attempt("ip route flush table all proto 119")), |_| {}),
     ("the state lost", |_| drop(fs::remove_file("/run/wanfo/state.json")), |_| {}),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -39,10 +39,11 @@ fn told_proof(story: &Story) -> String {
 /// A drill that is under way, with the traffic moved.
 fn under_way(story: &Story, time: &str) -> Child {
     let mut command = story.wanfo_command(&["drill", "--switch", "--for", time]);
-    let drill = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wanfo starts");
-    let start = Instant::now();
+    let mut drill = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wanfo starts");
     while story.active() != "secondary" {
-        assert!(start.elapsed() < Duration::from_secs(15), "it never switched: {:#}", story.status());
+        if drill.try_wait().expect("it is ours").is_some() {
+            panic!("it never switched: {:?}", Run::from(drill.wait_with_output().expect("its words")));
+        }
         sleep(Duration::from_millis(50));
     }
     drill
@@ -252,6 +253,32 @@ pub fn a_backup_that_dies_in_a_drill_is_left() {
     assert_eq!(story.active(), "primary");
     story.assert_served_over(1, SERVICE);
     assert_eq!(drills(&story)[0]["proven"], false);
+}
+
+/// It is the admin's from then on.
+pub fn who_takes_the_traffic_in_hand_in_a_drill_keeps_it() {
+    let links = two_links(["", ""]).into_iter().chain([link(3, "third", "")]);
+    let story = Story::begin(3, &config(&links.collect::<Vec<_>>(), &[PROBE]));
+    story.check();
+    for (words, active, held) in [
+        (&["force-failover", "--hold"][..], "secondary", true),
+        (&["force-failover", "--for", "30m"], "secondary", false),
+        (&["force-failover", "--to", "third", "--hold"], "third", true),
+    ] {
+        let drill = under_way(&story, "10s");
+        story.succeeds(words);
+        let before = story.status()["next_switch_after"].clone();
+        let run = Run::from(drill.wait_with_output().expect("it ends"));
+        assert!(run.stderr.contains("was moved or held otherwise in the middle of the drill"), "{run:?}");
+        let status = story.status();
+        assert_eq!(
+            (&status["active"], &status["hold"]),
+            (&active.into(), &held.into()),
+            "{words:?}: {run:?}"
+        );
+        assert_eq!(status["next_switch_after"], before, "{words:?}");
+        story.succeeds(&["failback", "--now"]);
+    }
 }
 
 pub fn traffic_that_goes_elsewhere_is_no_proof() {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::lab::{self, Line, Meter, Namespace, SERVICE, router_address, router_address6};
+use crate::lab::{self, Line, Meter, Namespace, SERVICE, router_address, router_address6, target};
 use crate::site::{Running, wait_until};
 use crate::story::{PROBE, Story, config, link};
 
@@ -43,6 +43,47 @@ fn addresses(line: Line) -> [IpAddr; 2] {
 
 fn three_links(more: &str) -> Vec<String> {
     ["first", "second", "third"].iter().zip(1..).map(|(name, line)| link(line, name, more)).collect()
+}
+
+/// A DHCP client's route to a name server, say, which is a target of the other link as well.
+pub fn beside_a_foreign_route_to_its_target_a_link_is_probed_by_its_own_line() {
+    let links = [link(1, "first", "inbound: true"), link(2, "second", "inbound: true")];
+    let story = Story::begin(2, &config(&links, &[PROBE]));
+    for setting in ["all", "default", "wan1", "wan2"] {
+        story.router.sysctl(&format!("net.ipv4.conf.{setting}.rp_filter"), "1");
+    }
+    story.router.ip(&format!("route add {} via {} dev wan1", target(2, 1), lab::gateway(1)));
+    story.check();
+    for _ in 0..4 {
+        story.let_pass(Duration::from_secs(2));
+        story.check();
+        assert_eq!(story.link("second")["up"], true, "{:#}", story.status());
+    }
+    story.cut_silently(1);
+    story.check_until_active("second");
+    for _ in 0..4 {
+        story.let_pass(Duration::from_secs(2));
+        story.check();
+        assert_eq!(story.link("second")["up"], true, "{:#}", story.status());
+    }
+}
+
+/// To the kernel an `unreachable` route is an answer, which no `suppress_prefixlength` holds back.
+pub fn a_line_of_a_family_that_is_refused_answers_all_the_same() {
+    lab::need(&["nft"]);
+    let mut links = three_links("inbound: true");
+    links[0] = link(1, "first", &format!("targets: [\"{}\"]", lab::target6(1, 1)));
+    let story = Story::begin(LINES, &config(&links, &[PROBE]));
+    filter_by_source(&story);
+    serve(&story.router);
+    story.check();
+    story.router.ip("-4 address flush dev wan1");
+    story.check();
+    assert!(story.problems().contains("IPv4 is refused"), "{}", story.problems());
+    assert_eq!(story.active(), "first");
+    for address in [2, 3].into_iter().flat_map(addresses) {
+        assert!(connects(&story.internet, address), "{address}");
+    }
 }
 
 /// Under strict and loose reverse-path filtering, with either override, whichever link is active.

@@ -83,6 +83,7 @@ pub fn trials() -> Vec<Trial> {
             with_a_switch_the_traffic_moves_and_comes_back,
             a_drill_that_is_killed_ends_by_itself,
             a_backup_that_dies_in_a_drill_is_left,
+            who_takes_the_traffic_in_hand_in_a_drill_keeps_it,
             traffic_that_goes_elsewhere_is_no_proof,
             the_way_back_that_the_exit_script_refuses_is_told,
             nobody_is_moved_in_a_delay_or_while_a_link_is_down,
@@ -95,6 +96,8 @@ pub fn trials() -> Vec<Trial> {
         },
         inbound::{
             every_line_answers_on_its_own_address,
+            beside_a_foreign_route_to_its_target_a_link_is_probed_by_its_own_line,
+            a_line_of_a_family_that_is_refused_answers_all_the_same,
             without_inbound_only_the_active_line_answers,
             a_forwarded_port_is_answered_over_the_line_it_came_by,
             what_is_bound_to_an_address_stays_on_its_line_while_that_is_up,

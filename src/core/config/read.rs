@@ -403,9 +403,9 @@ fn routing(file: &Fields, faults: &mut Faults) -> Routing {
         ("unreachable", Ipv6WithoutGateway::Unreachable),
         ("leave", Ipv6WithoutGateway::Leave),
     ]);
-    // Rule 32766 is the one that looks up the main table (ip-rule(8)); ours must come before it, those for `inbound`, at one
-    // less and one more, as well.
-    let priorities = value::number(2..=32764);
+    // Rule 32766 is the one that looks up the main table (ip-rule(8)); ours must come before it, those for `inbound`, at two
+    // and one less and at one more, as well.
+    let priorities = value::number(3..=32764);
     Routing {
         protocol: routing.read_or("protocol", default.protocol, value::protocol, faults),
         table: routing.read_or("table", default.table, value::table, faults),
