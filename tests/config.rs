@@ -303,7 +303,13 @@ fn where_the_state_lies_is_known_of_a_bad_file_too() {
     assert_eq!(run("paths:\n  # here\n\n  run: /tmp/r\nlinks: ]\n"), "/tmp/r");
     assert_eq!(run("paths: {run: here, state: /tmp/s}\n"), "/run/wanfo");
     assert_eq!(run("links: ]\npaths: [\n"), "/run/wanfo");
+    assert_eq!(run("paths: {run: /tmp/r}\n  bad: [x\n"), "/tmp/r");
+    assert_eq!(run("paths:\n  run: /tmp/r\n}\n"), "/tmp/r");
+    assert_eq!(run(&format!("links: ]\npaths: {{run: /tmp/r}}\n{}", "\n".repeat(100_000))), "/tmp/r");
     assert_eq!(run(""), "/run/wanfo");
+    let protocol = wanfo::core::config::read::protocol_of;
+    assert_eq!(protocol("links: ]\nrouting:\n  override: x\n  protocol: 120\n"), 120);
+    assert_eq!((protocol("links: ]\nrouting: {protocol: 4}\n"), protocol("")), (119, 119));
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub fn with_lock(going: &Going, order: &Order, store: Store) -> Result<(Ended, E
     }
     let mut router = Router::new(order.config, &order.machine.boot_id, store)?;
     let ended = run::run(&mut router, order)?;
-    let last_word = last_word(&ended)?;
+    let last_word = last_word(&ended, if ended.moved { "switched" } else { "not switched yet" })?;
     if stdout().is_terminal() || order.request != Request::Nothing {
         say(format_args!("{last_word}\n"))?;
     } else {
@@ -99,7 +99,7 @@ pub fn dry_run(config: &Config) -> Result<Exit> {
     };
     let mut router = DryRun::new(config, &machine.boot_id, |line| say(line))?;
     let ended = run::run(&mut router, &order)?;
-    say(format_args!("{}\n", last_word(&ended)?))?;
+    say(format_args!("{}\n", last_word(&ended, "would switch")?))?;
     let mut targets = ended.results.iter().filter_map(|link| link.targets.as_ref()).flatten();
     if targets.any(|target| target.result == Err(ProbeError::Unpinned)) {
         say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
@@ -125,12 +125,12 @@ fn warn_if_locked_out(config: &Config, machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// What came of the run, in one line; what was asked for and cannot be done is an error.
-fn last_word(ended: &Ended) -> Result<String> {
+/// What came of the run, in one line; what was asked for and cannot be done is an error. `switched`: what became of a switch.
+fn last_word(ended: &Ended, switched: &str) -> Result<String> {
     let why = match &ended.outcome {
         Outcome::Refuse { why, .. } => bail!(why.clone()),
         Outcome::Stay { why, .. } | Outcome::Vetoed { why } => why.clone(),
-        Outcome::Switch(switch) => format!("switched to {}: {}", ended.state.active, switch.reason),
+        Outcome::Switch(switch) => format!("{switched} to {}: {}", ended.state.active, switch.reason),
     };
     let links = ended.state.links.iter().map(|link| format!("{} is {}", link.name, link.health.verdict));
     Ok(format!("{why}; {}", links.collect::<Vec<_>>().join(", ")))

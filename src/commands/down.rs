@@ -20,15 +20,16 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
         return Ok(force::locked_out());
     };
     let boot_id = clock::boot_id()?;
+    let mut without_links = Config::without_links(paths.clone());
     let last_good = match read {
         Ok(_) => None,
         Err(broken) => {
             log::warn!("{}; going by what the last run knew", broken.gist);
+            without_links.routing.protocol = broken.protocol;
             broken.last_good()
         }
     };
     let known = read.as_ref().ok().or(last_good.as_ref()).map(|settings| &settings.config);
-    let without_links = Config::without_links(paths.clone());
     let config = known.unwrap_or(&without_links);
     let mut router = Router::new(config, &boot_id, store)?;
     let (before, leaving) = match router.load()? {
@@ -50,6 +51,14 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
         taken_out += reconciled.changes.len();
     }
     router.forget()?;
+    if known.is_none() && before.is_none() && taken_out == 0 {
+        log::error!(
+            "nothing is known of the last run either, and nothing in the kernel bears the protocol number {}; if \
+             `routing.protocol` was another one, name a config that says so with --config",
+            config.routing.protocol
+        );
+        return Ok(Exit::Failed);
+    }
     say(format_args!("{taken_out} routes, rules and addresses taken out; "))?;
     say(match timer::enabled_in(timer::FOLDERS.map(Path::new)) {
         Some(_) => {

@@ -168,9 +168,17 @@ impl<'a> Round<'a> {
     /// What the next run is to know. A fault of our own teaches nothing.
     pub fn services(&self, now: BootTime) -> Services {
         let (Some(asked_at), false) = (self.asked_at, self.is_void(now)) else { return self.before.clone() };
+        let is_over = self.asked_for(now).is_none_or(|time| time >= GIVEN_UP);
         let state = |(check, result): (&Check, &Option<Result<Duration, CheckError>>)| {
-            let before = self.before.of_check(check).map_or(0, |known| known.failed);
-            CheckState::new(check, result.as_ref().unwrap_or(&Err(CheckError::NoReply)), before)
+            let known = self.before.of_check(check);
+            match (result, known) {
+                // Another one has passed, and this was not waited for: it stays what it was.
+                (None, Some(known)) if !is_over => known.clone(),
+                (result, known) => {
+                    let result = result.as_ref().unwrap_or(&Err(CheckError::NoReply));
+                    CheckState::new(check, result, known.map_or(0, |known| known.failed))
+                }
+            }
         };
         let failed_rounds = if self.has_passed() { 0 } else { self.before.failed_rounds.saturating_add(1) };
         let checks = self.checks.iter().zip(&self.results).map(state).collect();

@@ -155,14 +155,20 @@ impl<'a> Builder<'a> {
             return false;
         }
         let has = |family| resolved[active].next_hop(family).is_ok();
-        let links = self.config.links.iter().zip(resolved).enumerate();
-        links.filter(|(index, _)| *index != active).any(|(_, (link, other))| match other.next_hop(family) {
+        let has_other = has(other_than(family));
+        let may_refuse = has_other || family == Family::V6 && active > 0;
+        let leads_into = |interface: &Option<String>| {
+            interface.as_ref().is_some_and(|interface| self.default_leads_into(interface, family))
+        };
+        let mut links = self.config.links.iter().zip(resolved).enumerate();
+        links.any(|(index, (link, other))| match other.next_hop(family) {
+            // The primary's own default routes are none of our business either, whatever we take it for.
+            _ if index == active && active == 0 => false,
+            // Somebody's default route leads into a link that has no way by what is configured or known of it.
+            Err(_) => may_refuse && leads_into(&other.interface),
             Ok(next_hop) if link.routes_only && self.default_leaves_by(next_hop, family) => true,
-            Ok(next_hop) if active == 0 => {
-                has(other_than(family)) && self.default_leads_into(&next_hop.interface, family)
-            }
-            Ok(_) => family == Family::V6 || has(Family::V6),
-            Err(_) => false,
+            Ok(next_hop) if active == 0 => has_other && self.default_leads_into(&next_hop.interface, family),
+            Ok(_) => may_refuse,
         })
     }
 

@@ -29,6 +29,8 @@ pub struct Ended {
     /// What was learnt of each link.
     pub results: Vec<LinkResult>,
     pub outcome: Outcome,
+    /// The default traffic was moved by it.
+    pub moved: bool,
     /// As it was left to the next run.
     pub state: State,
     /// Something could not be done, and is tried again by the next run.
@@ -87,6 +89,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         // Whatever comes of it, the admin wants nothing held any more.
         state.held_before = None;
     }
+    let mut moved = false;
     match &outcome {
         Outcome::Switch(switch) => {
             begin_switch(world, config, &mut state, switch, &kept.view)?;
@@ -94,7 +97,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
             world.save(&state)?;
             kept = reconcile(world, config, kept.view, &state)?;
             // The kernel first, then the words: whoever reads them may be slow.
-            let moved = kept.default_traffic_moved_to(switch.to);
+            moved = kept.default_traffic_moved_to(switch.to);
             // By hand it is the answer to the command.
             news.extend(switch_event(&state, moved).filter(|_| !moved || order.request == Request::Nothing));
             news.extend(kept.event(|changes| Event::Reconciled { changes }));
@@ -120,7 +123,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     }
     state.schedule(config, world.now()?.boot);
     remember_and_tell(world, order, &mut state, &mut faults, problems)?;
-    Ok(Ended { results, outcome, state, failed: !faults.is_empty(), undecided })
+    Ok(Ended { results, outcome, moved, state, failed: !faults.is_empty(), undecided })
 }
 
 /// The state to go on from: the last run's, or a fresh one where it knows nothing that is of use.
@@ -248,7 +251,7 @@ fn complete_switch(
     if !kept.default_traffic_moved_to(active) {
         return Ok(None);
     }
-    let event = match state.switched_at == Some(now) {
+    let event = match state.switched_at.is_some_and(|at| at >= now) {
         true => switch_event(state, true),
         // The script alone is tried again: the switch was told when it was made.
         false if switching.script_starts > 0 || switching.cause == Cause::Found => None,

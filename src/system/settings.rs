@@ -2,7 +2,7 @@
 //! nobody his failover.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, absolute};
@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 
 use super::store::Store;
 use super::{file, trust};
-use crate::core::config::{Config, Paths, read};
+use crate::core::config::{Config, Paths, Routing, read};
 
 /// Nobody writes that much by hand; a log file or a device named by mistake must not eat the router's memory.
 const LIMIT: u64 = 1 << 20;
@@ -39,6 +39,8 @@ pub struct Broken {
     pub problems: String,
     /// Where the runs had their state, as far as can be told; of a file that cannot be read, or not be trusted, the default.
     pub paths: Paths,
+    /// Which number their routes bear, as far as can be told in the same way.
+    pub protocol: u8,
     /// The caller may not read it, which says nothing to root.
     pub is_denied: bool,
     first_line: String,
@@ -50,7 +52,8 @@ pub fn read(path: &Path) -> Result<Settings, Box<Broken>> {
     let first_line = first_line(path);
     let unread = |why: String| {
         let (gist, first_line) = (why.clone(), first_line.clone());
-        Box::new(Broken { gist, problems: why, paths: Paths::default(), is_denied: false, first_line })
+        let (paths, protocol) = (Paths::default(), Routing::default().protocol);
+        Box::new(Broken { gist, problems: why, paths, protocol, is_denied: false, first_line })
     };
     let no_use = |error: io::Error| {
         let advice = match error.kind() {
@@ -62,14 +65,28 @@ pub fn read(path: &Path) -> Result<Settings, Box<Broken>> {
         Box::new(Broken { is_denied, ..*broken })
     };
     let file = open(path).map_err(no_use)?;
-    // Whoever can write it has the scripts that it names run by root.
-    trust(&file, path, "configuration").map_err(&unread)?;
     let mode = file.metadata().map_err(no_use)?.mode();
-    let bytes = file::whole(file, LIMIT).map_err(no_use)?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let paths = read::paths_of(&String::from_utf8_lossy(error.as_bytes()));
-        Box::new(Broken { paths, ..*unread(format!("the configuration {shown} is not UTF-8 text")) })
-    })?;
+    // Whoever can write it has the scripts that it names run by root.
+    let trusted = trust(&file, path, "configuration");
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(no_use)?;
+    if let Err(why) = trusted {
+        // It may lead to what a run has kept of it, which is trusted for itself, and has to say the same.
+        let paths = read::paths_of(&String::from_utf8_lossy(&bytes));
+        let led = Broken { paths, ..*unread(why.clone()) };
+        let agrees = led.kept().is_ok_and(|kept| kept.is_some_and(|kept| kept.config.paths == led.paths));
+        return Err(if agrees { Box::new(led) } else { unread(why) });
+    }
+    let broken_text = |bytes: &[u8], why: &str| {
+        let text = String::from_utf8_lossy(bytes);
+        let (paths, protocol) = (read::paths_of(&text), read::protocol_of(&text));
+        Box::new(Broken { paths, protocol, ..*unread(format!("the configuration {shown} {why}")) })
+    };
+    if bytes.len() as u64 > LIMIT {
+        return Err(broken_text(&bytes, &format!("has more than {LIMIT} bytes")));
+    }
+    let text =
+        String::from_utf8(bytes).map_err(|error| broken_text(error.as_bytes(), "is not UTF-8 text"))?;
     match read::parse(&text) {
         Ok(config) => {
             let text = first_line + text.trim_start_matches('\u{feff}');
@@ -92,6 +109,7 @@ pub fn read(path: &Path) -> Result<Settings, Box<Broken>> {
                     list.join("\n")
                 ),
                 paths: read::paths_of(&text),
+                protocol: read::protocol_of(&text),
                 is_denied: false,
                 first_line,
             }))
@@ -129,30 +147,32 @@ impl Settings {
 }
 
 impl Broken {
-    /// The last good one that a run kept of the same file. It is trusted as the file itself was: it has to belong to root
-    /// and be written by nobody else now.
+    /// The last good one that a run kept of the same file.
     pub fn last_good(&self) -> Option<Settings> {
-        let path = self.paths.run.join(KEPT);
-        let read = || {
-            let file = file::open(&path, OpenOptions::new().read(true)).map_err(|error| error.to_string())?;
-            trust(&file, &path, "kept configuration")?;
-            let mode = file.metadata().map_err(|error| error.to_string())?.mode();
-            let bytes = file::whole(file, KEPT_LIMIT).map_err(|error| error.to_string())?;
-            let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
-            // Of two files that share their `paths` none stands in for the other.
-            if !text.starts_with(&self.first_line) {
-                return Ok(None);
-            }
-            let config = read::parse(&text).map_err(|problems| problems[0].to_string())?;
-            Ok(Some(Settings { config, text, mode }))
-        };
-        if fs::symlink_metadata(&path).is_err() {
-            return None;
-        }
-        read().unwrap_or_else(|why: String| {
-            log::warn!("the last good configuration in {} is of no use: {why}", path.display());
+        self.kept().unwrap_or_else(|why| {
+            let directory = self.paths.run.display();
+            log::warn!("the last good configuration in {directory}/{KEPT} is of no use: {why}");
             None
         })
+    }
+
+    /// It is trusted as the file itself was: it has to belong to root and be written by nobody else now.
+    fn kept(&self) -> Result<Option<Settings>, String> {
+        let path = self.paths.run.join(KEPT);
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        let file = file::open(&path, OpenOptions::new().read(true)).map_err(|error| error.to_string())?;
+        trust(&file, &path, "kept configuration")?;
+        let mode = file.metadata().map_err(|error| error.to_string())?.mode();
+        let bytes = file::whole(file, KEPT_LIMIT).map_err(|error| error.to_string())?;
+        let text = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
+        // Of two files that share their `paths` none stands in for the other.
+        if !text.starts_with(&self.first_line) {
+            return Ok(None);
+        }
+        let config = read::parse(&text).map_err(|problems| problems[0].to_string())?;
+        Ok(Some(Settings { config, text, mode }))
     }
 }
 

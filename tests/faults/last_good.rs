@@ -39,6 +39,9 @@ fn ways_to_break_it(lab: &Lab) -> Vec<(Vec<u8>, &'static str)> {
         // Links edited at the same time: none of that counts yet.
         (with_paths(&GOOD.replace("fibre", "glass").replace("0s", "soon")), "links[0].delay"),
         ([&b"# M\xfcller\n"[..], &with_paths(GOOD)].concat(), "not UTF-8"),
+        // Behind what is looked for.
+        ([&with_paths(GOOD)[..], b"  state: [\n"].concat(), "not valid YAML"),
+        ([&with_paths(GOOD)[..], &[b'\n'; 1 << 20]].concat(), "has more than 1048576 bytes"),
     ]
 }
 
@@ -157,6 +160,25 @@ pub fn a_config_that_is_gone_or_not_to_be_trusted_breaks_no_run() {
     assert!(!Path::new("/run/wanfo/config.yaml").exists());
 }
 
+/// With `paths` of its own it is believed only in where its last good one is, which has to say the same.
+pub fn a_config_not_to_be_trusted_leads_to_what_is_kept_of_it_and_nowhere_else() {
+    let lab = lab_with(GOOD);
+    let path = lab.path("wanfo.yaml");
+    let text = fs::read_to_string(&path).expect("it was just written");
+    let anybody = || fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).expect("it is ours");
+    anybody();
+    assert_ends(&lab.wanfo(&["check"]), 0, &["can write", "the last good one counts"]);
+    lab.cut_silently(1);
+    assert_ends(&lab.wanfo(&["check"]), 0, &["switched from fibre to lte"]);
+    let elsewhere = lab.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("a folder");
+    fs::copy(lab.path("run/config.yaml"), elsewhere.join("config.yaml")).expect("a kept one");
+    write(&path, text.replace(&lab.path("run").display().to_string(), &elsewhere.display().to_string()));
+    anybody();
+    assert_ends(&lab.wanfo(&["check"]), 2, &["can write"]);
+    assert_eq!(fs::read_dir(&elsewhere).expect("a folder").count(), 1);
+}
+
 pub fn down_needs_no_config() {
     for (text, protocol) in [(GOOD.to_owned(), 119), (format!("{GOOD}routing: {{protocol: 77}}\n"), 77)] {
         let lab = two_links();
@@ -168,6 +190,12 @@ pub fn down_needs_no_config() {
         // All that is known of the config is where the state is; and its last good one is gone.
         lab.configure("links: no");
         fs::remove_file(lab.path("run/config.yaml")).expect("it was kept");
+        if protocol == 77 {
+            // And so is the state, after which nothing but the file tells the number.
+            fs::rename(lab.path("run/state.json"), lab.path("state.json")).expect("it is there");
+            assert_ends(&lab.wanfo(&["down"]), 1, &["nothing in the kernel bears the protocol number 119"]);
+            lab.configure("links: no\nrouting: {protocol: 77}");
+        }
         let run = lab.wanfo(&["down"]);
         assert_ends(&run, 0, &["going by what the last run knew"]);
         assert!(run.stdout.contains("would put them back"), "{}", run.stdout);

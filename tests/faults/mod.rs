@@ -68,6 +68,7 @@ pub fn trials() -> Vec<Trial> {
             a_broken_config_breaks_no_run,
             a_config_broken_in_another_way_is_told_anew,
             a_config_that_is_gone_or_not_to_be_trusted_breaks_no_run,
+            a_config_not_to_be_trusted_leads_to_what_is_kept_of_it_and_nowhere_else,
             down_needs_no_config,
         },
         standing::{

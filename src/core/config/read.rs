@@ -36,6 +36,9 @@ const KEYS: &[&str] = &[
 /// All targets of all links are asked at once, and a process has 1024 descriptors where nobody says otherwise.
 const MOST_TARGETS: usize = 16;
 
+/// Of one that is looked for in a file that is no good.
+const MOST_LINES_OF_A_SECTION: usize = 50;
+
 /// All checks of a link are asked at once, and a metered line pays for each.
 const MOST_CHECKS: usize = 8;
 
@@ -64,21 +67,34 @@ pub fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
 /// Where the runs of a file that is no good had their state: what it says under `paths`, as far as that can be read by
 /// itself.
 pub fn paths_of(text: &str) -> Paths {
+    by_itself(text, "paths:", paths)
+}
+
+/// In the same way, which protocol number its routes bear.
+pub fn protocol_of(text: &str) -> u8 {
+    by_itself(text, "routing:", routing).protocol
+}
+
+fn by_itself<T: Default>(text: &str, key: &str, read: fn(&Fields, &mut Faults) -> T) -> T {
     let mut faults = Faults::default();
-    let root = tree::parse(text).or_else(|_| tree::parse(&section_of(text, "paths:")));
+    let root = tree::parse(text).or_else(|error| {
+        // What is broken may stand right behind it.
+        let lines = section_of(text, key);
+        (1..=lines.len()).rev().find_map(|count| tree::parse(&lines[..count].join("\n")).ok()).ok_or(error)
+    });
     let place = |root: &Node| Place { node: root.number, path: String::new() };
     match root.as_ref().map(|root| Fields::of(root, place(root), KEYS, &[], &mut faults)) {
-        Ok(Some(file)) => paths(&file, &mut faults),
-        _ => Paths::default(),
+        Ok(Some(file)) => read(&file, &mut faults),
+        _ => T::default(),
     }
 }
 
 /// The lines of a key of the file as a whole, up to the next one.
-fn section_of(text: &str, key: &str) -> String {
+fn section_of<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with(key));
     let is_inside = |line: &&str| line.is_empty() || line.starts_with([' ', '#', '}']);
     let first = lines.next();
-    first.into_iter().chain(lines.take_while(is_inside)).collect::<Vec<_>>().join("\n")
+    first.into_iter().chain(lines.take_while(is_inside)).take(MOST_LINES_OF_A_SECTION).collect()
 }
 
 fn whole_file(root: &Node, faults: &mut Faults) -> Option<Config> {
