@@ -426,6 +426,7 @@ fn the_kernel_tells_which_way_a_flow_takes() {
         ("203.0.113.161", &out("wan2", Some("198.51.100.99")), &out("wan2", Some("198.51.100.99"))),
         ("192.0.2.201", &out("tun0", None), &out("tun0", None)),
         ("198.51.100.2", &out("lo", None), &out("lo", None)),
+        ("198.51.100.255", &RouteAnswer::Broadcast, &RouteAnswer::Broadcast),
         ("203.0.113.65", &second, &first),
         ("203.0.113.66", &first, &second),
         ("203.0.113.67", &second, &first),

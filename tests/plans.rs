@@ -935,6 +935,30 @@ fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_an
 }
 
 #[test]
+fn ipv6_is_refused_where_a_default_route_leads_into_a_link_that_has_none() {
+    // The router of the backup advertises itself all the same, and the primary's IPv6 has gone with its cable.
+    let mut facts = with_ipv6_on_both();
+    facts.routes.remove(2);
+    let of = |first: &str, second: &str, active: usize| -> Vec<String> {
+        let text =
+            format!("links: [{{name: a, interface: eth0{first}}}, {{name: b, interface: eth1{second}}}]");
+        let commands = in_main(&config(&text), &facts, active);
+        commands.into_iter().filter(|command| command.contains("-6")).collect()
+    };
+    let none = ", gateway6: none";
+    assert_eq!(of("", none, 1), IPV6_REFUSED);
+    assert_eq!(of("", none, 0), IPV6_REFUSED);
+    assert_eq!(of(none, none, 0), IPV6_REFUSED);
+    // Where it leads into the primary while that is active, the admin has it so.
+    let mut facts = with_ipv6_on_both();
+    facts.routes.remove(3);
+    let text = format!("links: [{{name: a, interface: eth0{none}}}, {{name: b, interface: eth1{none}}}]");
+    let refused =
+        |active: usize| in_main(&config(&text), &facts, active).contains(&IPV6_REFUSED[0].to_owned());
+    assert_eq!([0, 1].map(refused), [false, true]);
+}
+
+#[test]
 fn unique_local_addresses_are_no_ipv6_to_offer_unless_the_admin_says_so() {
     let facts = |name: &str| {
         let mut facts = with_ipv6_on_eth0();

@@ -49,6 +49,8 @@ pub enum RouteAnswer {
         /// A router on the link has named another one for this destination (RFC 792 and 4861).
         redirected: bool,
     },
+    /// It would go to all hosts of a network, which takes a leave that echo requests do not ask for (SO_BROADCAST, socket(7)).
+    Broadcast,
     /// It is not sent: the errno that the sender gets.
     Refused(i32),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for RouteAnswer {
             }
             RouteAnswer::Out { interface, via: Some(via), .. } => write!(f, "out of {interface} via {via}"),
             RouteAnswer::Out { interface, via: None, .. } => write!(f, "out of {interface}"),
+            RouteAnswer::Broadcast => f.write_str("nowhere, it is a network's broadcast address"),
             RouteAnswer::Refused(errno) => write!(f, "nowhere, {}", io::Error::from_raw_os_error(*errno)),
         }
     }
@@ -117,7 +120,7 @@ impl NextHop {
                 let direct = via.is_none() && (self.holds(to) || self.via == Some(to));
                 *interface == self.interface && (*via == self.via || direct || *redirected)
             }
-            RouteAnswer::Refused(_) => false,
+            RouteAnswer::Broadcast | RouteAnswer::Refused(_) => false,
         }
     }
 }
@@ -133,6 +136,10 @@ pub fn check_probe(
     match answer {
         Ok(answer) if next_hop.is_way_to(to, &answer) => Ok(()),
         Ok(_) if pretended => Err(ProbeError::Unpinned),
+        Ok(RouteAnswer::Broadcast) => Err(ProbeError::OwnFault(
+            "not asked, for it is the broadcast address of a network; give the link another target"
+                .to_owned(),
+        )),
         Ok(answer) => {
             let NextHop { interface, via, .. } = next_hop.clone();
             let wanted = RouteAnswer::Out { interface, via, redirected: false };

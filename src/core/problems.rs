@@ -361,11 +361,12 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     let beside_ours =
         facts.rules.iter().filter(|rule| ours.contains(&rule.priority) && rule.protocol != protocol);
     if let Some(rules) = list(beside_ours) {
+        let ours = match ours.start() == ours.end() {
+            true => format!("priority {}", ours.start()),
+            false => format!("priorities {} to {}", ours.start(), ours.end()),
+        };
         let text = format!(
-            "foreign rules have a priority of wanfo's, of {} to {} ({rules}); set `routing.rule_priority` in the config \
-             to a smaller number",
-            ours.start(),
-            ours.end()
+            "foreign rules have wanfo's {ours} ({rules}); set `routing.rule_priority` in the config to a smaller number"
         );
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }

@@ -81,9 +81,9 @@ fn ask_dns(dns: &Dns, deadline: Instant) -> Result<(), CheckError> {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0)).map_err(|error| explain(&error))?;
+    let socket = UdpSocket::bind((any, 0)).map_err(|error| explain(&error, dns.server))?;
     // From here on the kernel lets in nothing but what has the server's address and port.
-    socket.connect((dns.server, 53)).map_err(|error| explain(&error))?;
+    socket.connect((dns.server, 53)).map_err(|error| explain(&error, dns.server))?;
     let id = random();
     let question = dns::question(dns, id);
     let mut datagram = [0; DATAGRAM];
@@ -91,11 +91,11 @@ fn ask_dns(dns: &Dns, deadline: Instant) -> Result<(), CheckError> {
     loop {
         let left = left(deadline)?;
         if Instant::now() >= ask_at {
-            socket.send(&question).map_err(|error| explain(&error))?;
+            socket.send(&question).map_err(|error| explain(&error, dns.server))?;
             ask_at = Instant::now() + ASK_AGAIN;
         }
         let wait = ask_at.saturating_duration_since(Instant::now()).min(left).max(Duration::from_millis(1));
-        socket.set_read_timeout(Some(wait)).map_err(|error| explain(&error))?;
+        socket.set_read_timeout(Some(wait)).map_err(|error| explain(&error, dns.server))?;
         match socket.recv(&mut datagram) {
             Ok(length) => {
                 if let Some(verdict) = dns::judge(dns, id, &datagram[..length]) {
@@ -103,7 +103,7 @@ fn ask_dns(dns: &Dns, deadline: Instant) -> Result<(), CheckError> {
                 }
             }
             Err(error) if is_a_pause(&error) => {}
-            Err(error) => return Err(explain(&error)),
+            Err(error) => return Err(explain(&error, dns.server)),
         }
     }
 }
@@ -115,14 +115,14 @@ fn random() -> u16 {
 
 fn connect(server: IpAddr, port: u16, deadline: Instant) -> Result<TcpStream, CheckError> {
     TcpStream::connect_timeout(&SocketAddr::new(server, port), left(deadline)?)
-        .map_err(|error| explain(&error))
+        .map_err(|error| explain(&error, server))
 }
 
 fn ask_http(http: &Http, deadline: Instant) -> Result<(), CheckError> {
     let mut stream = connect(http.server, http.port, deadline)?;
-    stream.set_write_timeout(Some(left(deadline)?)).map_err(|error| explain(&error))?;
+    stream.set_write_timeout(Some(left(deadline)?)).map_err(|error| explain(&error, http.server))?;
     // Smaller than any buffer of a socket: it waits for nobody.
-    stream.write_all(&http::request(http)).map_err(|error| explain(&error))?;
+    stream.write_all(&http::request(http)).map_err(|error| explain(&error, http.server))?;
     let mut answer = http::Answer::to(http);
     let mut piece = [0; PIECE];
     loop {
@@ -132,7 +132,7 @@ fn ask_http(http: &Http, deadline: Instant) -> Result<(), CheckError> {
             }
             left => left?,
         };
-        stream.set_read_timeout(Some(left)).map_err(|error| explain(&error))?;
+        stream.set_read_timeout(Some(left)).map_err(|error| explain(&error, http.server))?;
         match stream.read(&mut piece) {
             Ok(0) => return Err(answer.end()),
             Ok(length) => {
@@ -142,7 +142,7 @@ fn ask_http(http: &Http, deadline: Instant) -> Result<(), CheckError> {
             }
             Err(error) if is_a_pause(&error) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(answer.end()),
-            Err(error) => return Err(explain(&error)),
+            Err(error) => return Err(explain(&error, http.server)),
         }
     }
 }
@@ -154,7 +154,7 @@ fn is_a_pause(error: &io::Error) -> bool {
 
 /// Tells the line's failures from our own. What is not known for a failure of the line counts as ours: it must not
 /// switch anybody's line.
-fn explain(error: &io::Error) -> CheckError {
+fn explain(error: &io::Error, server: IpAddr) -> CheckError {
     // Without a number it is the standard library's own time limit.
     let Some(number) = error.raw_os_error() else { return CheckError::NoReply };
     let sentence = error.to_string();
@@ -165,6 +165,11 @@ fn explain(error: &io::Error) -> CheckError {
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => CheckError::Unreachable("is unreachable".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ENOBUFS => {
             CheckError::Unreachable(format!("cannot be reached: {sentence}"))
+        }
+        // What a router on the way says by ICMPv6 (icmpv6_err_convert, net/ipv6/icmp.c). To IPv4 that is EHOSTUNREACH, and
+        // EACCES is our own doing.
+        Errno::EACCES if server.is_ipv6() => {
+            CheckError::Unreachable("is forbidden by a router on the way".to_owned())
         }
         Errno::EAFNOSUPPORT => CheckError::Unreachable("cannot be reached: this kernel has no IPv6".to_owned()),
         // Netfilter drops what we send (NF_DROP, net/ipv4/ip_output.c). Other links need not be concerned.

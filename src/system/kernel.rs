@@ -234,7 +234,9 @@ impl Kernel {
                 _ => Err(error).with_context(asking),
             },
             End::Whole | End::Interrupted | End::Enough => {
-                let (index, via, redirected) = answers.pop().with_context(asking)?;
+                let Some((index, via, redirected)) = answers.pop().with_context(asking)? else {
+                    return Ok(RouteAnswer::Broadcast);
+                };
                 let name = self.names.iter().find(|(known, _)| *known == index).map(|(_, name)| name.clone());
                 let interface = name.unwrap_or_else(|| format!("interface number {index}"));
                 Ok(RouteAnswer::Out { interface, via, redirected })

@@ -457,6 +457,18 @@ pub fn where_there_is_no_way_and_where_we_are_at_fault() {
         "table inet here {{ chain out {{ type filter hook output priority 0; ip daddr {SERVER} drop; }}; }}"
     );
     assert!(pair.near.command("nft").arg(rules).status().unwrap().success());
+    // A provider's router, which to IPv6 is the same errno as a `prohibit` of our own.
+    let theirs = "table ip6 there { chain in { type filter hook input priority 0; \
+                  meta l4proto { tcp, udp } reject with icmpv6 type admin-prohibited; }; }";
+    assert!(pair.far.command("nft").arg(theirs).status().unwrap().success());
+    for check in [dns(SERVER6, "www.example.com", None), tcp(SERVER6, 80)] {
+        let error = pair.ask(&check).expect_err("it is forbidden there");
+        assert_eq!(
+            error,
+            CheckError::Unreachable("is forbidden by a router on the way".to_owned()),
+            "{check}"
+        );
+    }
     let error = pair.ask(&dns(SERVER, "www.example.com", None)).expect_err("the firewall drops it");
     assert!(matches!(&error, CheckError::NotAsked(why) if why.contains("firewall")), "{error:?}");
 }

@@ -39,6 +39,9 @@ const MOST_TARGETS: usize = 16;
 /// Of one that is looked for in a file that is no good.
 const MOST_LINES_OF_A_SECTION: usize = 50;
 
+/// In bytes. With every key it has four thousand (docs/full.yaml).
+const LARGE: usize = 100_000;
+
 /// All checks of a link are asked at once, and a metered line pays for each.
 const MOST_CHECKS: usize = 8;
 
@@ -77,11 +80,15 @@ pub fn protocol_of(text: &str) -> u8 {
 
 fn by_itself<T: Default>(text: &str, key: &str, read: fn(&Fields, &mut Faults) -> T) -> T {
     let mut faults = Faults::default();
-    let root = tree::parse(text).or_else(|error| {
-        // What is broken may stand right behind it.
-        let lines = section_of(text, key);
-        (1..=lines.len()).rev().find_map(|count| tree::parse(&lines[..count].join("\n")).ok()).ok_or(error)
-    });
+    // What is broken may stand right behind it.
+    let lines = section_of(text, key);
+    let sections = (1..=lines.len()).rev().map(|count| lines[..count].join("\n"));
+    // Every run reads it: no more of it than of a file that somebody wrote.
+    let text = if text.len() <= LARGE { text } else { "" };
+    let root = sections
+        .map(|section| tree::parse(&section))
+        .find(Result::is_ok)
+        .unwrap_or_else(|| tree::parse(text));
     let place = |root: &Node| Place { node: root.number, path: String::new() };
     match root.as_ref().map(|root| Fields::of(root, place(root), KEYS, &[], &mut faults)) {
         Ok(Some(file)) => read(&file, &mut faults),

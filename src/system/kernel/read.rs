@@ -342,9 +342,12 @@ pub fn read_route(
     }
 }
 
-/// Interface, gateway, and whether a redirect named that.
-pub fn read_way(payload: &[u8]) -> Result<(u32, Option<IpAddr>, bool), DecodeError> {
+/// Interface, gateway, and whether a redirect named that; `None`: it is a broadcast address.
+pub fn read_way(payload: &[u8]) -> Result<Option<(u32, Option<IpAddr>, bool)>, DecodeError> {
     let header = RouteHeader::parse(payload)?;
+    if header.kind == RouteType::Broadcast {
+        return Ok(None);
+    }
     let (mut interface, mut via) = (0, None);
     let how = (header.address_family, header.kind, RouteLwEnCapType::default());
     for attribute in NlasIterator::new(&payload[header.buffer_len()..]) {
@@ -356,7 +359,7 @@ pub fn read_way(payload: &[u8]) -> Result<(u32, Option<IpAddr>, bool), DecodeErr
     }
     let redirected =
         header.flags.bits() & RTCF_REDIRECTED != 0 || header.protocol == RouteProtocol::IcmpRedirect;
-    Ok((interface, via, redirected))
+    Ok(Some((interface, via, redirected)))
 }
 
 /// Metrics as `ip route` prints and takes them; times stay in the kernel's own units, which it takes without a unit. What a
