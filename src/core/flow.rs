@@ -136,10 +136,6 @@ pub fn check_probe(
     match answer {
         Ok(answer) if next_hop.is_way_to(to, &answer) => Ok(()),
         Ok(_) if pretended => Err(ProbeError::Unpinned),
-        Ok(RouteAnswer::Broadcast) => Err(ProbeError::OwnFault(
-            "not asked, for it is the broadcast address of a network; give the link another target"
-                .to_owned(),
-        )),
         Ok(answer) => {
             let NextHop { interface, via, .. } = next_hop.clone();
             let wanted = RouteAnswer::Out { interface, via, redirected: false };

@@ -196,10 +196,14 @@ impl NextHop {
     }
 
     /// The addresses that the kernel sends from by this way: the one that the link's default route names, else the first
-    /// in the gateway's subnet and, toward a neighbour, the first of all (inet_select_addr, net/ipv4/devinet.c).
+    /// in the gateway's subnet and, toward a neighbour, the first of all (inet_select_addr, net/ipv4/devinet.c). For IPv6 it
+    /// may be any (RFC 6724).
     pub fn sources(&self) -> Vec<IpAddr> {
         if let Some(source) = self.traits.source {
             return vec![source];
+        }
+        if self.addresses.iter().all(|own| own.network.is_ipv6()) {
+            return self.addresses.iter().map(|own| own.network.ip()).collect();
         }
         let beside_gateway =
             self.addresses.iter().find(|own| self.via.is_some_and(|gateway| own.reaches(gateway)));

@@ -100,9 +100,9 @@ pub fn rules(
     };
     // Strict reverse-path filtering asks for the way back to whoever sent, without naming a protocol or a user
     // (__fib_validate_source, net/ipv4/fib_frontend.c); without a rule of its own the answer of an inactive link is
-    // dropped, and so is the gateway's ARP request where another line has a gateway of the same address. IPv6 has no
-    // such filter.
-    let Some(next_hop) = next_hop.filter(|_| family == Family::V4) else { return rules };
+    // dropped, and so is the gateway's ARP request where another line has a gateway of the same address. For IPv6 a
+    // firewall asks in the same way (`fib saddr . mark . iif oif missing drop`, as firewalld has it by default).
+    let Some(next_hop) = next_hop else { return rules };
     let gateway = next_hop.via.filter(IpAddr::is_ipv4);
     let sources = next_hop.sources();
     for to in targets.iter().copied().chain(gateway) {

@@ -73,8 +73,12 @@ pub fn no_link_is_up(state: &State) -> bool {
 
 /// Whether there is a link to go to if the active one fails now.
 pub fn is_redundant(state: &State) -> bool {
-    let is_spare = |link: &&LinkState| !link.routes_only && link.name != state.active && is_up(link);
-    state.links.iter().any(|link| is_spare(&link))
+    state.links.iter().any(|link| !link.routes_only && link.name != state.active && is_ready(link))
+}
+
+/// Whether a waiting link would take the traffic. One that could never be asked is up for want of a reason against it alone.
+pub fn is_ready(link: &LinkState) -> bool {
+    is_up(link) && (!link.has_targets || link.probed_at.is_some())
 }
 
 /// Whether the runs learn nothing of the active link, which every run asks: all its rounds are void, as without the

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::overall::{Detail, elsewhere, is_held, is_redundant, is_too_old, is_up, no_link_is_up};
+use super::overall::{Detail, elsewhere, is_held, is_ready, is_redundant, is_too_old, is_up, no_link_is_up};
 use super::page::{Line, Tone, clock, exact_clock, lasting, roughly};
 use crate::core::health::Health;
 use crate::core::hold::Hold;
@@ -146,8 +146,11 @@ impl Page<'_> {
     fn told_spare(&self) -> (Tone, String) {
         let spare =
             || self.state.links.iter().filter(|link| link.name != self.state.active && !link.routes_only);
-        let down: Vec<String> = (spare().filter(|link| !is_up(link)))
+        let down: Vec<String> = (spare().filter(|link| !is_ready(link)))
             .map(|link| {
+                if is_up(link) {
+                    return format!("{} was never probed", link.name);
+                }
                 let at = link.silent_since.or(link.verdict_since);
                 let since = at.map(|at| format!(" since {}", self.clock(at))).unwrap_or_default();
                 format!("{} is DOWN{since}", link.name)
