@@ -146,13 +146,15 @@ impl Command {
 
 /// What somebody may have meant whose words are none of ours; the words begin behind the program's name.
 pub fn tip(words: &[String]) -> Option<String> {
+    // What follows an option is its value.
+    let is_link = words.get(1).is_some_and(|word| !word.starts_with('-'));
     let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     Some(match words[..] {
         ["failover" | "switch", ref rest @ ..] => match rest {
             [link, ..] => format!("`wanfo force-failover --to {link}` switches by hand"),
             [] => "`wanfo force-failover` switches to a backup by hand".to_owned(),
         },
-        ["force-failover", link, ..] => format!("a link is named with --to: `wanfo force-failover --to {link}`"),
+        ["force-failover", link, ..] if is_link => format!("a link is named with --to: `wanfo force-failover --to {link}`"),
         ["failback", ..] => "`wanfo failback` takes no link: it switches to the best one".to_owned(),
         ["stop" | "disable", ..] => {
             "wanfo has no daemon: `systemctl disable --now wanfo.timer` stops its runs, then `wanfo down` takes its routes out"
@@ -231,7 +233,7 @@ pub struct ForceFailover {
     pub to: Option<String>,
 
     /// Stay so long (such as 30m), in place of the backup's delay
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "hold")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = stay_time, conflicts_with = "hold")]
     pub stay: Option<Duration>,
 
     /// Stay until `wanfo failback`
@@ -293,6 +295,14 @@ pub struct Drill {
     /// Tell those in `notify` what came of it
     #[arg(long)]
     pub mail: bool,
+}
+
+fn stay_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time <= Duration::from_secs(365 * 24 * 3600) {
+        true => Ok(time),
+        false => Err("it has to be 365d at most; `--hold` stays until `wanfo failback`".to_owned()),
+    }
 }
 
 fn drill_time(text: &str) -> Result<Duration, String> {

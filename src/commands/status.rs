@@ -39,6 +39,10 @@ pub fn run(
             );
             return Ok(Exit::Usage);
         }
+        if !matches!(arguments.format, StatusFormat::Text) {
+            log::error!("--watch shows the page for people; leave out --format, or --watch");
+            return Ok(Exit::Usage);
+        }
         let mut read = read;
         loop {
             let (state, now) = look(&read)?;
