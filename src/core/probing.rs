@@ -441,8 +441,9 @@ impl<'a> Watch<'a> {
 
     /// What the targets have answered so far, as a sign of life of the link.
     fn weigh_answers(&mut self) {
-        let (at_fault, others): (Vec<_>, Vec<_>) = self.targets.iter().partition(|target| target.at_fault);
-        let quorum = self.link.quorum.saturating_sub(at_fault.len() as u32).max(1);
+        let (without_say, others): (Vec<_>, Vec<_>) =
+            self.targets.iter().partition(|target| target.at_fault || is_missing(&target.result));
+        let quorum = self.link.quorum.saturating_sub(without_say.len() as u32).max(1);
         let latest = others.iter().filter_map(|target| target.heard_at).max();
         if let Some(heard) = last_sign_of_life(others.iter().map(|target| target.heard_at), quorum) {
             self.health.hear(self.law, heard);
@@ -470,9 +471,15 @@ impl<'a> Watch<'a> {
         self.stance == Stance::Asking && asked.peek().is_some() && asked.all(|target| target.at_fault)
     }
 
-    /// Whether some of its targets could not be asked: they might have answered.
-    fn has_missing(&self) -> bool {
-        self.targets.iter().any(|target| is_missing(&target.result))
+    /// Whether those of its targets that could not be asked are all that might have told of the line. Where others are
+    /// asked, these have the say: a line that is dead to them is not to be kept for a rule of somebody's.
+    fn misses_all(&self) -> bool {
+        let mut is_any_missing = false;
+        let has_say = self.targets.iter().any(|target| {
+            is_any_missing |= is_missing(&target.result);
+            !target.at_fault && target.may_be_pinged() && !is_missing(&target.result)
+        });
+        is_any_missing && !has_say
     }
 
     fn has_own_fault(&self) -> bool {
@@ -514,7 +521,7 @@ impl<'a> Watch<'a> {
         if self.is_about_to_rise(now) && self.answers_just_now(now) && is_asked {
             return;
         }
-        let is_known = !self.has_missing() && !self.is_without_witness() || self.heard.is_some();
+        let is_known = !self.misses_all() && !self.is_without_witness() || self.heard.is_some();
         if self.stance == Stance::Asking && is_known {
             self.health.judge(self.law, now);
         }
@@ -550,7 +557,7 @@ impl<'a> Watch<'a> {
                 self.all_have_answered(now)
             }
             (Stance::Asking, Verdict::Up, Verdict::Up) => {
-                (self.has_missing() || self.is_without_witness()) && self.was_asked_for(STRAGGLER, now)
+                (self.misses_all() || self.is_without_witness()) && self.was_asked_for(STRAGGLER, now)
             }
         }
     }
@@ -597,7 +604,7 @@ impl<'a> Watch<'a> {
     }
 
     fn result(mut self, now: BootTime) -> LinkResult {
-        if self.stance == Stance::Asking && self.has_missing() && self.heard.is_none() {
+        if self.stance == Stance::Asking && self.misses_all() && self.heard.is_none() {
             self.stance = Stance::Fixed(Probed::Void);
             self.health = self.before;
         }

@@ -31,7 +31,6 @@ pub fn find(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Proble
     problems.extend(conflicts(input.config, view));
     problems.extend(host_routes(input, view));
     problems.extend(left_behind(input, view, results));
-    problems.extend(refused(input.config, view, input.active()));
     problems.extend(answers::no_link_up(input, results));
     problems.extend(answers::checks_fail(input, results));
     problems.extend(answers::checks_untied(input));
@@ -309,7 +308,8 @@ fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Pro
 }
 
 /// A family that the active link has no way for, though the config does not say that it has none, and another link has.
-fn refused(config: &Config, view: &View, active: usize) -> Vec<Problem> {
+pub fn refused(config: &Config, state: &State, view: &View) -> Vec<Problem> {
+    let active = state.active_in(config).unwrap_or(0);
     let link = &config.links[active];
     let problem = |family| {
         let (setting, key) = match family {

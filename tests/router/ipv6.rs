@@ -76,7 +76,13 @@ pub fn a_primary_that_loses_its_ipv6_refuses_it_and_says_so() {
     assert_refused_at_once(&story, SERVICE6);
     story.assert_served_over(1, SERVICE);
     let problems = story.problems();
-    assert!(problems.contains("primary: IPv6 is refused while this link carries the traffic"), "{problems}");
+    let refused = "primary: IPv6 is refused while this link carries the traffic";
+    assert!(problems.contains(refused), "{problems}");
+    // The link that carries it after the switch is meant.
+    story.succeeds(&["force-failover"]);
+    assert_eq!(story.problems(), "");
+    story.succeeds(&["failback", "--now"]);
+    assert!(story.problems().contains(refused), "{}", story.problems());
     // A tunnel of somebody's that is no link carries it.
     story.router.ip("-6 route add default via 2001:db8:f::2 dev lan metric 50");
     story.check();

@@ -360,6 +360,19 @@ fn configure_again(story: &Story, line: Line, interface: &str) {
     }
 }
 
+/// The switch is this run's, and no earlier one's.
+pub fn an_active_link_that_gets_another_name_is_a_switch() {
+    let story = Story::of_two_links();
+    story.check();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.configure(&config(&[link(1, "primary", ""), link(2, "lte", "")], &[PROBE]));
+    let run = story.check();
+    let told: Vec<&str> = run.stderr.lines().filter(|line| line.contains("switch")).collect();
+    let expected = "wanfo: switched from secondary to lte: secondary is not in the config any more";
+    assert_eq!(told, [expected], "{run:?}");
+}
+
 pub fn an_interface_that_is_renamed_under_way_is_gone_until_it_has_its_name_back() {
     let story = Story::of_two_links();
     story.check();

@@ -261,6 +261,32 @@ pub fn a_target_is_not_asked_where_somebody_else_would_lead_the_request_astray()
     }
 }
 
+/// A line that is dead to all that are asked is not kept for one that cannot be.
+pub fn where_one_of_two_targets_is_led_astray_the_other_has_the_say() {
+    let both = format!("targets: [{}, {}]", target(1, 1), target(1, 2));
+    for quorum in [1, 2] {
+        let links = two_links([&format!("{both}, quorum: {quorum}"), ""]);
+        let story = Story::begin(2, &config(&links, &[PROBE]));
+        story.router.ip(&format!("rule add priority 100 to {} lookup 5302", target(1, 1)));
+        let check = || {
+            let run = story.wanfo(&["check"]);
+            assert_eq!(run.code, 1, "the target that cannot be asked is told: {run:?}");
+        };
+        check();
+        assert_eq!(story.link("primary")["up"], true);
+        story.cut_silently(1);
+        for _ in 0..4 {
+            check();
+        }
+        assert_eq!(story.active(), "secondary", "{:#}", story.status());
+        story.repair(1);
+        for _ in 0..4 {
+            check();
+        }
+        assert_eq!(story.active(), "primary", "{:#}", story.status());
+    }
+}
+
 pub fn a_rule_of_somebody_else_that_leads_to_the_same_table_does_no_harm() {
     let story = Story::begin(2, &config(&two_links(["", ""]), &[PIN_BY_TARGET]));
     let [first, second] = [1, 2].map(|line| target(line, 1));
