@@ -904,7 +904,7 @@ fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_an
     facts.routes.push(route("::/0", None, "he-ipv6", 512, 3));
     assert_eq!(of_family(&facts, 0, "-6"), [""; 0]);
     assert_eq!(
-        routing::needs_every_default(&config, &gateway::survey(&config, &facts)),
+        routing::needs_every_default(&config, &gateway::survey(&config, &facts), &facts),
         [wanfo::core::facts::Family::V6]
     );
 
@@ -949,6 +949,15 @@ fn ipv6_is_refused_where_a_default_route_leads_into_a_link_that_has_none() {
     assert_eq!(of("", none, 1), IPV6_REFUSED);
     assert_eq!(of("", none, 0), IPV6_REFUSED);
     assert_eq!(of(none, none, 0), IPV6_REFUSED);
+    // A tunnel of somebody's that is no link carries it, and is known of.
+    let both = config(
+        "links: [{name: a, interface: eth0, gateway6: none}, {name: b, interface: eth1, gateway6: none}]",
+    );
+    let survey = gateway::survey(&both, &facts);
+    assert_eq!(routing::needs_every_default(&both, &survey, &facts), [Family::V6]);
+    let mut tunnelled = facts.clone();
+    tunnelled.routes.push(route("::/0", None, "he-ipv6", 512, 3));
+    assert!(!in_main(&both, &tunnelled, 1).contains(&IPV6_REFUSED[0].to_owned()));
     // Where it leads into the primary while that is active, the admin has it so.
     let mut facts = with_ipv6_on_both();
     facts.routes.remove(3);

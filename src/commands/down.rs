@@ -52,12 +52,12 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
     }
     router.forget()?;
     if known.is_none() && before.is_none() && taken_out == 0 {
-        log::error!(
+        // No failure: whoever never had a config has nothing to take out.
+        log::warn!(
             "nothing is known of the last run either, and nothing in the kernel bears the protocol number {}; if \
              `routing.protocol` was another one, name a config that says so with --config",
             config.routing.protocol
         );
-        return Ok(Exit::Failed);
     }
     say(format_args!("{taken_out} routes, rules and addresses taken out; "))?;
     say(match timer::enabled_in(timer::FOLDERS.map(Path::new)) {

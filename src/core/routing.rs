@@ -337,12 +337,17 @@ pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts:
 }
 
 /// The families in which default routes over interfaces that are no link's matter too: ours must beat them, or they tell
-/// whether traffic that the primary has no way for goes astray by a backup.
-pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink]) -> Vec<Family> {
+/// whether traffic that a link has no way for goes astray.
+pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> Vec<Family> {
     let needs = |family: &Family| {
+        let known = foreign_defaults(facts, config.routing.protocol, *family);
+        let leads_into = |interface: &String| known.iter().any(|route| route.leaves_by(interface));
         config.routing.override_by == Override::Default
             || resolved.first().is_some_and(|primary| primary.next_hop(*family).is_err())
                 && resolved.iter().any(|link| link.next_hop(*family).is_ok())
+            || resolved.iter().any(|link| {
+                link.next_hop(*family).is_err() && link.interface.as_ref().is_some_and(leads_into)
+            })
     };
     [Family::V4, Family::V6].into_iter().filter(needs).collect()
 }

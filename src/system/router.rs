@@ -211,7 +211,7 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     for interface in gateway::with_a_choice(config, &facts).into_iter().cloned().collect::<Vec<_>>() {
         facts.silent_gateways.extend(kernel.silent_neighbours(&interface)?);
     }
-    for family in routing::needs_every_default(config, &gateway::survey(config, &facts)) {
+    for family in routing::needs_every_default(config, &gateway::survey(config, &facts), &facts) {
         let elsewhere = kernel.defaults_elsewhere(&facts, &selection, family)?;
         facts.routes.extend(elsewhere);
     }
