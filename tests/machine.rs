@@ -135,14 +135,20 @@ fn main() {
     let image = image_or_skip();
     let machines = [Kind::Emulated, Kind::WithoutIpv6, Kind::Container];
     let machines = machines.map(|kind| (kind, Arc::new(Mutex::new(Machine::off(&image, kind)))));
+    // Two cores emulate one machine at a time.
+    let emulator = Arc::new(Mutex::new(()));
     let without_packages = std::env::var_os(package::PACKAGES).is_none() && !lab::is_required();
     if without_packages {
         eprintln!("!!! SKIPPED, what is told of the package: {} !!!", package::CURE);
     }
     let trials = stories().into_iter().map(|Story { name, kind, place, parts }| {
         let (_, machine) = machines.iter().find(|(of, _)| *of == kind).expect("one of each kind");
-        let machine = Arc::clone(machine);
-        let trial = Trial::test(name, move || Ok(machine.lock().unwrap().tell(name, parts.len())?));
+        let (machine, emulator) = (Arc::clone(machine), Arc::clone(&emulator));
+        let tell = move || {
+            let _turn = (kind != Kind::Container).then(|| emulator.lock().unwrap());
+            Ok(machine.lock().unwrap().tell(name, parts.len())?)
+        };
+        let trial = Trial::test(name, tell);
         trial.with_ignored_flag(matches!(place, Place::Package) && without_packages)
     });
     let trials: Vec<_> = trials.collect();
