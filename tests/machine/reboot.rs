@@ -92,7 +92,9 @@ pub fn the_primary_is_dead_still() {
     let shelf = Shelf::new();
     shelf.lab.cut_silently(1);
     let meter = shelf.lab.meter(SERVICE);
-    [1, 2].map(|line| shelf.move_to_the_router(line));
+    for line in [1, 2] {
+        shelf.move_to_the_router(line);
+    }
     await_active("lte");
     await_service(&meter, 2);
     // Longer than a beat, a silence and a pause of the spool's.
