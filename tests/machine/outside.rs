@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -160,12 +160,14 @@ impl Running {
             directory,
             _cgroup: cgroup,
         };
-        let mut ready = [PollFd::new(wire.as_fd(), PollFlags::POLLIN)];
-        let patience = PollTimeout::try_from(LONGEST_BOOT).expect("less than a month");
-        match poll(&mut ready, patience) {
-            Ok(1..) => running.wire = BufReader::new(wire.accept().expect("who asks for it").0),
-            other => return Err(running.silence(&format!("nobody took the wire up: {other:?}"))),
+        let deadline = Instant::now() + LONGEST_BOOT;
+        while poll(&mut [PollFd::new(wire.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16)) == Ok(0) {
+            let is_over = running.keeper.as_ref().is_none_or(JoinHandle::is_finished);
+            if is_over || Instant::now() > deadline {
+                return Err(running.silence("nobody took the wire up"));
+            }
         }
+        running.wire = BufReader::new(wire.accept().expect("who asks for it").0);
         running.await_boot(LONGEST_BOOT)?;
         Ok(running)
     }

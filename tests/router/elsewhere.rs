@@ -148,7 +148,11 @@ pub fn ipv6_that_is_to_be_refused_and_is_not_is_told() {
     story.router.ip("-6 route flush default dev wan2");
     story.check();
     story.succeeds(&["force-failover", "--hold"]);
-    assert_eq!(story.problems(), "");
+    let problems = story.problems();
+    assert!(
+        problems.starts_with("secondary: IPv6 is refused") && problems.lines().count() == 1,
+        "{problems}"
+    );
     story.router.ip(&format!("-6 route add 2000::/4 via {} dev wan1", gateway6(1)));
     story.check();
     assert_elsewhere(&story, "secondary", &format!("2000::/4 out of wan1 via {}", gateway6(1)));

@@ -116,5 +116,9 @@ pub fn a_link_with_ipv6_alone_takes_a_command_and_a_drill() {
         let run = story.succeeds(&["drill", "secondary"]);
         assert!(run.stdout.ends_with("secondary is proven\n"), "{active} is active: {run:?}");
     }
-    assert_eq!(story.problems(), "");
+    let problems = story.problems();
+    assert!(
+        problems.starts_with("secondary: IPv4 is refused") && problems.lines().count() == 1,
+        "{problems}"
+    );
 }
