@@ -182,6 +182,8 @@ fn kernel(lab: &Lab) -> Vec<String> {
         .iter()
         .flat_map(|show| lab.router.ip(show).lines().map(str::to_owned).collect::<Vec<_>>())
         .collect();
+    // The kernel's own, which follow from the addresses, some time after them.
+    lines.retain(|line| !line.contains(" table local "));
     lines.sort();
     lines
 }
