@@ -1,6 +1,7 @@
 //! The command line: argument types only.
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -298,19 +299,17 @@ pub struct Drill {
 }
 
 fn stay_time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match time <= Duration::from_secs(365 * 24 * 3600) {
-        true => Ok(time),
-        false => Err("it has to be 365d at most; `--hold` stays until `wanfo failback`".to_owned()),
-    }
+    let most = Duration::from_secs(365 * 24 * 3600);
+    time_within(text, Duration::ZERO..=most, "365d at most; `--hold` stays until `wanfo failback`")
 }
 
 fn drill_time(text: &str) -> Result<Duration, String> {
+    time_within(text, Duration::from_secs(10)..=Duration::from_secs(3600), "10s to 1h")
+}
+
+fn time_within(text: &str, range: RangeInclusive<Duration>, told: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match (Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&time) {
-        true => Ok(time),
-        false => Err("it has to be 10s to 1h".to_owned()),
-    }
+    if range.contains(&time) { Ok(time) } else { Err(format!("it has to be {told}")) }
 }
 
 #[derive(Debug, Args)]

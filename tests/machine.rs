@@ -26,6 +26,7 @@ mod machine {
     pub mod reboot;
     pub mod router;
     pub mod sandbox;
+    pub mod shown;
     pub mod soak;
     pub mod vlans;
     pub mod without_ipv6;

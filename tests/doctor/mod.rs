@@ -173,8 +173,12 @@ impl Bench {
             assert_eq!(run.code, i32::from(fails), "{run:?}");
             cure(self);
             // A line that was repaired just now may lose a first request on a busy machine.
-            let is_cured = || !self.doctor().stdout.contains(words);
-            assert!((0..5).any(|_| is_cured()), "case {number} is not cured: {words:?}");
+            let mut said = String::new();
+            let is_cured = (0..5).any(|_| {
+                said = self.doctor().stdout;
+                !said.contains(words)
+            });
+            assert!(is_cured, "case {number} is not cured, {words:?}:\n{said}");
         }
         self.assert_healthy();
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use super::inside::DOOR;
-use super::outside::{CONSOLE, Shown, WIRE};
+use super::shown::Shown;
 use crate::lab::before_exec;
 
 /// The container's own, beside those of this machine, which its systemd then does not see. Goes when dropped.
@@ -65,9 +65,9 @@ fn is_removed(cgroup: &Path) -> bool {
 }
 
 /// Its network is its own, and empty; what it writes on its disk is gone with it.
-pub fn command(image: &Path, cgroup: &Cgroup, shown: &Shown, directory: &Path) -> Command {
-    let Shown { source, built, program } = shown;
-    let unit = directory.join("stories.service");
+pub fn command(image: &Path, cgroup: &Cgroup, shown: &Shown) -> Command {
+    let Shown { source, built, program, .. } = shown;
+    let unit = shown.file("stories.service");
     let text = format!("[Service]\nExecStart={program} --inside\nStandardOutput=journal+console\n");
     fs::write(&unit, text).expect("a unit");
     let bind = |path: &Path, place: &str| format!("--bind={}:{place}", path.display());
@@ -87,9 +87,9 @@ pub fn command(image: &Path, cgroup: &Cgroup, shown: &Shown, directory: &Path) -
     nspawn.arg("--directory").arg(image.join("root"));
     nspawn.args([format!("--bind-ro={source}"), format!("--bind-ro={built}")]);
     nspawn.arg(bind(&unit, "/etc/systemd/system/stories.service"));
-    nspawn.arg(bind(&directory.join(WIRE), DOOR));
+    nspawn.arg(bind(&shown.wire(), DOOR));
     nspawn.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
-    let console = File::create(directory.join(CONSOLE)).expect("a file");
+    let console = File::create(shown.console()).expect("a file");
     nspawn.stdin(Stdio::null()).stdout(console);
     let entrance = cgroup.place.join("cgroup.procs");
     before_exec(&mut nspawn, move || fs::write(&entrance, "0"));

@@ -13,21 +13,16 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use super::container::{self, Cgroup};
 use super::inside::{GREETING, Order, Report};
 use super::package::PACKAGES;
+use super::shown::Shown;
 use super::{beats, emulator};
 use crate::lab::die_with_parent;
-use crate::story::WANFO;
 
 /// It takes 15 s on an idle machine without KVM.
 const LONGEST_BOOT: Duration = Duration::from_secs(240);
-/// In the machine's directory: this end of the wire, what the machine shows on its console, what is said of it.
-pub const WIRE: &str = "wire";
-pub const CONSOLE: &str = "console";
-const COMPLAINTS: &str = "complaints";
 /// How much of the console is quoted where a machine does not answer.
 const QUOTED_LINES: usize = 60;
 
@@ -90,54 +85,33 @@ impl Machine {
     }
 }
 
-/// What a machine sees of this one: the sources and what was built of them, at the same paths.
-pub struct Shown {
-    pub source: String,
-    pub built: String,
-    /// This program, which is started in there.
-    pub program: String,
-}
-
-impl Shown {
-    fn of_this_machine() -> Shown {
-        let path = |path: &Path| path.display().to_string();
-        Shown {
-            source: env!("CARGO_MANIFEST_DIR").to_owned(),
-            built: path(Path::new(WANFO).parent().expect("a directory")),
-            program: path(&std::env::current_exe().expect("this program")),
-        }
-    }
-}
-
 struct Running {
     /// The emulator, or who keeps the container.
     process: Pid,
     keeper: Option<JoinHandle<()>>,
     wire: BufReader<UnixStream>,
-    /// The console's log and the complaints about it are in there, and this end of the wire.
-    directory: TempDir,
+    shown: Shown,
     /// Goes when all in it has ended.
     _cgroup: Option<Cgroup>,
 }
 
 impl Running {
     fn emulated(image: &Path, without_ipv6: bool) -> Result<Running, String> {
-        let directory = tempfile::tempdir().expect("a directory for the console's log");
-        let qemu = emulator::command(image, without_ipv6, &Shown::of_this_machine(), directory.path());
-        Running::start(qemu, directory, None)
+        let shown = Shown::of_this_machine();
+        let qemu = emulator::command(image, without_ipv6, &shown);
+        Running::start(qemu, shown, None)
     }
 
     fn contained(image: &Path) -> Result<Running, String> {
-        let directory = tempfile::tempdir().expect("a directory for the console's log");
-        let cgroup = Cgroup::new()?;
-        let nspawn = container::command(image, &cgroup, &Shown::of_this_machine(), directory.path());
-        Running::start(nspawn, directory, Some(cgroup))
+        let (shown, cgroup) = (Shown::of_this_machine(), Cgroup::new()?);
+        let nspawn = container::command(image, &cgroup, &shown);
+        Running::start(nspawn, shown, Some(cgroup))
     }
 
-    fn start(mut command: Command, directory: TempDir, cgroup: Option<Cgroup>) -> Result<Running, String> {
+    fn start(mut command: Command, shown: Shown, cgroup: Option<Cgroup>) -> Result<Running, String> {
         let name = command.get_program().display().to_string();
-        let wire = UnixListener::bind(directory.path().join(WIRE)).expect("a wire");
-        command.stderr(File::create(directory.path().join(COMPLAINTS)).expect("a file"));
+        let wire = UnixListener::bind(shown.wire()).expect("a wire");
+        command.stderr(File::create(shown.complaints()).expect("a file"));
         die_with_parent(&mut command);
         // Whoever starts it has to live as long as it does.
         let (started, start) = mpsc::channel();
@@ -153,13 +127,8 @@ impl Running {
         let process = Pid::from_raw(id.try_into().expect("a process ID"));
         // Where nobody takes the wire up, the end of it is read.
         let (near_end, _) = UnixStream::pair().expect("a wire");
-        let mut running = Running {
-            process,
-            keeper: Some(keeper),
-            wire: BufReader::new(near_end),
-            directory,
-            _cgroup: cgroup,
-        };
+        let mut running =
+            Running { process, keeper: Some(keeper), wire: BufReader::new(near_end), shown, _cgroup: cgroup };
         let deadline = Instant::now() + LONGEST_BOOT;
         while poll(&mut [PollFd::new(wire.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16)) == Ok(0) {
             let is_over = running.keeper.as_ref().is_none_or(JoinHandle::is_finished);
@@ -208,11 +177,11 @@ impl Running {
     }
 
     fn silence(&self, why: &str) -> String {
-        let file = |name| fs::read(self.directory.path().join(name)).unwrap_or_default();
-        let console = String::from_utf8_lossy(&file(CONSOLE)).into_owned();
+        let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        let console = text(self.shown.console());
         let lines: Vec<&str> = console.lines().collect();
         let quoted = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n");
-        let complaints = String::from_utf8_lossy(&file(COMPLAINTS)).into_owned();
+        let complaints = text(self.shown.complaints());
         format!("the machine gave no reply: {why}\n{complaints}The end of its console:\n{quoted}\n")
     }
 }
