@@ -6,6 +6,9 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 use model_router::{Condition, Router, Run};
@@ -26,6 +29,8 @@ mod model_router;
 
 /// As many as are played in a few seconds.
 const SAMPLE: usize = 400;
+/// Places that all processors share before what came of them is put together.
+const AT_ONCE: usize = 64;
 /// More relapses only make the same wait longer.
 const MOST_RELAPSES: u32 = 2;
 const BEAT: Duration = Duration::from_secs(2);
@@ -237,32 +242,61 @@ fn judge_rest(place: &Place) -> Result<(), String> {
     Ok(())
 }
 
+/// What can come of a place, each with its key.
+fn look_at(here: &Place) -> Vec<(String, Place)> {
+    if here.lines.contains(&Line::Good) {
+        judge_rest(here).unwrap_or_else(|wrong| panic!("{wrong}\nin {}\nafter {:?}", here.key(), here.way));
+    }
+    let comes = |event| {
+        let mut next = here.clone();
+        let runs = next.happens(event);
+        for run in &runs {
+            if let Outcome::Switch(switch) = &run.outcome {
+                judge_switch(run, switch, &next.lines)
+                    .unwrap_or_else(|wrong| panic!("{wrong}\nafter {:?}", next.way));
+            }
+        }
+        (next.key(), next)
+    };
+    events(here).into_iter().map(comes).collect()
+}
+
+/// The same of several, on all processors, in their order.
+fn look_at_all(places: &[Place], threads: usize) -> Vec<(String, Place)> {
+    thread::scope(|scope| {
+        let of_one = |places| move || -> Vec<_> { <[Place]>::iter(places).flat_map(look_at).collect() };
+        let parts = places.chunks(places.len().div_ceil(threads));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(of_one(part))).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
 fn explore(links: usize) {
     let enough = if std::env::var_os("WANFO_EVERY_STATE").is_some() { usize::MAX } else { SAMPLE };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let first = place(links);
     let mut seen = HashSet::from([first.key()]);
     let mut open = VecDeque::from([first]);
-    let (mut steps, mut whole) = (0, true);
-    while let Some(here) = open.pop_front() {
-        let told = |wrong: String| panic!("{wrong}\nin {}\nafter {:?}", here.key(), here.way);
-        if here.lines.contains(&Line::Good) {
-            judge_rest(&here).unwrap_or_else(told);
-        }
-        for event in events(&here) {
-            let mut next = here.clone();
-            let runs = next.happens(event);
+    let (mut looked_at, mut steps, mut whole) = (0, 0, true);
+    while !open.is_empty() {
+        let places: Vec<_> = open.drain(..open.len().min(AT_ONCE)).collect();
+        for (key, next) in look_at_all(&places, threads) {
             steps += 1;
-            for run in &runs {
-                if let Outcome::Switch(switch) = &run.outcome {
-                    judge_switch(run, switch, &next.lines)
-                        .unwrap_or_else(|wrong| panic!("{wrong}\nafter {:?}", next.way));
-                }
-            }
             if seen.len() >= enough {
                 whole = false;
-            } else if seen.insert(next.key()) {
+            } else if seen.insert(key) {
                 open.push_back(next);
             }
+        }
+        looked_at += places.len();
+        if looked_at % (100 * AT_ONCE) == 0 {
+            println!(
+                "{links} links: {} states so far, of which {looked_at} have been looked at.",
+                seen.len()
+            );
         }
     }
     let how_many = if whole { "all there are" } else { "the first there are" };

@@ -4,12 +4,17 @@
 //! a container, and each once for all its stories. Inside, where the sources and what was built of them are seen at the same paths, it is started again and
 //! tells the stories one by one. The machine has no network but what the stories make.
 
+#[allow(dead_code, reason = "not all of it is used in here")]
+#[path = "fixtures/forger.rs"]
+mod forger;
 mod lab;
 #[allow(dead_code, reason = "not all of it is used in here")]
 #[path = "examples/site.rs"]
 mod site;
 #[path = "router/story.rs"]
 mod story;
+#[path = "fixtures/tls.rs"]
+mod tls;
 
 mod machine {
     pub mod beats;
@@ -20,6 +25,7 @@ mod machine {
     pub mod inside;
     pub mod journal;
     pub mod leaving;
+    pub mod long_way;
     pub mod outside;
     pub mod package;
     pub mod pppoe;
@@ -39,7 +45,7 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Arguments, Trial};
 use machine::outside::{Kind, Machine};
 use machine::{
-    beats, by_hand, hooks, inside, journal, leaving, package, pppoe, reboot, sandbox, soak, vlans,
+    beats, by_hand, hooks, inside, journal, leaving, long_way, package, pppoe, reboot, sandbox, soak, vlans,
     without_ipv6,
 };
 
@@ -84,6 +90,9 @@ fn stories() -> Vec<Story> {
         Emulated, Lab: vlans::{
             a_vlan_with_a_name_of_15_characters_is_a_link,
             a_vlan_on_a_bridge_is_a_link,
+        },
+        Emulated, Lab: long_way::{
+            lines_as_slow_and_as_untidy_as_a_satellite_s_are_good_and_no_reply_but_their_own_counts,
         },
         // It waits for udev, which no container has.
         Emulated, Machine: hooks::{

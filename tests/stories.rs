@@ -26,10 +26,14 @@ mod scripts;
 
 #[path = "router/census.rs"]
 mod census;
+#[path = "fixtures/forger.rs"]
+mod forger;
 #[path = "examples/site.rs"]
 mod site;
 #[path = "router/story.rs"]
 mod story;
+#[path = "fixtures/tls.rs"]
+mod tls;
 #[path = "router/wiretap.rs"]
 mod wiretap;
 

@@ -10,21 +10,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
 use super::package::{run, status};
 use super::router::{self, CONFIG, Installed, await_active, await_said, await_service, begin, journal};
 use crate::lab::{Lab, SERVICE, target};
 use crate::site::{Running, masquerade, wait_until};
+use crate::tls::{Certified, encrypted};
 
 /// What the deliver unit says in a comment of a sendmail program.
 const DELIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/wanfo-deliver.service");
 const HOSTS: &str = "/etc/hosts";
 const RELAY: &str = "relay.example.com";
-const RELAY_PORT: u16 = 4650;
+const CA_FILE: &str = "/etc/wanfo/ca.pem";
+const TLS_PORT: u16 = 4650;
+const STARTTLS_PORT: u16 = 5870;
 const WEB_PORT: u16 = 8080;
 const PASSWORD: &str = "hunter2";
 /// A user of the machine's.
@@ -68,51 +66,51 @@ fn serve(lab: &Lab, port: u16, mut answer: impl FnMut(TcpStream) -> io::Result<(
     });
 }
 
-/// A relay with TLS from the first byte and a certificate of a private authority's, which it writes to /etc/wanfo.
+/// A relay that wants TLS, at one port from the first byte and at the other after STARTTLS; its authority's certificate is in
+/// /etc/wanfo.
 fn relay(lab: &Lab) -> Heard {
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new([]).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = params.self_signed(&ca_key).expect("an authority");
-    let key = KeyPair::generate().expect("a key");
-    let by = Issuer::new(params, ca_key);
-    let own = CertificateParams::new([RELAY.to_owned()]).expect("parameters").signed_by(&key, &by);
-    fs::write("/etc/wanfo/ca.pem", ca.pem()).expect("a file");
-    let own = CertificateDer::from_pem_slice(own.expect("a certificate").pem().as_bytes()).expect("one");
-    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("a key");
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-    let tls = Arc::new(builder.with_single_cert(vec![own], key).expect("they belong together"));
+    let certified = Certified::new(RELAY);
+    fs::write(CA_FILE, &certified.authority).expect("a file");
     let heard = Heard::default();
-    let told = Arc::clone(&heard);
-    serve(lab, RELAY_PORT, move |stream| {
-        let connection = ServerConnection::new(Arc::clone(&tls)).expect("a connection");
-        take_mail(StreamOwned::new(connection, stream), &told)
-    });
+    for port in [TLS_PORT, STARTTLS_PORT] {
+        let (server, told) = (certified.server(), Arc::clone(&heard));
+        serve(lab, port, move |mut stream| {
+            let mut greeting = "220 relay\r\n";
+            if port == STARTTLS_PORT {
+                stream = converse(stream, greeting, "STARTTLS", &told)?;
+                greeting = "";
+            }
+            converse(encrypted(&server, stream), greeting, "AUTH PLAIN", &told).map(|_| ())
+        });
+    }
     heard
 }
 
-fn take_mail(stream: impl Read + Write, told: &Heard) -> io::Result<()> {
+/// Takes mails until the client hangs up or wants to begin with TLS.
+fn converse<S: Read + Write>(stream: S, greeting: &str, offer: &str, told: &Heard) -> io::Result<S> {
     let mut stream = BufReader::new(stream);
-    stream.get_mut().write_all(b"220 relay\r\n")?;
+    stream.get_mut().write_all(greeting.as_bytes())?;
     let (mut line, mut in_content) = (String::new(), false);
     while stream.read_line(&mut line)? > 0 {
         told.lock().unwrap().push_str(&line);
-        let answer = match line.split_whitespace().next() {
-            Some(".") if in_content => "250 taken",
-            _ if in_content => "",
-            Some("EHLO") => "250-relay\r\n250 AUTH PLAIN",
-            Some("AUTH") => "235 fine",
-            Some("DATA") => "354 go on",
+        let verb = line.split_whitespace().next().unwrap_or_default().to_owned();
+        line.clear();
+        let answer = match verb.as_str() {
+            "." if in_content => "250 taken",
+            _ if in_content => continue,
+            "EHLO" => &format!("250-relay\r\n250 {offer}"),
+            "AUTH" => "235 fine",
+            "DATA" => "354 go on",
+            "STARTTLS" => "220 go on",
             _ => "250 fine",
         };
-        in_content = in_content && answer.is_empty() || answer.starts_with("354");
-        line.clear();
-        if !answer.is_empty() {
-            write!(stream.get_mut(), "{answer}\r\n")?;
+        in_content = verb == "DATA";
+        write!(stream.get_mut(), "{answer}\r\n")?;
+        if verb == "STARTTLS" {
+            break;
         }
     }
-    Ok(())
+    Ok(stream.into_inner())
 }
 
 /// A web server that says 204 to everything; what was posted.
@@ -187,11 +185,13 @@ pub fn every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out()
     let lab = router::lab();
     masquerade(&lab.router, "eth0");
     masquerade(&lab.router, "eth1");
-    let over_tls = format!(
-        "  smtp: {{host: {RELAY}, port: {RELAY_PORT}, tls: tls, username: router, password_credential: smtp-password, \
-         ca_file: /etc/wanfo/ca.pem}}\n  webhook: {{url_file: /etc/wanfo/webhook-url, template: json}}\n"
-    );
-    let installed = Installed::with(&config(&over_tls));
+    let over = |tls, port: u16| {
+        config(&format!(
+            "  smtp: {{host: {RELAY}, port: {port}, tls: {tls}, username: router, password_credential: smtp-password, \
+             ca_file: {CA_FILE}}}\n  webhook: {{url_file: /etc/wanfo/webhook-url, template: json}}\n"
+        ))
+    };
+    let installed = Installed::with(&over("tls", TLS_PORT));
     let hosts = fs::read_to_string(HOSTS).expect("names");
     installed.write(HOSTS, &format!("{hosts}{SERVICE} {RELAY} hooks.example.com\n"), 0o644);
     installed.write("/etc/wanfo/smtp-password", PASSWORD, 0o600);
@@ -232,7 +232,9 @@ pub fn every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out()
     };
     assert!(said.iter().any(is_flushed), "{said:#?}");
 
-    // With the drop-in for scripts.
+    // With the drop-in for scripts, and mail over a connection that turns to TLS.
+    mails.lock().unwrap().clear();
+    fs::write(CONFIG, over("starttls", STARTTLS_PORT)).expect("the config");
     for unit in ["wanfo.service", "wanfo-deliver.service"] {
         installed.shipped_drop_in(unit, "action-script.conf");
     }
@@ -245,6 +247,11 @@ pub fn every_feature_works_in_the_sandbox_or_with_the_drop_in_that_lets_it_out()
         assert!(told.starts_with("60902\n"), "{told}");
     }
     wait_until("an end of the warning", || problems().is_empty());
+    wait_until("a mail", || mails.lock().unwrap().contains("\r\n.\r\n"));
+    let mail = mails.lock().unwrap().clone();
+    let (before, after) = mail.split_once("STARTTLS\r\n").expect("it asks for TLS first");
+    assert!(!before.contains("AUTH") && after.contains(LOGIN), "{mail}");
+    assert!(after.contains("\nSubject: Primary WAN link OK on 'machine'"), "{mail}");
 
     // A sendmail program with a user and a queue of its own: exim4, as Debian has it.
     fs::remove_dir_all("/etc/systemd/system/wanfo-deliver.service.d").expect("the drop-ins go");

@@ -21,7 +21,6 @@ use jiff::Timestamp;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::sethostname;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use wanfo::core::spool::Message;
 use wanfo::core::spool::{MOST_ATTEMPTS, Outlook};
@@ -29,6 +28,7 @@ use wanfo::system::spool::Spool;
 
 use crate::follow_up::every_call::{Trouble, fail_at_every, kill_at_every};
 use crate::lab::{self, Lab, Run};
+use crate::tls::Certified;
 
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
 const NOC: &str = "noc@example.com";
@@ -325,19 +325,14 @@ fn set_aside(lab: &Lab, id: &str) -> String {
     fs::read_to_string(lab.path(&format!("state/spool/failed/{id}.reason"))).unwrap()
 }
 
-/// A private authority, and a certificate of the relay's: `ca.pem`, `relay.pem`, `relay.key`.
-fn certify(lab: &Lab) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new([]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = params.self_signed(&ca_key).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let by = Issuer::new(params, ca_key);
-    let relay = CertificateParams::new([relay_address()]).unwrap().signed_by(&key, &by).unwrap();
-    for (name, text) in [("ca.pem", ca.pem()), ("relay.pem", relay.pem()), ("relay.key", key.serialize_pem())]
-    {
+/// Files of a certificate of the relay's: `ca.pem`, `relay.pem`, `relay.key`.
+fn certify(lab: &Lab) -> Certified {
+    let certified = Certified::new(&relay_address());
+    let Certified { authority, certificate, key } = &certified;
+    for (name, text) in [("ca.pem", authority), ("relay.pem", certificate), ("relay.key", key)] {
         fs::write(lab.path(name), text).unwrap();
     }
+    certified
 }
 
 fn write_password(lab: &Lab, password: &str, mode: u32) -> PathBuf {

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
 use nix::sys::resource::{Resource, setrlimit};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConnection;
 
 use super::*;
+use crate::tls::encrypted;
 
 /// Answers every connection to `PORT` of the relay's address, one after the other, until the tests end.
 fn answering(lab: &Lab, answer: impl Fn(TcpStream) -> std::io::Result<()> + Send + 'static) {
@@ -125,13 +124,12 @@ fn deliver_in_little_room(lab: &Lab) -> Run {
 pub fn a_line_without_end_takes_no_memory() {
     for (tls, begin) in [("none", ""), ("none", "220-"), ("none", "220-a\r\n"), ("tls", "220 ")] {
         let lab = lab_with(&[NOC], "tls: none");
-        certify(&lab);
+        let server = certify(&lab).server();
         if tls == "tls" {
             require_tls(&lab, &[NOC]);
         }
-        let config = server_config(&lab);
         answering(&lab, move |stream| match tls {
-            "tls" => babble(encrypted(&config, stream), begin),
+            "tls" => babble(encrypted(&server, stream), begin),
             _ => babble(stream, begin),
         });
         put(&lab, "one", "Down");
@@ -154,18 +152,6 @@ fn require_tls(lab: &Lab, to: &[&str]) {
     let (relay, ca) = (relay_address(), lab.path("ca.pem"));
     let smtp = format!("smtp: {{host: {relay}, port: {PORT}, tls: tls, ca_file: {}}}", ca.display());
     configure(lab, to, &smtp);
-}
-
-fn server_config(lab: &Lab) -> Arc<ServerConfig> {
-    let certificate = CertificateDer::from_pem_file(lab.path("relay.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(lab.path("relay.key")).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    Arc::new(builder.with_single_cert(vec![certificate], key).unwrap())
-}
-
-fn encrypted(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
-    StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)
 }
 
 fn dribble(mut stream: &TcpStream, bytes: &[u8]) -> std::io::Result<()> {
@@ -193,11 +179,10 @@ pub fn a_byte_a_second_holds_up_nobody() {
 
 pub fn a_byte_a_second_of_a_tls_record() {
     let lab = lab_with(&[NOC, BOSS], "tls: none");
-    certify(&lab);
+    let server = certify(&lab).server();
     require_tls(&lab, &[NOC, BOSS]);
-    let config = server_config(&lab);
     answering(&lab, move |mut stream| {
-        let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut connection = ServerConnection::new(Arc::clone(&server)).unwrap();
         connection.complete_io(&mut stream)?;
         // One record. The client's socket hears of it each second, and the client itself of nothing.
         connection.writer().write_all(&[b'2'; 600])?;
@@ -210,11 +195,10 @@ pub fn a_byte_a_second_of_a_tls_record() {
 
 pub fn what_comes_before_tls_is_not_believed_after_it() {
     let lab = lab_with(&[NOC], "tls: none");
-    certify(&lab);
+    let server = certify(&lab).server();
     let (relay, password, ca) = (relay_address(), write_password(&lab, "hunter2", 0o600), lab.path("ca.pem"));
     let login = format!("username: router, password_file: {}, ca_file: {}", password.display(), ca.display());
     configure(&lab, &[NOC], &format!("smtp: {{host: {relay}, port: {PORT}, {login}}}"));
-    let config = server_config(&lab);
     answering(&lab, move |mut stream| {
         stream.write_all(b"220 relay\r\n")?;
         let mut lines = BufReader::new(stream.try_clone()?);
@@ -223,7 +207,7 @@ pub fn what_comes_before_tls_is_not_believed_after_it() {
         lines.read_line(&mut String::new())?;
         // What somebody on the way adds; the relay itself would say: no AUTH.
         stream.write_all(b"220 go on\r\n250-relay\r\n250 AUTH LOGIN\r\n")?;
-        converse(encrypted(&config, stream), "", "")
+        converse(encrypted(&server, stream), "", "")
     });
     put(&lab, "one", "Down");
     assert_failed(&deliver(&lab), "went on talking unencrypted");

@@ -1,6 +1,6 @@
 //! The webhook, against Python's HTTP server where the relays of the other stories are.
 
-use rcgen::DnType;
+use rcgen::{CertificateParams, DnType, KeyPair};
 
 use super::*;
 
