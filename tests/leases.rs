@@ -159,7 +159,7 @@ fn files_are_found_by_the_names_that_the_clients_give_them() {
 // Classless routes (option 121), which the routers of every one of these files contradict.
 
 /// As NetworkManager and udhcpc write them, as they came, and the gateway.
-const ROUTES: [(&str, &[u8], Option<Ipv4Addr>); 9] = [
+const ROUTES: [(&str, &[u8], Option<Ipv4Addr>); 10] = [
     ("0.0.0.0/0 192.0.2.21", &[0, 192, 0, 2, 21], Some(OTHER)),
     (
         "10.1.0.0/16 192.0.2.19 0.0.0.0/0 192.0.2.21",
@@ -174,7 +174,13 @@ const ROUTES: [(&str, &[u8], Option<Ipv4Addr>); 9] = [
     ),
     ("0.0.0.0/0 192.0.2.21 0.0.0.0/0 192.0.2.19", &[0, 192, 0, 2, 21, 0, 192, 0, 2, 19], Some(OTHER)),
     ("10.1.0.0/16 192.0.2.19", &[16, 10, 1, 192, 0, 2, 19], None),
-    ("0.0.0.0/1 192.0.2.19 128.0.0.0/1 192.0.2.19", &[1, 0, 192, 0, 2, 19, 1, 128, 192, 0, 2, 19], None),
+    // A default in halves is one, and counts for less than a whole one.
+    (
+        "0.0.0.0/1 192.0.2.21 128.0.0.0/1 192.0.2.21",
+        &[1, 0, 192, 0, 2, 21, 1, 128, 192, 0, 2, 21],
+        Some(OTHER),
+    ),
+    ("0.0.0.0/1 192.0.2.19 0.0.0.0/0 192.0.2.21", &[1, 0, 192, 0, 2, 19, 0, 192, 0, 2, 21], Some(OTHER)),
     ("0.0.0.0/0 0.0.0.0", &[0, 0, 0, 0, 0], None),
     ("0.0.0.0/0 192.0.2.18", &[0, 192, 0, 2, 18], None),
     ("", &[], None),

@@ -255,7 +255,7 @@ fn what_is_asked_on_an_address_is_answered_by_its_link_and_the_lan_by_its_own_ro
     // Its pins come before, or its probes would take a route of their own as well; and where the main table refuses what has
     // none, it would refuse every answer.
     let pin = Rule { priority: 530, uid: Some(60_902), ..Rule::of_all(Family::V6, 5302, 119) };
-    let refusal = Route { target: RouteTarget::Unreachable, ..route("2000::/3", None, "", 1024, OURS) };
+    let refusal = Route { target: RouteTarget::Unreachable, ..route("2000::/3", None, "", 1, OURS) };
     let wanted = Wanted { rules: vec![pin.clone()], routes: vec![refusal], ..Wanted::default() };
     let rules_then = pin::inbound(&config, &view.links, &wanted, |_| true);
     let expected = [&[Rule { priority: 528, ..pin }], &rules(true)[..2], &rules(true)[3..]].concat();
@@ -399,7 +399,7 @@ fn ipv6_goes_by_a_link_local_gateway() {
         "ip -6 rule add priority 530 from all iif lo uidrange 60902-60902 lookup 5302 protocol 119",
         // Where a firewall asks for the way back.
         "ip -6 rule add priority 530 from 2001:db8:2::2/128 to 2001:db8:53::1/128 lookup 5302 protocol 119",
-        "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1024 proto 119",
+        "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1 proto 119",
     ] {
         assert!(
             commands.iter().any(|command| command == expected),
@@ -434,7 +434,7 @@ fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
 }
 
 const IPV6_REFUSED: [&str; 3] = [
-    "ip -6 route add unreachable 2000::/3 metric 1024 proto 119",
+    "ip -6 route add unreachable 2000::/3 metric 1 proto 119",
     "ip -6 route add unreachable 64:ff9b::/96 metric 4278198271 proto 119",
     "ip -6 route add unreachable 64:ff9b:1::/48 metric 4278198271 proto 119",
 ];
@@ -456,6 +456,113 @@ fn ipv6_is_refused_while_the_backup_has_none() {
     assert_eq!(refused(&with("ipv6_without_gateway: leave"), &facts, 1), [""; 0]);
     assert_eq!(refused(&with(""), &facts, 0), [""; 0], "while the primary is active");
     assert_eq!(refused(&with(""), &two_lines(), 1), [""; 0], "where no link has IPv6 to go astray by");
+}
+
+#[test]
+fn a_line_whose_default_is_in_parts_is_a_line_like_any_other() {
+    let config = config(NO_TARGETS);
+    let with_halves = |metric: u32| {
+        let mut facts = two_lines();
+        let halves = ["0.0.0.0/1", "128.0.0.0/1"];
+        let halves = halves.map(|half| route(half, Some("198.51.100.1"), "eth0", metric, DHCP));
+        facts.routes.splice(..1, halves);
+        facts
+    };
+    for metric in [0, 100] {
+        let facts = with_halves(metric);
+        assert_eq!(told(&config, &facts), [""; 0]);
+        assert_eq!(routing::active_by_kernel(&config, &gateway::survey(&config, &facts), &facts), 0);
+        assert_eq!(in_main(&config, &facts, 0), [""; 0], "the primary's own carry its traffic");
+    }
+    let overrides = |metric| in_main(&config, &with_halves(metric), 1);
+    assert_eq!(
+        overrides(100),
+        ["0.0.0.0/1", "128.0.0.0/1"]
+            .map(|half| format!("ip -4 route add {half} via 203.0.113.1 dev eth1 proto 119"))
+    );
+    // Nothing beats a metric of 0 but what is narrower.
+    assert_eq!(
+        overrides(0),
+        ["0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2"]
+            .map(|quarter| format!("ip -4 route add {quarter} via 203.0.113.1 dev eth1 proto 119"))
+    );
+    let facts = brought_in_line(&config, with_halves(0), 1);
+    let view = View::of(&config, facts.clone());
+    let asked: Vec<_> =
+        flow::default_traffic(Family::V4, &config, &facts).iter().map(|(part, _)| *part).collect();
+    assert_eq!(asked, ["0.0.0.0/1", "128.0.0.0/1"].map(|half| half.parse().unwrap()), "ours hide nothing");
+    assert_eq!(routing::active_by_kernel(&config, &view.links, &facts), 1);
+    // A VPN's halves are not ours to beat.
+    let mut facts = with_halves(0);
+    facts.interfaces.push(interface("tun0", &["10.8.0.2/24"]));
+    for route in &mut facts.routes[..2] {
+        *route = self::route(&route.destination.to_string(), Some("10.8.0.1"), "tun0", 0, DHCP);
+    }
+    assert!(in_main(&config, &facts, 1).iter().all(|command| command.contains("/1 ")));
+}
+
+#[test]
+fn global_ipv6_by_a_route_of_its_own_is_a_default_and_an_override_beats_it() {
+    let config = config(NO_TARGETS);
+    for metric in [512, 1024, 2048] {
+        let mut facts = with_ipv6_on_both();
+        facts.routes[2] = route("2000::/3", Some("2001:db8:1::1"), "eth0", metric, DHCP);
+        assert_eq!(in_main(&config, &facts, 0), [""; 0]);
+        let expected = "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1 proto 119".to_owned();
+        assert!(in_main(&config, &facts, 1).contains(&expected));
+        assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[0]; 0]);
+        facts.routes[2].metric = 1;
+        assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[2]]);
+    }
+}
+
+#[test]
+fn ipv6_that_no_link_carries_is_refused_nowhere() {
+    let config =
+        config("links: [{name: a, interface: eth0}, {name: b, interface: eth1}, {name: c, interface: eth2}]");
+    let mut facts = two_lines();
+    facts.interfaces.push(interface("eth2", &["192.0.2.2/28", "2001:db8:3::2/64"]));
+    facts.routes.push(route("::/0", Some("2001:db8:3::1"), "eth2", 2048, RA));
+    assert_eq!(in_main(&config, &facts, 1).len(), 2 + IPV6_REFUSED.len(), "it would go astray by the third");
+    // By a tunnel that is no link, which is the better way.
+    facts.routes.push(route("::/0", None, "tun6", 100, 4));
+    assert_eq!(in_main(&config, &facts, 1).len(), 2);
+    assert_eq!(
+        routing::needs_every_default(&config, &gateway::survey(&config, &facts), &facts),
+        [Family::V4, Family::V6]
+    );
+    facts.routes.pop();
+    // By a VPN whose rules come before the main table.
+    let narrow =
+        Rule { suppress_prefix: Some(0), priority: 32765, ..Rule::of_all(Family::V6, MAIN_TABLE, 0) };
+    facts.rules.push(Rule { family: Family::V4, ..narrow.clone() });
+    assert_eq!(in_main(&config, &facts, 1).len(), 2 + IPV6_REFUSED.len());
+    facts.rules.push(narrow);
+    assert_eq!(in_main(&config, &facts, 1).len(), 2);
+}
+
+#[test]
+fn a_line_s_own_sources_leave_by_it_as_long_as_it_is_up() {
+    let config = config(NO_TARGETS);
+    let mut facts = with_ipv6_on_both();
+    for (route, prefix) in facts.routes[2..].iter_mut().zip(["2001:db8:1::/48", "2001:db8:2::/48"]) {
+        route.only = Some(Only::From(prefix.parse().unwrap()));
+    }
+    assert_eq!(told(&config, &facts), [""; 0], "they do not compete");
+    let view = View::of(&config, facts.clone());
+    let repeated = |active: usize, is_up: bool| {
+        let wanted = routing::wanted(&config, &view.links, active, &facts);
+        let routes = routing::own_sources(&config, &view, active, &wanted, |_| is_up).into_iter();
+        routes.map(|route| Change::AddRoute(route).to_string()).collect::<Vec<_>>()
+    };
+    let by = |from: &str, interface: &str| {
+        ["2000::/4", "3000::/4"].map(|half| {
+            format!("ip -6 route add {half} from {from} via fe80::1 dev {interface} metric 1 proto 119")
+        })
+    };
+    assert_eq!(repeated(0, true), by("2001:db8:2::/48", "eth1"));
+    assert_eq!(repeated(1, true), by("2001:db8:1::/48", "eth0"));
+    assert_eq!(repeated(1, false), [""; 0]);
 }
 
 #[test]
@@ -905,7 +1012,8 @@ fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_an
     assert_eq!(of_family(&facts, 0, "-6"), [""; 0]);
     assert_eq!(
         routing::needs_every_default(&config, &gateway::survey(&config, &facts), &facts),
-        [wanfo::core::facts::Family::V6]
+        [Family::V4, Family::V6],
+        "nor is the third link there to have a way"
     );
 
     // A backup that has IPv6 only.

@@ -48,9 +48,15 @@ impl Route {
         Family::from(&self.destination)
     }
 
-    /// For some packets at least.
+    /// Takes the default traffic of the family or a whole part of it, for some packets at least. Not every line's default is
+    /// one route: DHCP servers (RFC 3442), router advertisements (RFC 4191) and people divide it.
     pub fn is_default(&self, family: Family) -> bool {
-        self.family() == family && self.destination.prefix() == 0
+        default_parts(family).iter().any(|part| self.covers(*part))
+    }
+
+    /// Whether all of a network is within its destination.
+    pub fn covers(&self, network: IpNetwork) -> bool {
+        self.destination.prefix() <= network.prefix() && self.destination.contains(network.network())
     }
 
     /// What the kernel tells routes apart by: within one table, one destination and metric is one route.
@@ -81,9 +87,12 @@ impl Change {
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
                 if route.table != MAIN_TABLE {
                     "another program's route stands in that place: move it, or set `routing.table` in the config"
+                } else if route.destination.prefix() == 0 {
+                    "another program's route stands in that place and holds the default traffic: take it out, give it a metric \
+                     of 2 or more, or set `routing.override: halves` in the config"
                 } else if self.moves_default_traffic(route.family()) || nat64().contains(&route.destination) {
-                    "another program's route stands in that place and holds the default traffic: take it out, or set \
-                     `routing.override` in the config to the other of halves and default"
+                    "another program's route stands in that place and holds the default traffic: take it out or give it a metric of \
+                     2 or more; or set `routing.override: default` in the config, and this part stays with it"
                 } else {
                     "another program's route stands in that place: take it out, or the destination out of the config"
                 }
@@ -99,10 +108,9 @@ impl Change {
     pub fn moves_default_traffic(&self, family: Family) -> bool {
         match self {
             Change::AddRoute(route) | Change::ReplaceRoute(route) | Change::DeleteRoute(route) => {
-                let overrides = [everything(family), half(0), half(128), global_ipv6()];
                 route.table == MAIN_TABLE
-                    && route.family() == family
-                    && overrides.contains(&route.destination)
+                    && (route.is_default(family)
+                        || family == Family::V4 && quarters().contains(&route.destination))
             }
             _ => false,
         }
@@ -262,14 +270,32 @@ pub fn everything(family: Family) -> IpNetwork {
     }
 }
 
-/// 0.0.0.0/1 or 128.0.0.0/1: both together cover everything and beat a default route of any metric.
-pub fn half(first_octet: u8) -> IpNetwork {
-    prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 1)
+/// The parts of a family's default traffic: the halves of IPv4, and all of IPv6 that is in global use.
+pub fn default_parts(family: Family) -> Vec<IpNetwork> {
+    match family {
+        Family::V4 => halves().into(),
+        Family::V6 => vec![global_ipv6()],
+    }
+}
+
+/// 0.0.0.0/1 and 128.0.0.0/1: both together cover everything and beat a default route of any metric.
+pub fn halves() -> [IpNetwork; 2] {
+    [0, 128].map(|first_octet| prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 1))
+}
+
+/// The halves of the halves, which beat these.
+pub fn quarters() -> [IpNetwork; 4] {
+    [0, 64, 128, 192].map(|first_octet| prefix_v4(Ipv4Addr::new(first_octet, 0, 0, 0), 2))
 }
 
 /// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
 pub fn global_ipv6() -> IpNetwork {
     prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
+}
+
+/// 2000::/4 and 3000::/4, its halves.
+pub fn global_ipv6_halves() -> [IpNetwork; 2] {
+    [0x2000, 0x3000].map(|first| prefix_v6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), 4))
 }
 
 /// What IPv4 hosts are reached by from networks without IPv4 (NAT64): 64:ff9b::/96 (RFC 6052), and 64:ff9b:1::/48 for a

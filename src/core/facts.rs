@@ -128,12 +128,12 @@ pub struct Route {
     pub preference: Preference,
 }
 
-/// What narrows a route to some of the packets to its destination. Never ours.
+/// What narrows a route to some of the packets to its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Only {
     /// RTA_SRC, which IPv6 alone knows: packets from there.
     From(IpNetwork),
-    /// IPv4: packets with this type of service.
+    /// IPv4: packets with this type of service. Never ours.
     Tos(u8),
 }
 

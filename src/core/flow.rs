@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::change::{global_ipv6, half};
+use super::change::{default_parts, global_ipv6};
 use super::config::{Config, Target};
 use super::facts::{Facts, Family, RouteTarget};
 use super::gateway::NextHop;
@@ -148,9 +148,10 @@ pub fn check_probe(
 /// Parts of the default traffic of a family, each with an address that stands for it: the halves of IPv4 or all of global
 /// IPv6, and whatever wide part of it a foreign route leads out of a WAN interface.
 pub fn default_traffic(family: Family, config: &Config, facts: &Facts) -> Vec<(IpNetwork, IpAddr)> {
-    let (mut parts, wide) = match family {
-        Family::V4 => (vec![half(0), half(128)], WIDE[0]),
-        Family::V6 => (vec![global_ipv6()], WIDE[1]),
+    let mut parts = default_parts(family);
+    let wide = match family {
+        Family::V4 => WIDE[0],
+        Family::V6 => WIDE[1],
     };
     for route in facts.routes.iter().filter(|route| route.protocol != config.routing.protocol) {
         let network = route.destination;
@@ -181,7 +182,8 @@ fn somewhere_in(network: IpNetwork, config: &Config, facts: &Facts) -> Option<Ip
         link.routes.iter().copied().chain(targets)
     });
     let subnets = facts.interfaces.iter().flat_map(|interface| &interface.addresses).map(|own| own.network);
-    let routes = facts.routes.iter().map(|route| route.destination);
+    let foreign = facts.routes.iter().filter(|route| route.protocol != config.routing.protocol);
+    let routes = foreign.map(|route| route.destination);
     let is_about =
         |narrower: IpNetwork, address| narrower.prefix() > network.prefix() && narrower.contains(address);
     let middle = |of: u32| match network.network() {

@@ -3,6 +3,7 @@
 //! Nothing here is remembered from run to run. DHCP, PPP and people change gateways under way, and a monitor that
 //! goes on with the old one is worse than none.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -407,7 +408,8 @@ fn own_defaults<'a>(
                 let rank = (
                     !fits,
                     via.is_some_and(is_silent),
-                    (elsewhere, route.only.is_some(), route.metric, route.preference),
+                    (elsewhere, route.only.is_some()),
+                    (Reverse(route.destination.prefix()), route.metric, route.preference),
                 );
                 Some((rank, OwnDefault { via: *via, onlink: *onlink, traits, fits }))
             }

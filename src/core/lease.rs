@@ -118,30 +118,47 @@ fn default_in_text(routes: &str) -> Option<Ipv4Addr> {
         let option: Option<Vec<u8>> = octets.map(|octet| u8::from_str_radix(octet, radix).ok()).collect();
         return default_in_option(&option?);
     }
-    let mut default = None;
+    let mut defaults = Defaults::default();
     let mut words = words(routes);
     while let Some(destination) = words.next() {
         let destination: Ipv4Network = destination.parse().ok()?;
         let router = words.next()?.parse().ok()?;
-        if destination.prefix() == 0 {
-            default = default.or(Some(router));
+        defaults.take(destination.prefix(), router);
+    }
+    defaults.router()
+}
+
+/// Who routes the default traffic by classless routes: that of the first default, else of the first half of one.
+#[derive(Default)]
+struct Defaults {
+    whole: Option<Ipv4Addr>,
+    half: Option<Ipv4Addr>,
+}
+
+impl Defaults {
+    fn take(&mut self, width: u8, router: Ipv4Addr) {
+        match width {
+            0 => _ = self.whole.get_or_insert(router),
+            1 => _ = self.half.get_or_insert(router),
+            _ => {}
         }
     }
-    default
+
+    fn router(self) -> Option<Ipv4Addr> {
+        self.whole.or(self.half)
+    }
 }
 
 /// Of each route the width of its destination, as many octets of that as are needed, and the router (RFC 3442).
 fn default_in_option(mut routes: &[u8]) -> Option<Ipv4Addr> {
-    let mut default = None;
+    let mut defaults = Defaults::default();
     while let [width @ 0..=32, rest @ ..] = routes {
         let (_, rest) = rest.split_at_checked(usize::from(width.div_ceil(8)))?;
         let (router, rest) = rest.split_first_chunk::<4>()?;
-        if *width == 0 {
-            default = default.or(Some(Ipv4Addr::from(*router)));
-        }
+        defaults.take(*width, Ipv4Addr::from(*router));
         routes = rest;
     }
-    default.filter(|_| routes.is_empty())
+    defaults.router().filter(|_| routes.is_empty())
 }
 
 /// Lines of `KEY=VALUE`, in one section of the file where that is given: the address, and the gateway of the routers or

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::config::{Config, Gateway, Link, Target};
+use super::config::{Config, Gateway, Link, Override, Target};
 use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
@@ -371,12 +371,14 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }
     for route in routing::unbeatable_defaults(config, facts) {
-        let cure = match route.only {
-            None => "give it a metric of 2 or more",
-            Some(_) => "what narrows it counts before any metric; use `override: halves`",
+        let is_narrow = route.only.is_some() || route.destination.prefix() > 0;
+        let cure = match config.routing.override_by {
+            Override::Default if is_narrow => {
+                "what narrows it counts before any metric; set `routing.override: halves`"
+            }
+            _ => "give it a metric of 2 or more",
         };
-        let text =
-            format!("with `override: default` no failover can beat this default route: {route}; {cure}");
+        let text = format!("no failover can beat this route of another program's: {route}; {cure}");
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
     problems

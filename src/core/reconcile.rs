@@ -43,6 +43,8 @@ pub fn reconcile(world: &mut dyn World, config: &Config, view: View, state: &Sta
         let mut wanted = routing::wanted(config, &view.links, active, &view.facts);
         let inbound = pin::inbound(config, &view.links, &wanted, is_up);
         wanted.rules.extend(inbound);
+        let own_sources = routing::own_sources(config, view, active, &wanted, is_up);
+        wanted.routes.extend(own_sources);
         Wanted { leaving: leaving.clone(), ..wanted }
     })
 }

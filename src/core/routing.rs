@@ -3,19 +3,24 @@
 //! `wanted` computes the routes and rules from config, gateways and active link; `plan` compares them with what the
 //! kernel holds under our protocol number. Nobody else's route or rule is ever a part of a plan.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
 use super::addresses;
 use super::change::{
-    BACKSTOP_METRIC, Change, IPV6_METRIC, Wanted, everything, global_ipv6, half, nat64, plain_metric,
+    BACKSTOP_METRIC, Change, Wanted, default_parts, everything, global_ipv6, global_ipv6_halves, halves,
+    nat64, plain_metric, quarters,
 };
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
 use super::gateway::{self, NextHop, ResolvedLink, View};
 use super::pin;
 use super::service::Check;
+
+/// Of an override that has to beat others in the same place. (0 is none in IPv6.)
+const OVERRIDE_METRIC: u32 = 1;
 
 /// A router with a NAT64 of its own has a route to it, which wins.
 const NAT64_METRIC: u32 = BACKSTOP_METRIC - 1;
@@ -39,6 +44,45 @@ pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: 
         builder.wanted.leave_out_ipv6();
     }
     builder.wanted
+}
+
+/// The ways of lines whose default routes are for what comes from their own prefixes (RTA_SRC; RFC 8028): repeated where an
+/// override, which is narrower, would take that traffic to a provider who drops it. For the links that are up.
+///
+/// As halves of the override's destination: in its own place they would hide it from packets with other sources
+/// (fib6_node_lookup_1, net/ipv6/ip6_fib.c, goes on to what is wider).
+pub fn own_sources(
+    config: &Config,
+    view: &View,
+    active: usize,
+    wanted: &Wanted,
+    is_up: impl Fn(usize) -> bool,
+) -> Vec<Route> {
+    let is_override = |route: &&Route| {
+        route.table == MAIN_TABLE
+            && route.destination == global_ipv6()
+            && matches!(route.target, RouteTarget::Out { .. })
+    };
+    let Some(taken) = wanted.routes.iter().find(is_override) else { return Vec::new() };
+    let links = config.links.iter().zip(&view.links).enumerate();
+    let others: Vec<_> = links
+        .filter(|(index, (link, _))| *index != active && !link.routes_only && is_up(*index))
+        .filter_map(|(_, (_, other))| other.interface.as_deref())
+        .collect();
+    let defaults = foreign_defaults(&view.facts, config.routing.protocol, Family::V6).into_iter();
+    let of_sources = defaults
+        .filter(|route| route.only.is_some() && others.iter().any(|interface| route.leaves_by(interface)));
+    let mut routes: Vec<Route> = Vec::new();
+    for route in of_sources {
+        for destination in global_ipv6_halves() {
+            let (only, target) = (route.only, route.target.clone());
+            let repeated = Route { destination, only, target, ..taken.clone() };
+            if !routes.iter().any(|other| other.place() == repeated.place()) {
+                routes.push(repeated);
+            }
+        }
+    }
+    routes
 }
 
 struct Builder<'a> {
@@ -118,13 +162,20 @@ impl<'a> Builder<'a> {
                 .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
     }
 
-    /// Those for all packets that have the lowest metric.
+    /// Of those for all packets the narrowest that have the lowest metric, for each part of the default traffic.
     fn best_foreign_defaults(&self, family: Family) -> Vec<&Route> {
         let mut defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
         defaults.retain(|route| route.only.is_none());
-        let best = defaults.iter().map(|route| route.metric).min();
-        defaults.retain(|route| Some(route.metric) == best);
-        defaults
+        let rank = |route: &Route| (Reverse(route.destination.prefix()), route.metric);
+        let best_of = |part: &IpNetwork| {
+            let of_it = defaults.iter().filter(|route| route.covers(*part));
+            of_it.map(|route| rank(route)).min()
+        };
+        let parts = default_parts(family);
+        let is_best = |route: &&Route| {
+            parts.iter().any(|part| route.covers(*part) && best_of(part) == Some(rank(route)))
+        };
+        defaults.iter().copied().filter(is_best).collect()
     }
 
     /// The override by the active link as it stands, where its IPv4 gateway is gone from sight for a moment (a DHCP client
@@ -133,6 +184,7 @@ impl<'a> Builder<'a> {
         let places = self.override_places(family);
         let stands = |route: &&Route| {
             family == Family::V4
+                && route.only.is_none()
                 && route.table == MAIN_TABLE
                 && active.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
                 && places.contains(&(route.destination, route.metric))
@@ -151,6 +203,7 @@ impl<'a> Builder<'a> {
             Family::V4 => self.all_ipv4_is_tied(0, 0),
             Family::V6 => self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave,
         };
+        let is_left_alone = is_left_alone || self.default_never_gets_to_main(family);
         if is_left_alone || !self.kept_override(family, &resolved[active]).is_empty() {
             return false;
         }
@@ -167,8 +220,22 @@ impl<'a> Builder<'a> {
             // Somebody's default route leads into a link that has no way by what is configured or known of it.
             Err(_) => may_refuse && leads_into(&other.interface),
             Ok(next_hop) if link.routes_only && self.default_leaves_by(next_hop, family) => true,
-            Ok(next_hop) if active == 0 => has_other && self.default_leads_into(&next_hop.interface, family),
-            Ok(_) => may_refuse,
+            Ok(next_hop) => {
+                let may_refuse = if active == 0 { has_other } else { may_refuse };
+                may_refuse && self.default_leads_into(&next_hop.interface, family)
+            }
+        })
+    }
+
+    /// With a VPN for everything, as wg-quick(8) has it: a rule before the VPN's own takes from the main table what is narrower
+    /// than a default route. A refusal in there is an answer all the same (fib_rules_lookup, net/core/fib_rules.c), and
+    /// would shut the VPN.
+    fn default_never_gets_to_main(&self, family: Family) -> bool {
+        self.facts.rules.iter().any(|rule| {
+            rule.family == family
+                && rule.protocol != self.config.routing.protocol
+                && rule.table == MAIN_TABLE
+                && rule.suppress_prefix.is_some()
         })
     }
 
@@ -191,13 +258,33 @@ impl<'a> Builder<'a> {
 
     fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
         match (self.config.routing.override_by, family) {
-            (Override::Halves, Family::V4) => vec![(half(0), 0), (half(128), 0)],
+            (Override::Halves, Family::V4) if self.a_line_is_in_halves() => {
+                quarters().map(|quarter| (quarter, 0)).into()
+            }
+            (Override::Halves, Family::V4) => halves().map(|half| (half, 0)).into(),
             (Override::Halves, Family::V6) => {
                 let nat64 = nat64().map(|network| (network, NAT64_METRIC));
-                [(global_ipv6(), IPV6_METRIC)].into_iter().chain(nat64).collect()
+                [(global_ipv6(), OVERRIDE_METRIC)].into_iter().chain(nat64).collect()
             }
-            (Override::Default, family) => vec![(everything(family), 1)],
+            (Override::Default, family) => vec![(everything(family), OVERRIDE_METRIC)],
         }
+    }
+
+    /// Whether a link's own default route is in halves, with a metric that nothing beats. A VPN's halves are not ours to beat: it
+    /// leaves by whichever link is active.
+    fn a_line_is_in_halves(&self) -> bool {
+        let interfaces: Vec<_> = (self.config.links.iter())
+            .filter_map(|link| gateway::interface_of(link, &self.facts.interfaces))
+            .collect();
+        let defaults = foreign_defaults(self.facts, self.config.routing.protocol, Family::V4);
+        let is_a_line_s = |half: &IpNetwork| {
+            defaults.iter().any(|route| {
+                route.destination == *half
+                    && route.metric == 0
+                    && interfaces.iter().any(|interface| route.leaves_by(&interface.name))
+            })
+        };
+        halves().iter().all(is_a_line_s)
     }
 
     /// Whom the link is asked for: its targets that have an address just now, less those that serve another link already,
@@ -262,7 +349,9 @@ pub fn is_refused(config: &Config, facts: &Facts, family: Family) -> bool {
     let places = builder.override_places(family);
     let mut ours = builder.ours().filter(|route| route.table == MAIN_TABLE);
     ours.any(|route| {
-        route.target == RouteTarget::Unreachable && places.contains(&(route.destination, route.metric))
+        route.only.is_none()
+            && route.target == RouteTarget::Unreachable
+            && places.contains(&(route.destination, route.metric))
     })
 }
 
@@ -272,11 +361,12 @@ pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Fact
     let places = [builder.override_places(Family::V4), builder.override_places(Family::V6)].concat();
     let overriding = builder
         .ours()
-        .filter(|route| route.table == MAIN_TABLE && places.contains(&(route.destination, route.metric)));
+        .filter(|route| route.only.is_none() && route.table == MAIN_TABLE)
+        .filter(|route| places.contains(&(route.destination, route.metric)));
     let defaults = [Family::V4, Family::V6].into_iter().flat_map(|family| {
         let mut defaults = foreign_defaults(facts, config.routing.protocol, family);
         defaults.retain(|route| route.only.is_none());
-        defaults.sort_by_key(|route| route.metric);
+        defaults.sort_by_key(|route| (Reverse(route.destination.prefix()), route.metric));
         defaults
     });
     overriding.chain(defaults).find_map(|route| link_of(config, route, resolved)).unwrap_or(0)
@@ -297,7 +387,7 @@ fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<
         .or_else(|| place(&on_interface))
 }
 
-/// Default routes that others made in the main table, for some packets at least. One over a cable that is out counts too: the kernel goes on
+/// Default routes, or parts of them, that others made in the main table, for some packets at least. One over a cable that is out counts too: the kernel goes on
 /// using it (`linkdown`).
 fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> {
     let foreign = |route: &&Route| route.protocol != protocol && route.table == MAIN_TABLE;
@@ -309,7 +399,8 @@ pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a 
     let carriers = || config.links.iter().zip(&view.links).filter(|(link, _)| !link.routes_only);
     let mut equal: Vec<(&str, &str)> = Vec::new();
     for family in [Family::V4, Family::V6] {
-        let defaults = foreign_defaults(&view.facts, config.routing.protocol, family);
+        let mut defaults = foreign_defaults(&view.facts, config.routing.protocol, family);
+        defaults.retain(|route| route.destination.prefix() == 0 && route.only.is_none());
         let metric = |resolved_link: &ResolvedLink| {
             let interface = resolved_link.interface.as_deref()?;
             let own = defaults.iter().filter(|route| route.leaves_by(interface));
@@ -340,28 +431,28 @@ pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts:
 /// whether traffic that a link has no way for goes astray.
 pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> Vec<Family> {
     let needs = |family: &Family| {
-        let known = foreign_defaults(facts, config.routing.protocol, *family);
-        let leads_into = |interface: &String| known.iter().any(|route| route.leaves_by(interface));
+        let is_known = !foreign_defaults(facts, config.routing.protocol, *family).is_empty();
+        let has = |link: &ResolvedLink| link.next_hop(*family).is_ok();
         config.routing.override_by == Override::Default
-            || resolved.first().is_some_and(|primary| primary.next_hop(*family).is_err())
-                && resolved.iter().any(|link| link.next_hop(*family).is_ok())
-            || resolved.iter().any(|link| {
-                link.next_hop(*family).is_err() && link.interface.as_ref().is_some_and(leads_into)
-            })
+            || (is_known || resolved.iter().any(has)) && !resolved.iter().all(has)
     };
     [Family::V4, Family::V6].into_iter().filter(needs).collect()
 }
 
-/// With `override: default`: default routes of others that ours, with its metric 1, cannot beat. What narrows a route counts
-/// before its metric.
+/// Default routes of others that an override, with its metric 1, cannot beat. What narrows a route counts before its metric.
 pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    if config.routing.override_by != Override::Default {
-        return Vec::new();
-    }
     let both = [Family::V4, Family::V6].into_iter();
-    both.flat_map(|family| foreign_defaults(facts, config.routing.protocol, family))
-        .filter(|route| route.metric <= 1 || route.only.is_some())
-        .collect()
+    let defaults = both.flat_map(|family| foreign_defaults(facts, config.routing.protocol, family));
+    let is_as_good = |route: &&Route| route.metric <= OVERRIDE_METRIC;
+    match config.routing.override_by {
+        Override::Default => {
+            let is_narrow = |route: &Route| route.only.is_some() || route.destination.prefix() > 0;
+            defaults.filter(|route| is_as_good(route) || is_narrow(route)).collect()
+        }
+        Override::Halves => {
+            defaults.filter(|route| route.destination == global_ipv6() && is_as_good(route)).collect()
+        }
+    }
 }
 
 /// What others send out of a link by way of a gateway, and no override moves.
@@ -375,7 +466,7 @@ pub fn foreign_destinations<'a>(
     facts.routes.iter().filter(move |route| {
         route.table == MAIN_TABLE
             && route.protocol != protocol
-            && route.destination.prefix() > 0
+            && !route.is_default(route.family())
             && leads_on(route)
             && resolved_link.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
     })

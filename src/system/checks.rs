@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::uids;
+use super::{icmp, uids};
 use crate::core::service::{Check, CheckError, Dns, Http, dns, http};
 use crate::core::world::Heard;
 
@@ -162,12 +162,12 @@ fn explain(error: &io::Error, server: IpAddr) -> CheckError {
         Errno::ECONNREFUSED => CheckError::Refused,
         Errno::ETIMEDOUT | Errno::EAGAIN => CheckError::NoReply,
         Errno::ECONNRESET | Errno::EPIPE => CheckError::Wrong("hangs up".to_owned()),
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH => CheckError::Unreachable("is unreachable".to_owned()),
+        errno if icmp::says_unreachable(errno) => CheckError::Unreachable("is unreachable".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ENOBUFS => {
             CheckError::Unreachable(format!("cannot be reached: {sentence}"))
         }
-        // What a router on the way says by ICMPv6 (icmpv6_err_convert, net/ipv6/icmp.c). To IPv4 that is EHOSTUNREACH, and
-        // EACCES is our own doing.
+        // What a router on the way says by ICMPv6 (icmpv6_err_convert, net/ipv6/icmp.c). To IPv4 that is EHOSTUNREACH, and EACCES is
+        // our own doing.
         Errno::EACCES if server.is_ipv6() => {
             CheckError::Unreachable("is forbidden by a router on the way".to_owned())
         }

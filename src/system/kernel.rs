@@ -48,6 +48,9 @@ const DATAGRAM_BYTES: usize = 1024 * 1024;
 /// linux/rtnetlink.h
 const RTM_GETNEXTHOP: u16 = 106;
 
+/// Default routes and parts of them are as wide as this, or wider: 2000::/3.
+const WIDE: u8 = 3;
+
 /// How many foreign routes of one interface and family are kept besides its default routes. With a full BGP table there are
 /// hundreds of thousands.
 const KEPT: usize = 1000;
@@ -73,7 +76,7 @@ pub struct Selection<'a> {
     pub wan: &'a [&'a str],
     /// The links' own tables, in which every foreign route matters.
     pub tables: Range<u32>,
-    /// Foreign rules of this priority matter, as do those that look up one of the tables.
+    /// Foreign rules of this priority matter, as do those that look up one of the tables, or the main table for what is narrow.
     pub rule_priorities: RangeInclusive<u32>,
 }
 
@@ -268,10 +271,11 @@ impl Kernel {
                     let matters = header.kind == RouteType::Unicast
                         && header.address_family == family
                         && !is_ours(header);
-                    if matters && header.destination_prefix_length > 0 {
+                    let is_default = header.destination_prefix_length <= WIDE;
+                    if matters && !is_default {
                         kept.set(kept.get() + 1);
                     }
-                    matters && (header.destination_prefix_length == 0 || kept.get() <= KEPT)
+                    matters && (is_default || kept.get() <= KEPT)
                 };
                 // IPv4 lists a table's default routes before the others, and the main table nearly last; IPv6 lists them
                 // last.
@@ -296,6 +300,7 @@ impl Kernel {
             rule.protocol == selection.protocol
                 || selection.rule_priorities.contains(&rule.priority)
                 || selection.tables.contains(&rule.table)
+                || rule.table == MAIN_TABLE && rule.suppress_prefix.is_some()
         })?;
         Ok(Facts { interfaces, routes, rules, without_ipv6, ..Facts::default() })
     }

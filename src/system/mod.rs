@@ -14,6 +14,8 @@ pub mod dry_run;
 pub mod file;
 /// The files that the configuration names.
 pub mod files;
+/// What comes back by ICMP in place of an answer.
+mod icmp;
 /// Changes to routes and rules.
 pub mod iproute;
 /// Log lines.

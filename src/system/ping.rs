@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use ping_rs::{PingError, send_ping};
 
-use super::{clock, uids};
+use super::{clock, icmp, uids};
 use crate::core::health::{EchoRequest, ProbeError, Reply};
 use crate::core::time::BootTime;
 use crate::core::world::Heard;
@@ -209,7 +209,8 @@ fn explain(error: PingError) -> ProbeError {
 fn explain_errno(errno: Errno) -> ProbeError {
     let sentence = io::Error::from(errno).to_string();
     match errno {
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::ECONNREFUSED => ProbeError::Unreachable,
+        Errno::ECONNREFUSED => ProbeError::Unreachable,
+        errno if icmp::says_unreachable(errno) => ProbeError::Unreachable,
         // A modem that hangs with its carrier up: its queue does not drain, and LAN traffic fills it.
         Errno::ENOBUFS => ProbeError::Unusable("the interface's queue is full and does not drain, or the kernel is short of memory".to_owned()),
         Errno::ENETDOWN | Errno::ENODEV | Errno::EADDRNOTAVAIL => ProbeError::Unusable(sentence),

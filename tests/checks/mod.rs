@@ -453,6 +453,20 @@ pub fn where_there_is_no_way_and_where_we_are_at_fault() {
         assert!(matches!(error, CheckError::OwnFault(_)) && error.is_no_verdict(), "{check}: {error:?}");
     }
     lab::need(&["nft"]);
+    // Whatever its reason is called, it is no way.
+    pair.far.sysctl("net.ipv4.icmp_ratelimit", "0");
+    for reason in ["prot-unreachable", "net-unreachable", "host-prohibited", "admin-prohibited"] {
+        let table = format!(
+            "table ip {reason} {{ chain in {{ type filter hook input priority 0; \
+             meta l4proto {{ tcp, udp }} reject with icmp type {reason}; }}; }}"
+        );
+        assert!(pair.far.command("nft").arg(table).status().unwrap().success());
+        for check in [dns(SERVER, "www.example.com", None), tcp(SERVER, 80)] {
+            let error = pair.ask(&check).expect_err(reason);
+            assert_eq!(error, CheckError::Unreachable("is unreachable".to_owned()), "{reason}: {check}");
+        }
+        assert!(pair.far.command("nft").args(["delete", "table", "ip", reason]).status().unwrap().success());
+    }
     let rules = format!(
         "table inet here {{ chain out {{ type filter hook output priority 0; ip daddr {SERVER} drop; }}; }}"
     );
