@@ -89,10 +89,10 @@ impl Change {
                     "another program's route stands in that place: move it, or set `routing.table` in the config"
                 } else if route.destination.prefix() == 0 {
                     "another program's route stands in that place and holds the default traffic: take it out, give it a metric \
-                     of 2 or more, or set `routing.override: halves` in the config"
+                     of 2 or more, or set `routing.override` in the config to halves"
                 } else if self.moves_default_traffic(route.family()) || nat64().contains(&route.destination) {
                     "another program's route stands in that place and holds the default traffic: take it out or give it a metric of \
-                     2 or more; or set `routing.override: default` in the config, and this part stays with it"
+                     2 or more; or set `routing.override` in the config to default, and this part stays with it"
                 } else {
                     "another program's route stands in that place: take it out, or the destination out of the config"
                 }

@@ -455,7 +455,7 @@ pub fn where_there_is_no_way_and_where_we_are_at_fault() {
     lab::need(&["nft"]);
     // Whatever its reason is called, it is no way.
     pair.far.sysctl("net.ipv4.icmp_ratelimit", "0");
-    for reason in ["prot-unreachable", "net-unreachable", "host-prohibited", "admin-prohibited"] {
+    for reason in ["prot-unreachable", "net-prohibited", "host-prohibited", "admin-prohibited"] {
         let table = format!(
             "table ip {reason} {{ chain in {{ type filter hook input priority 0; \
              meta l4proto {{ tcp, udp }} reject with icmp type {reason}; }}; }}"
