@@ -536,9 +536,37 @@ fn ipv6_that_no_link_carries_is_refused_nowhere() {
     let narrow =
         Rule { suppress_prefix: Some(0), priority: 32765, ..Rule::of_all(Family::V6, MAIN_TABLE, 0) };
     facts.rules.push(Rule { family: Family::V4, ..narrow.clone() });
-    assert_eq!(in_main(&config, &facts, 1).len(), 2 + IPV6_REFUSED.len());
+    assert_eq!(in_main(&config, &facts, 1).len(), 1 + IPV6_REFUSED.len());
     facts.rules.push(narrow);
+    assert_eq!(in_main(&config, &facts, 1).len(), 1);
+}
+
+#[test]
+fn where_a_rule_takes_narrow_routes_from_the_main_table_a_default_route_takes_the_traffic() {
+    let config = config(NO_TARGETS);
+    let mut facts = two_lines();
+    facts.rules.push(Rule {
+        suppress_prefix: Some(0),
+        priority: 105,
+        ..Rule::of_all(Family::V4, MAIN_TABLE, 0)
+    });
+    let by_default = ["ip -4 route add default via 203.0.113.1 dev eth1 metric 1 proto 119"];
+    assert_eq!(in_main(&config, &facts, 1), by_default);
+    assert_eq!(told(&config, &facts), [""; 0]);
+    // One that takes none of ours, and one for some packets only.
+    let mut others = facts.clone();
+    others.rules[0].suppress_prefix = Some(1);
+    assert_eq!(in_main(&config, &others, 1).len(), 2);
+    others.rules[0] = Rule { narrowed: true, ..facts.rules[0].clone() };
+    assert_eq!(in_main(&config, &others, 1).len(), 2);
+    // A default route would not win: the traffic moves all the same, and that is said beforehand.
+    facts.routes[0].metric = 0;
     assert_eq!(in_main(&config, &facts, 1).len(), 2);
+    let view = View::of(&config, facts.clone());
+    let state = State::fresh(BOOT, "a", BootTime(1));
+    let problems = problems::find(&at_rest(&config, &view, &state), &view, &[]);
+    let of_it = problems.iter().filter(|problem| problem.code == Code::ForeignDefault).count();
+    assert_eq!(of_it, 1, "{problems:?}");
 }
 
 #[test]

@@ -372,13 +372,21 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
     }
     for route in routing::unbeatable_defaults(config, facts) {
         let is_narrow = route.only.is_some() || route.destination.prefix() > 0;
-        let cure = match config.routing.override_by {
+        let cure = match routing::override_in_force(config, facts, route.family()) {
             Override::Default if is_narrow => {
                 "what narrows it counts before any metric; set `routing.override: halves`"
             }
             _ => "give it a metric of 2 or more",
         };
         let text = format!("no failover can beat this route of another program's: {route}; {cure}");
+        problems.push(Problem::new(Code::ForeignDefault, None, text));
+    }
+    for route in routing::keeping_overrides_narrow(config, facts) {
+        let text = format!(
+            "another program's rule takes narrow routes from the main table (`ip rule`), and would take what a failover sets, out of a \
+             VPN or away from the probes; it would set a default route in its place, were it not for this one: {route}; give it a \
+             metric of 2 or more"
+        );
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
     problems

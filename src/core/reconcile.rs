@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::addresses;
 use super::change::{Change, Wanted};
 use super::config::Config;
-use super::facts::{Assignment, Family};
+use super::facts::{Assignment, Family, Route};
 use super::gateway::View;
 use super::health::Verdict;
 use super::pin;
@@ -105,12 +105,22 @@ impl Reconciled {
 
     /// Whether the default traffic goes by this link: that of IPv4, or of IPv6 where the link has only that. What else
     /// could not be set is a problem, but no reason to tell nobody of the switch.
-    pub fn default_traffic_moved_to(&self, link: usize) -> bool {
+    pub fn default_traffic_moved_to(&self, config: &Config, link: usize) -> bool {
         let family = match self.view.links[link].next_hop(Family::V4) {
             Err(_) if self.view.links[link].next_hop(Family::V6).is_ok() => Family::V6,
             _ => Family::V4,
         };
-        !self.left.iter().any(|change| change.moves_default_traffic(family))
+        let interface = |link: usize| self.view.links[link].interface.as_deref();
+        let others =
+            (0..self.view.links.len()).filter_map(interface).filter(|it| Some(*it) != interface(link));
+        // It stays where a route is that no override beats.
+        let stays = |route: &&Route| {
+            let leaves = others.clone().any(|other| route.leaves_by(other));
+            leaves && route.family() == family && route.only.is_none()
+        };
+
+        let is_made = !self.left.iter().any(|change| change.moves_default_traffic(family));
+        is_made && !routing::unbeatable_defaults(config, &self.view.facts).iter().any(stays)
     }
 
     /// What was put right.

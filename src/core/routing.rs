@@ -46,6 +46,54 @@ pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: 
     builder.wanted
 }
 
+/// How a backup takes the traffic of a family. Where somebody's rule takes from the main table what is narrower than a default
+/// route, as those of wg-quick(8) and NetBird do, the narrow overrides would be taken by it: out of the VPN, and past our
+/// pins where it comes before these. A default route is not, where it beats the others.
+pub fn override_in_force(config: &Config, facts: &Facts, family: Family) -> Override {
+    let is_beaten =
+        || foreign_defaults(facts, config.routing.protocol, family).into_iter().any(beats_a_default);
+    match takes_narrow_overrides(config, facts, family) && !is_beaten() {
+        true => Override::Default,
+        false => config.routing.override_by,
+    }
+}
+
+/// Whether somebody's rule would take narrow overrides, and a default route is beaten: by these.
+pub fn keeping_overrides_narrow<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
+    let of_family = |family| {
+        let narrow =
+            config.routing.override_by == Override::Halves && takes_narrow_overrides(config, facts, family);
+        let defaults = foreign_defaults(facts, config.routing.protocol, family).into_iter();
+        defaults.filter(move |route| narrow && beats_a_default(route))
+    };
+    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
+}
+
+fn takes_narrow_overrides(config: &Config, facts: &Facts, family: Family) -> bool {
+    let narrow = default_parts(family).iter().map(|part| u32::from(part.prefix())).min();
+    suppressing_rules(config, facts, family).any(|rule| rule.suppress_prefix < narrow)
+}
+
+/// Whether a foreign default route comes before a default route of ours.
+fn beats_a_default(route: &Route) -> bool {
+    route.metric <= OVERRIDE_METRIC || route.only.is_some() || route.destination.prefix() > 0
+}
+
+/// The rules of others by which all packets take what the main table has that is narrow enough.
+fn suppressing_rules<'a>(
+    config: &Config,
+    facts: &'a Facts,
+    family: Family,
+) -> impl Iterator<Item = &'a Rule> {
+    let protocol = config.routing.protocol;
+    facts.rules.iter().filter(move |rule| {
+        let of_all = Rule { suppress_prefix: None, priority: 0, ..(*rule).clone() };
+        rule.suppress_prefix.is_some()
+            && rule.protocol != protocol
+            && of_all == Rule { priority: 0, ..Rule::of_all(family, MAIN_TABLE, rule.protocol) }
+    })
+}
+
 /// The ways of lines whose default routes are for what comes from their own prefixes (RTA_SRC; RFC 8028): repeated where an
 /// override, which is narrower, would take that traffic to a provider who drops it. For the links that are up.
 ///
@@ -231,12 +279,7 @@ impl<'a> Builder<'a> {
     /// than a default route. A refusal in there is an answer all the same (fib_rules_lookup, net/core/fib_rules.c), and
     /// would shut the VPN.
     fn default_never_gets_to_main(&self, family: Family) -> bool {
-        self.facts.rules.iter().any(|rule| {
-            rule.family == family
-                && rule.protocol != self.config.routing.protocol
-                && rule.table == MAIN_TABLE
-                && rule.suppress_prefix.is_some()
-        })
+        suppressing_rules(self.config, self.facts, family).next().is_some()
     }
 
     /// Whether `routes` of the links cover this network, whole or in parts: then nothing of it can go astray.
@@ -257,7 +300,7 @@ impl<'a> Builder<'a> {
     }
 
     fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
-        match (self.config.routing.override_by, family) {
+        match (override_in_force(self.config, self.facts, family), family) {
             (Override::Halves, Family::V4) if self.a_line_is_in_halves() => {
                 quarters().map(|quarter| (quarter, 0)).into()
             }
@@ -433,7 +476,7 @@ pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink], facts: &F
     let needs = |family: &Family| {
         let is_known = !foreign_defaults(facts, config.routing.protocol, *family).is_empty();
         let has = |link: &ResolvedLink| link.next_hop(*family).is_ok();
-        config.routing.override_by == Override::Default
+        override_in_force(config, facts, *family) == Override::Default
             || (is_known || resolved.iter().any(has)) && !resolved.iter().all(has)
     };
     [Family::V4, Family::V6].into_iter().filter(needs).collect()
@@ -441,18 +484,14 @@ pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink], facts: &F
 
 /// Default routes of others that an override, with its metric 1, cannot beat. What narrows a route counts before its metric.
 pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    let both = [Family::V4, Family::V6].into_iter();
-    let defaults = both.flat_map(|family| foreign_defaults(facts, config.routing.protocol, family));
-    let is_as_good = |route: &&Route| route.metric <= OVERRIDE_METRIC;
-    match config.routing.override_by {
-        Override::Default => {
-            let is_narrow = |route: &Route| route.only.is_some() || route.destination.prefix() > 0;
-            defaults.filter(|route| is_as_good(route) || is_narrow(route)).collect()
-        }
-        Override::Halves => {
-            defaults.filter(|route| route.destination == global_ipv6() && is_as_good(route)).collect()
-        }
-    }
+    let of_family = |family| {
+        let by = override_in_force(config, facts, family);
+        foreign_defaults(facts, config.routing.protocol, family).into_iter().filter(move |route| match by {
+            Override::Default => beats_a_default(route),
+            Override::Halves => route.metric <= OVERRIDE_METRIC && route.destination == global_ipv6(),
+        })
+    };
+    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
 }
 
 /// What others send out of a link by way of a gateway, and no override moves.

@@ -97,7 +97,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
             world.save(&state)?;
             kept = reconcile(world, config, kept.view, &state)?;
             // The kernel first, then the words: whoever reads them may be slow.
-            moved = kept.default_traffic_moved_to(switch.to);
+            moved = kept.default_traffic_moved_to(config, switch.to);
             // By hand it is the answer to the command.
             news.extend(switch_event(&state, moved).filter(|_| !moved || order.request == Request::Nothing));
             news.extend(kept.event(|changes| Event::Reconciled { changes }));
@@ -250,7 +250,7 @@ fn complete_switch(
     let (Some(switching), Some(active)) = (&state.switching, state.active_in(order.config)) else {
         return Ok(None);
     };
-    if !kept.default_traffic_moved_to(active) {
+    if !kept.default_traffic_moved_to(order.config, active) {
         return Ok(None);
     }
     let event = match state.switched_at.is_some_and(|at| at >= now) {

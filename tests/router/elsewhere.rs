@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::lab::{self, gateway, gateway6, target, target6};
-use crate::story::{PIN_BY_TARGET, PROBE, Story, beyond_the_silence, config, two_links};
+use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, beyond_the_silence, config, two_links};
 use crate::wiretap::Wiretap;
 
 /// Somebody's table 100 leads everything out of this line.
@@ -170,4 +170,25 @@ pub fn a_tunnel_that_takes_everything_is_told() {
     }
     story.check();
     assert_elsewhere(&story, "primary", "0.0.0.0/1, 128.0.0.0/1 out of tun7");
+}
+
+/// As NetBird has it on every host: what the main table has for narrow networks comes before its own.
+pub fn a_rule_that_takes_narrow_routes_first_unties_no_probe() {
+    let story = Story::of_two_links();
+    for family in ["-4", "-6"] {
+        story.router.ip(&format!("{family} rule add priority 105 lookup main suppress_prefixlength 0"));
+    }
+    story.check();
+    let calm = story.kernel();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert_eq!(story.problems(), "");
+    story.assert_lan_is_served_over(2);
+    // Were the dead line asked by way of the other, it would answer.
+    beyond_the_silence(|| drop(story.check()));
+    assert_eq!(story.link("primary")["up"], false);
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(1);
+    assert_same(&calm, &story.kernel());
 }

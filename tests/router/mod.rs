@@ -110,6 +110,7 @@ pub fn trials() -> Vec<Trial> {
             the_headline_tells_where_the_default_traffic_goes,
             ipv6_that_is_to_be_refused_and_is_not_is_told,
             a_tunnel_that_takes_everything_is_told,
+            a_rule_that_takes_narrow_routes_first_unties_no_probe,
         },
         ipv6::{
             targets_over_ipv6_alone_decide,
