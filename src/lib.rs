@@ -1,7 +1,7 @@
 //! wanfo keeps a Linux router on the Internet when its main WAN line dies.
 //!
 //! It is a one-shot program: a timer starts `wanfo check` every few seconds, and no daemon is there to die. The way in:
-//! `commands/check.rs` tells one run as a story, `core/decide.rs` makes the choice, `core/routing.rs` says what should
+//! `core/run.rs` tells one run, `core/decide.rs` makes the choice, `core/routing.rs` says what should
 //! be in the kernel.
 
 // They panic where the reader is gone or the disk is full; commands have `say`, and log lines.

@@ -724,6 +724,20 @@ fn a_primary_without_a_default_route_or_beaten_by_the_backup_s_is_helped() {
 }
 
 #[test]
+fn a_primary_is_helped_past_a_gateway_of_its_own_that_is_silent() {
+    let config = config(NO_TARGETS);
+    let mut facts = two_lines();
+    facts.routes.push(route("0.0.0.0/0", Some("198.51.100.254"), "eth0", 100, 3));
+    assert_eq!(in_main(&config, &facts, 0), [""; 0], "both serve");
+    for (silent, living) in [("198.51.100.1", "198.51.100.254"), ("198.51.100.254", "198.51.100.1")] {
+        facts.silent_gateways = vec![("eth0".to_owned(), silent.parse().unwrap())];
+        let by_the_other = ["0.0.0.0/1", "128.0.0.0/1"]
+            .map(|half| format!("ip -4 route add {half} via {living} dev eth0 proto 119"));
+        assert_eq!(in_main(&config, &facts, 0), by_the_other);
+    }
+}
+
+#[test]
 fn the_very_route_that_somebody_else_made_serves_and_another_in_its_place_is_not_touched() {
     let config = config(NO_TARGETS);
     let mut facts = two_lines();

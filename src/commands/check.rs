@@ -104,7 +104,7 @@ pub fn dry_run(config: &Config) -> Result<Exit> {
     if targets.any(|target| target.result == Err(ProbeError::Unpinned)) {
         say("the targets are probed once the routes and rules that tie them to their links are there\n")?;
     }
-    Ok(Exit::Done)
+    Ok(if ended.failed { Exit::Failed } else { Exit::Done })
 }
 
 /// Another run at work is normal, and no word is lost on it.

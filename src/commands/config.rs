@@ -27,6 +27,6 @@ pub fn run(path: &Path, config: &Config, arguments: &cli::Config) -> Result<Exit
         say(format_args!("{file} is good; links in order of preference: {links}\n"))?;
         return Ok(Exit::Done);
     }
-    say(format_args!("{file} is well written, and not all of it will work on this machine\n"))?;
+    say(format_args!("{file} has no mistakes, but some of it will not work on this machine\n"))?;
     Ok(Exit::Failed)
 }

@@ -62,7 +62,10 @@ pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
     let (told, called) = thread::scope(|scope| {
         let (end, people) = channel::<()>();
         let script = scope.spawn(|| call_link_script(config, &delivery, people));
-        let told = config.notify.as_ref().map_or(Ok(Exit::Done), |notify| deliver(notify, &delivery));
+        let told = match &config.notify {
+            Some(notify) => deliver(notify, &delivery),
+            None => set_aside_all(&delivery),
+        };
         drop(end);
         (told, script.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
@@ -133,6 +136,15 @@ fn call_link_script(config: &Config, delivery: &Delivery, people: Receiver<()>) 
         }
         delivery.finish(&waiting)?;
     }
+}
+
+/// What is left for people where the config tells nobody any more.
+fn set_aside_all(delivery: &Delivery) -> Result<Exit> {
+    let (due, troubles) = delivery.due(clock::now()?.wall)?;
+    troubles.iter().for_each(|trouble| log::error!("{trouble}"));
+    due.iter().try_for_each(|waiting| delivery.set_aside(waiting, "the config has no `notify` any more"))?;
+    delivery.prune()?;
+    Ok(if troubles.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 /// Every recipient gets the messages that are due and owed to him as one mail.

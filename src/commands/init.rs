@@ -55,7 +55,7 @@ fn ask(survey: &Survey, wishes: &mut Wishes) -> Result<()> {
             _ => None,
         }
     })?;
-    wishes.mail = answer("Whom to mail of every switch? [nobody]", |word| match word {
+    wishes.mail = answer("Mail address that is told of every switch? [nobody]", |word| match word {
         "" => Some(None),
         word => {
             let wishes = Wishes { mail: Some(word.to_owned()), sendmail: true, ..Wishes::default() };

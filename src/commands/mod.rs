@@ -110,7 +110,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     if env::var_os("WANFO_STATE").is_some() && cli.command.needs_the_lock() {
         log::error!(
             "a script of wanfo's cannot run this command: the run that started the script waits for it, and holds the lock \
-             meanwhile; start it in the background, after the script (`systemd-run --no-block`, at(1))"
+             meanwhile; have it run after the script, and without WANFO_STATE: `systemd-run --no-block wanfo …`"
         );
         return Ok(Exit::Busy);
     }

@@ -12,7 +12,8 @@ use super::facts::{
 /// What the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER, include/net/ip6_route.h).
 pub const IPV6_METRIC: u32 = 1024;
 
-/// The metric of the `unreachable` routes that stand behind ours (0xff000000): far behind any other route, so that
+/// The metric of the `unreachable` routes that stand behind ours (0xff002000, which the kernel's page on VRF has for the same
+/// purpose): far behind any other route, so that
 /// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
 pub const BACKSTOP_METRIC: u32 = 4_278_198_272;
 
@@ -245,7 +246,11 @@ impl fmt::Display for Rule {
         if let Some(length) = self.suppress_prefix {
             write!(f, " suppress_prefixlength {length}")?;
         }
-        write!(f, " protocol {}", self.protocol)
+        write!(f, " protocol {}", self.protocol)?;
+        if self.narrowed {
+            f.write_str(" (with a mark, a port or an interface to leave by)")?;
+        }
+        Ok(())
     }
 }
 

@@ -201,12 +201,6 @@ impl<'a> Round<'a> {
             .filter_map(|(check, result)| Some(CheckResult { check: check.clone(), result: result.clone()? }))
             .collect()
     }
-
-    /// A broken tool says nothing of what was asked.
-    pub fn spoil(&mut self) {
-        self.asked_at = None;
-        self.results.fill(None);
-    }
 }
 
 fn is_no_verdict(result: &Result<Duration, CheckError>) -> bool {

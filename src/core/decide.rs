@@ -114,7 +114,7 @@ impl RunInput<'_> {
     fn decide_by_itself(&self, links: &[Candidate], results: &[LinkResult]) -> Outcome {
         let active = self.active();
         if let Some(to) = self.held_before().filter(|to| links[*to].is_eligible()) {
-            let reason = format!("{} is held by hand since before the reboot", self.name(to));
+            let reason = format!("{} is held by `force-failover --hold`", self.name(to));
             let hold = Hold::UntilFailback;
             return Outcome::Switch(Switch { to, cause: Cause::Hold, reason, may_be_vetoed: false, hold });
         }

@@ -124,7 +124,7 @@ pub fn finish_switch(
     let config = order.config;
     let now = world.now()?;
     let at = order.machine.local(now);
-    if config.flush_conntrack && !view.facts.without_conntrack {
+    if config.flush_conntrack && !view.facts.without_conntrack && switching.script_starts == 0 {
         flush_old_flows(world, state, &switching);
     }
     if switching.script.is_none() {

@@ -401,13 +401,10 @@ fn own_defaults<'a>(
         .filter_map(|route| match &route.target {
             RouteTarget::Out { interface: out, via, onlink, traits } if *out == interface.name => {
                 let fits = fits(route, interface, protocol, facts);
-                let is_silent = |gateway| {
-                    facts.silent_gateways.iter().any(|(on, silent)| on == out && *silent == gateway)
-                };
                 let elsewhere = route.table != MAIN_TABLE;
                 let rank = (
                     !fits,
-                    via.is_some_and(is_silent),
+                    is_silent(route, facts),
                     (elsewhere, route.only.is_some()),
                     (Reverse(route.destination.prefix()), route.metric, route.preference),
                 );
@@ -418,6 +415,12 @@ fn own_defaults<'a>(
         .collect();
     defaults.sort_by_key(|(rank, _)| *rank);
     defaults.into_iter().map(|(_, default)| default).collect()
+}
+
+/// Whether the route's gateway did not answer when the kernel last asked for it.
+pub fn is_silent(route: &Route, facts: &Facts) -> bool {
+    let RouteTarget::Out { interface, via: Some(gateway), .. } = &route.target else { return false };
+    facts.silent_gateways.iter().any(|(on, silent)| on == interface && silent == gateway)
 }
 
 /// Whether the kernel would take a route out of the interface today.

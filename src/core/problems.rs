@@ -358,8 +358,10 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         }
     }
     let ours = config.rule_priorities();
-    let beside_ours =
-        facts.rules.iter().filter(|rule| ours.contains(&rule.priority) && rule.protocol != protocol);
+    let beside_ours = facts
+        .rules
+        .iter()
+        .filter(|rule| ours.contains(&rule.priority) && rule.protocol != protocol && !rule.narrowed);
     if let Some(rules) = list(beside_ours) {
         let ours = match ours.start() == ours.end() {
             true => format!("priority {}", ours.start()),

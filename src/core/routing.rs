@@ -197,12 +197,15 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether the primary needs no help of ours: of the default routes that others made, the best is its own. Of two on a
-    /// par the kernel may long take the one whose gateway is gone.
+    /// par the kernel may long take the one whose gateway is gone: what it forwards does not heed who answers
+    /// (fib_select_path, net/ipv4/fib_semantics.c).
     fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
         let best_ones = self.best_foreign_defaults(family);
         let fits = |route: &&Route| {
             let interface = self.facts.interface(&next_hop.interface);
-            interface.is_none_or(|own| gateway::fits(route, own, self.config.routing.protocol, self.facts))
+            !gateway::is_silent(route, self.facts)
+                && interface
+                    .is_none_or(|own| gateway::fits(route, own, self.config.routing.protocol, self.facts))
         };
         best_ones.iter().all(|route| route.leaves_by(&next_hop.interface))
             && (best_ones.len() == 1 || best_ones.iter().all(fits))

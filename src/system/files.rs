@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 
-use super::{file, script, secret, smtp, webhook};
+use super::{file, script, secret, smtp, trust, webhook};
 use crate::core::config::{Config, Relay};
 use crate::core::facts::{BadFile, Purpose};
 
@@ -23,7 +23,9 @@ pub fn look(config: &Config) -> Vec<BadFile> {
     add(Purpose::Webhook, why.map(|why| format!("`notify.webhook.url_file`: {why}")));
     match config.notify.as_ref().and_then(|notify| notify.mail.as_ref()).map(|mail| &mail.relay) {
         Some(Relay::Sendmail(program)) => {
-            let why = script::program_fault(program);
+            let is_refused =
+                || trust::refuse_if_others_can_write(program, "program").err().map(|why| why.to_string());
+            let why = script::program_fault(program).or_else(is_refused);
             add(Purpose::Mail, why.map(|why| format!("`notify.sendmail` {}: {why}", program.display())));
         }
         Some(Relay::Smtp(smtp)) => {

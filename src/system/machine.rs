@@ -105,7 +105,7 @@ fn ruleset() -> Result<String, String> {
         Ok(status) if status.success() && said.len() < RULESET => Ok(said),
         Ok(status) if status.success() => Err("there are too many rules".to_owned()),
         Ok(_) => Err(format!("`nft -j list ruleset` says {}", said.lines().next().unwrap_or("nothing"))),
-        Err(Unfinished::TimeLimit) => Err("`nft -j list ruleset` does not come to an end".to_owned()),
+        Err(Unfinished::TimeLimit) => Err("`nft -j list ruleset` did not end in time".to_owned()),
         Err(Unfinished::Error(error)) => Err(format!("`nft` could not be run: {error}")),
     }
 }

@@ -80,7 +80,7 @@ impl Pinger {
 
     fn send(&mut self, request: EchoRequest) {
         let is_first = self.asked.insert(request);
-        if self.open.load(Ordering::Relaxed) >= self.most_open / 2 {
+        if self.most_open < MOST_OPEN && self.open.load(Ordering::Relaxed) >= self.most_open / 2 {
             self.raise_limit();
         }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most_open {
@@ -127,7 +127,7 @@ impl Pinger {
         replies
     }
 
-    /// A thousand descriptors are soon gone where many lines are silent (getrlimit(2)).
+    /// Where a smaller limit than the usual one of a thousand stands in the way of `MOST_OPEN` (getrlimit(2)).
     fn raise_limit(&mut self) {
         if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
             && soft < hard

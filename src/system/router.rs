@@ -50,6 +50,7 @@ impl<'a> Router<'a> {
     /// Forgets everything that the runs have left.
     pub fn forget(&self) -> Result<()> {
         self.store.forget()?;
+        store::save_hold(&self.config.paths.state, None)?;
         settings::forget(&self.config.paths.run)
     }
 

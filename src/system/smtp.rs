@@ -22,7 +22,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use self::conversation::Conversation;
 use super::process::{self, Unfinished};
-use super::{clock, file, secret};
+use super::{clock, file, secret, trust};
 use crate::core::config::{ByMail, Relay, Smtp, Tls};
 use crate::core::spool::{Mail, one_line, quoted};
 
@@ -415,6 +415,12 @@ fn feed(
     // On this side of SMTP lines end as they do in files.
     let input = String::from_utf8_lossy(&letter.formatted()).replace("\r\n", "\n");
     let name = program.display();
+    // One that is not there cannot be run, and that is said below.
+    if program.exists()
+        && let Err(refusal) = trust::refuse_if_others_can_write(program, "program")
+    {
+        return Err(Failure::Temporary(refusal.to_string()));
+    }
     if Instant::now() >= deadline {
         return Err(Failure::Temporary(format!("no time is left for {name}; it comes next time")));
     }

@@ -88,7 +88,7 @@ pub fn save_hold(directory: &Path, link: Option<&str>) -> Result<()> {
         })(),
         None => match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+            removed => removed.and_then(|()| file::sync_directory_of(&path)),
         },
     };
     saved.with_context(|| {

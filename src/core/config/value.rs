@@ -228,10 +228,10 @@ pub fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Node) -> R
 /// A route protocol number that nobody else uses.
 ///
 /// 0 to 4 are the kernel's and the admin's own (rtnetlink(7)); the numbers of daemons are those of
-/// linux/rtnetlink.h, iproute2's rt_protos and, for 190 and 191, FRR.
+/// linux/rtnetlink.h, iproute2's rt_protos and, up to 198, FRR's zebra/rt_netlink.h.
 pub fn protocol(node: &Node) -> Result<u8, String> {
     let protocol = number(5..=255)(node)?;
-    if matches!(protocol, 8..=18 | 42 | 99 | 186..=192) {
+    if matches!(protocol, 8..=18 | 42 | 99 | 186..=198) {
         return Err(format!(
             "{protocol} is the number of a routing daemon or DHCP client (see rt_protos of iproute2), whose \
              routes wanfo would take for its own; write a free number, for example 119"

@@ -15,7 +15,7 @@ const WITHOUT_EQUAL: [(&str, &str); 8] = [
         "what nobody has asked yet is unknown, and the kernel's routes tell which line is active",
     ),
     ("count", "a silent target is asked again every 250ms until its line is decided"),
-    ("size", "echo requests have 32 bytes"),
+    ("size", "the payload of echo requests is fixed"),
     ("max_ttl", "echo requests have the kernel's TTL"),
     ("recovery_latency", "there is one limit, probe.max_latency"),
     ("failure_loss", "a line is judged by its silence, not by how many answers are lost"),

@@ -24,7 +24,7 @@ impl<'a> Variables<'a> {
     /// A later file overrides an earlier one.
     pub fn read(&mut self, file: &File<'a>) -> Result<(), Fault> {
         let text = file.text.trim_start_matches('\u{feff}');
-        let mut reader = Reader { file: file.name, chars: text.chars().peekable(), line: 1 };
+        let mut reader = Reader { file: file.name, chars: text.chars().peekable(), line: 1, depth: 0 };
         let mut depth = 0_usize;
         let mut is_conditional = false;
         while let Some((words, end)) = reader.statement()? {
@@ -117,10 +117,15 @@ impl<'a> Word<'a> {
     }
 }
 
+/// How deep quotes and brackets may stand in each other: each level is one of the reader's calls.
+const DEEPEST: u32 = 50;
+
 struct Reader<'a> {
     file: &'a str,
     chars: Peekable<Chars<'a>>,
     line: usize,
+    /// Of brackets, at the place that is read.
+    depth: u32,
 }
 
 const REFERS: &str = "refers to another variable";
@@ -268,17 +273,27 @@ impl<'a> Reader<'a> {
 
     /// Up to the bracket that closes the one before.
     fn skip(&mut self, open: char, close: char, start: Source) -> Result<(), Fault> {
-        let mut depth = 1_usize;
-        while depth > 0 {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(Fault::at(
+                start,
+                format_args!(
+                    "quotes and brackets stand in each other more than {DEEPEST} deep here; is one of them missing?"
+                ),
+            ));
+        }
+        let mut unclosed = 1_usize;
+        while unclosed > 0 {
             match self.next().ok_or_else(|| never_closed(start, close))? {
                 '\\' => drop(self.next()),
                 '\'' => self.until('\'', start, &mut String::new())?,
                 '"' => self.double_quoted(start, &mut Word::at(start))?,
-                c if c == open => depth += 1,
-                c if c == close => depth -= 1,
+                c if c == open => unclosed += 1,
+                c if c == close => unclosed -= 1,
                 _ => {}
             }
         }
+        self.depth -= 1;
         Ok(())
     }
 }

@@ -64,7 +64,7 @@ pub fn is_too_old(state: &State, now: Moment) -> bool {
 fn patience(state: &State) -> Duration {
     let Some(beat) = state.beat().filter(|_| state.switching.is_none()) else { return TOO_OLD };
     let longest_silence = state.links.iter().map(|link| link.law.silence).max().unwrap_or_default();
-    (beat * MISSED_BEATS).max(beat + longest_silence).min(TOO_OLD)
+    beat.saturating_mul(MISSED_BEATS).max(beat.saturating_add(longest_silence)).min(TOO_OLD)
 }
 
 pub fn no_link_is_up(state: &State) -> bool {
