@@ -72,20 +72,45 @@ fn of_the_config() -> String {
     roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/wanfo/wanfo.yaml")]);
     roff.control("SH", ["DESCRIPTION"]);
     // Behind its title.
-    for line in REFERENCE.lines().skip(2) {
-        let row = line.strip_prefix('|').and_then(|row| row.strip_suffix('|'));
-        let cells: Vec<&str> = row.map_or(vec![line], |row| row.split('|').map(str::trim).collect());
-        match cells[..] {
-            ["key", ..] => roff.control("SH", ["KEYS"]),
-            [key, ..] if key.starts_with("---") => continue,
-            [key, "", meaning] => roff.control("TP", []).text(inline(key)).text(inline(meaning)),
-            [key, default, meaning] => roff
-                .control("TP", [])
-                .text([inline(key), vec![roman(", default: ")], inline(default)].concat())
-                .text(inline(meaning)),
-            [""] => roff.control("PP", []),
-            _ => roff.text(inline(line)),
-        };
+    let mut lines = REFERENCE.lines().skip(2).peekable();
+    let (mut is_example, mut columns) = (false, Vec::new());
+    while let Some(line) = lines.next() {
+        if line.starts_with("```") {
+            is_example = !is_example;
+            roff.control(if is_example { "nf" } else { "fi" }, []);
+        } else if is_example {
+            roff.text([roman(line)]);
+        } else if let Some(title) = line.strip_prefix("## ") {
+            roff.control("SH", [title.to_uppercase().as_str()]);
+        } else if let Some(row) = line.strip_prefix('|').and_then(|row| row.strip_suffix('|')) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            if lines.next_if(|next| next.starts_with("|---")).is_some() {
+                // The keys go first, in a section of their own.
+                if cells.first() == Some(&"key") {
+                    roff.control("SH", ["KEYS"]);
+                }
+                columns = cells;
+                continue;
+            }
+            let told = |(cell, column): (&&str, &&str)| format!("{column}: {cell}");
+            let (term, meaning) = match (&cells[..], columns.last()) {
+                ([key, "", meaning], Some(&"meaning")) => (inline(key), (*meaning).to_owned()),
+                ([key, default, meaning], Some(&"meaning")) => {
+                    let default = [vec![roman(", default: ")], inline(default)].concat();
+                    ([inline(key), default].concat(), (*meaning).to_owned())
+                }
+                ([kind, others @ ..], _) => {
+                    let others = others.iter().zip(columns.iter().skip(1)).map(told);
+                    (inline(kind), others.collect::<Vec<_>>().join(". "))
+                }
+                ([], _) => continue,
+            };
+            roff.control("TP", []).text(term).text(inline(&meaning));
+        } else if line.is_empty() {
+            roff.control("PP", []);
+        } else {
+            roff.text(inline(line));
+        }
     }
     roff.control("SH", ["EXAMPLE"]).control("nf", []);
     for line in FULL.lines() {
@@ -95,8 +120,20 @@ fn of_the_config() -> String {
     roff.render()
 }
 
-/// Markdown's `code` is bold.
+/// Markdown's `code` is bold, and of a link the words stay: a page under docs/ is named by them.
 fn inline(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
-    parts.map(|(at, part)| if at % 2 == 1 { bold(part) } else { roman(part) }).collect()
+    parts.map(|(at, part)| if at % 2 == 1 { bold(part) } else { roman(without_links(part)) }).collect()
+}
+
+fn without_links(text: &str) -> String {
+    let mut parts = text.split("](");
+    let mut words = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if let (Some(begin), Some((_, rest))) = (words.rfind('['), part.split_once(')')) {
+            words.remove(begin);
+            words += rest;
+        }
+    }
+    words
 }
