@@ -33,6 +33,8 @@ const SAMPLE: usize = 400;
 const AT_ONCE: usize = 64;
 /// More relapses only make the same wait longer.
 const MOST_RELAPSES: u32 = 2;
+/// After how many it says how far it is.
+const TOLD_EACH: usize = 10_000;
 const BEAT: Duration = Duration::from_secs(2);
 const DELAY: Duration = Duration::from_secs(30);
 
@@ -291,8 +293,9 @@ fn explore(links: usize) {
                 open.push_back(next);
             }
         }
+        let told = looked_at / TOLD_EACH;
         looked_at += places.len();
-        if looked_at % (100 * AT_ONCE) == 0 {
+        if looked_at / TOLD_EACH > told {
             println!(
                 "{links} links: {} states so far, of which {looked_at} have been looked at.",
                 seen.len()
