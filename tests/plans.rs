@@ -735,6 +735,13 @@ fn a_primary_is_helped_past_a_gateway_of_its_own_that_is_silent() {
             .map(|half| format!("ip -4 route add {half} via {living} dev eth0 proto 119"));
         assert_eq!(in_main(&config, &facts, 0), by_the_other);
     }
+    // Or past one that the admin did not mean.
+    facts.silent_gateways.clear();
+    let named = crate::config(
+        "links: [{name: a, interface: eth0, gateway: 198.51.100.254}, {name: b, interface: eth1}]",
+    );
+    assert!(in_main(&named, &facts, 0).iter().all(|command| command.contains("via 198.51.100.254 ")));
+    assert_eq!(in_main(&named, &facts, 0).len(), 2);
 }
 
 #[test]

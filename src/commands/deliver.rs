@@ -19,6 +19,7 @@ use crate::core::script::Ending;
 use crate::core::spool::{self, MOST_ATTEMPTS, Mail, Message, Refusal, WEBHOOK, Waiting};
 use crate::core::state::Loaded;
 use crate::core::switch::{Cause, Switch};
+use crate::core::units::span;
 use crate::system::clock;
 use crate::system::kernel::Kernel;
 use crate::system::router;
@@ -152,6 +153,7 @@ fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
     let now = clock::now()?.wall;
     let (due, troubles) = delivery.due(now)?;
     troubles.iter().for_each(|trouble| log::error!("{trouble}"));
+    delivery.later(now)?.iter().for_each(|waiting| log::debug!("{}", why_later(waiting, now)));
     let recipients = recipients(notify);
     let (settled, mut messages): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|waiting| waiting.is_settled(&recipients));
@@ -183,7 +185,11 @@ fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
                 Err(Failure::Permanent(reason)) => {
                     waiting.refused.push(Refusal { to: to.clone(), reason: reason.clone() });
                 }
-                Err(Failure::Temporary(_)) => continue,
+                Err(Failure::Temporary(reason)) => {
+                    waiting.last_failure = Some(format!("{to} could not be told: {reason}"));
+                    delivery.save(waiting)?;
+                    continue;
+                }
             }
             // Killed after the relay's OK and before this is written, the next delivery sends the mail once more: no
             // mail is lost, and it has the same Message-ID.
@@ -195,6 +201,17 @@ fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
     delivery.prune()?;
     outbox.into_iter().for_each(Outbox::close);
     Ok(if last_failure.is_some() || !troubles.is_empty() { Exit::Failed } else { Exit::Done })
+}
+
+/// Why a message waits, and for how long.
+fn why_later(waiting: &Waiting, now: Timestamp) -> String {
+    let wait = waiting.due_at(now).duration_since(now).unsigned_abs();
+    let why = match (&waiting.last_failure, &waiting.message.topic) {
+        (Some(failure), _) => failure,
+        (None, Some(_)) => "one on the same matter went out just before",
+        (None, None) => "an attempt was broken off",
+    };
+    format!("{:?} is sent in {}: {why}", waiting.message.subject, span(wait))
 }
 
 /// Everybody who is told, each by himself. The webhook comes first, for it has less time than a relay.

@@ -125,7 +125,7 @@ pub fn finish_switch(
     let now = world.now()?;
     let at = order.machine.local(now);
     if config.flush_conntrack && !view.facts.without_conntrack && switching.script_starts == 0 {
-        flush_old_flows(world, state, &switching);
+        flush_old_flows(world, config, state, &switching, view);
     }
     if switching.script.is_none() {
         // A start of the script is on disk together with this record.
@@ -268,11 +268,23 @@ pub fn hand_on(world: &mut dyn World, order: &Order, state: &mut State) -> Vec<P
 }
 
 /// The old link may have lost its addresses with its interface; the state still knows them.
-fn flush_old_flows(world: &mut dyn World, state: &State, switching: &Switching) {
+fn flush_old_flows(
+    world: &mut dyn World,
+    config: &Config,
+    state: &State,
+    switching: &Switching,
+    view: &View,
+) {
     let addresses_of = |name: &str| state.link(name).map(|link| link.addresses.clone()).unwrap_or_default();
-    let entered = addresses_of(&switching.to);
+    let mut links = config.links.iter().zip(&view.links);
+    let entered = links.find(|(link, _)| link.name == switching.to).map(|(_, now)| now.addresses());
+    let entered = [entered.unwrap_or_default(), addresses_of(&switching.to)].concat();
     let mut addresses = addresses_of(&switching.from);
-    // Two links on one interface share its addresses, and those flows have a way.
+    // Two links on one interface share its addresses, as a link does with what it was called before, and those flows have
+    // a way.
+    if !addresses.is_empty() && addresses.iter().all(|address| entered.contains(address)) {
+        return;
+    }
     addresses.retain(|address| !entered.contains(address));
     match world.flush(&addresses) {
         Ok(flows) => {

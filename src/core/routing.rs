@@ -15,7 +15,7 @@ use super::change::{
 };
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
-use super::gateway::{self, NextHop, ResolvedLink, View};
+use super::gateway::{self, NextHop, ResolvedLink, Source, View};
 use super::pin;
 use super::service::Check;
 
@@ -207,10 +207,15 @@ impl<'a> Builder<'a> {
                 && interface
                     .is_none_or(|own| gateway::fits(route, own, self.config.routing.protocol, self.facts))
         };
+        let is_its_own =
+            |route: &&Route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via);
         best_ones.iter().all(|route| route.leaves_by(&next_hop.interface))
             && (best_ones.len() == 1 || best_ones.iter().all(fits))
-            && (best_ones.iter())
-                .any(|route| matches!(&route.target, RouteTarget::Out { via, .. } if *via == next_hop.via))
+            // Another router of the line may be as good, unless the admin has named one.
+            && match next_hop.source {
+                Some(Source::Config) => best_ones.iter().all(is_its_own) && !best_ones.is_empty(),
+                _ => best_ones.iter().any(is_its_own),
+            }
     }
 
     /// Of those for all packets the narrowest that have the lowest metric, for each part of the default traffic.

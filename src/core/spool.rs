@@ -77,6 +77,9 @@ pub struct Waiting {
     pub attempts: u32,
     /// By the wall clock; `None`: at once.
     pub next_attempt: Option<Timestamp>,
+    /// What came of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
 }
 
 /// What a run of `check` knows of the spool from the run before, so that it need not read it.
@@ -120,6 +123,7 @@ impl Waiting {
             refused: Vec::new(),
             attempts: 0,
             next_attempt: None,
+            last_failure: None,
         }
     }
 

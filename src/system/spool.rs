@@ -310,6 +310,12 @@ impl Delivery {
         Ok((due, troubles))
     }
 
+    /// The messages for people that are not due yet.
+    pub fn later(&self, now: Timestamp) -> Result<Vec<Waiting>> {
+        let read = self.spool.files()?.into_iter().filter_map(|path| read(&path).ok().flatten());
+        Ok(read.filter(|waiting| waiting.message.call.is_none() && !waiting.is_due(now)).collect())
+    }
+
     pub fn save(&self, waiting: &Waiting) -> Result<()> {
         self.spool.write(waiting)
     }

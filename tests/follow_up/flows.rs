@@ -72,6 +72,21 @@ pub fn a_sip_like_flow_moves_with_the_switch() {
     assert_eq!(story.problems(), "");
 }
 
+/// To another name it is a switch, but what flows over the line has nowhere else to go.
+pub fn a_link_that_gets_another_name_keeps_its_flows() {
+    let story = with_snat("flush_conntrack: true");
+    story.check();
+    let meter = story.meter(SERVICE);
+    assert_answers_over(1, &meter);
+    let [primary, secondary] = two_links(["", ""]);
+    let renamed = primary.replace("primary", "fibre");
+    story.configure(&config(&[renamed, secondary], &[PROBE, "flush_conntrack: true"]));
+    let run = story.check();
+    assert!(run.stderr.contains("switched from primary to fibre"), "{run:?}");
+    assert!(!run.stderr.contains("flows"), "{run:?}");
+    assert_answers_over(1, &meter);
+}
+
 /// conntrack gives up at a flow that has ended since it was listed, and the telephone's would stay where it was.
 pub fn flows_that_end_while_others_are_deleted_keep_none_of_them() {
     let story = with_snat("flush_conntrack: true");

@@ -78,6 +78,7 @@ pub fn trials() -> Vec<Trial> {
         },
         flows::{
             a_sip_like_flow_moves_with_the_switch,
+            a_link_that_gets_another_name_keeps_its_flows,
             flows_that_end_while_others_are_deleted_keep_none_of_them,
             without_flush_conntrack_the_flow_stays_where_it_was,
             the_bytes_over_the_backup_are_counted_over_a_new_interface,

@@ -56,7 +56,7 @@ pub fn trials() -> Vec<Trial> {
         exim_refuses_a_wrong_password,
         exim_puts_a_mail_off,
         exim_refuses_one_of_two_recipients,
-    }, relays::{what_is_refused_to_us_costs_no_mail, a_line_without_end_takes_no_memory, a_byte_a_second_holds_up_nobody, a_byte_a_second_of_a_tls_record, what_comes_before_tls_is_not_believed_after_it, a_clock_before_1970}, waiting::{a_disk_that_fails_costs_no_mail, a_spool_that_others_can_write_is_left_alone, a_backup_that_flaps_writes_few_mails, a_full_spool_drops_the_oldest, a_spool_that_nobody_changed_is_not_read, a_password_that_is_no_file}, webhook::{
+    }, relays::{what_is_refused_to_us_costs_no_mail, a_line_without_end_takes_no_memory, a_byte_a_second_holds_up_nobody, a_byte_a_second_of_a_tls_record, what_comes_before_tls_is_not_believed_after_it, a_clock_before_1970}, waiting::{a_disk_that_fails_costs_no_mail, a_spool_that_others_can_write_is_left_alone, a_backup_that_flaps_writes_few_mails, a_full_spool_drops_the_oldest, a_spool_that_nobody_changed_is_not_read, a_password_that_is_no_file, why_a_message_waits_is_told_to_whoever_asks, what_waits_is_set_aside_where_nobody_is_told_any_more}, webhook::{
         everybody_is_told_in_his_own_words,
         a_token_stands_below_the_address,
         what_one_way_has_taken_goes_that_way_no_more,

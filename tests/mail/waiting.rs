@@ -220,3 +220,30 @@ pub fn a_password_that_is_no_file() {
         assert_failed(&lab.wanfo(&["deliver", "--test"]), "it is no regular file");
     }
 }
+
+pub fn why_a_message_waits_is_told_to_whoever_asks() {
+    let lab = lab_with(&[NOC], "tls: none");
+    put(&lab, "one", "Down");
+    assert_failed(&deliver(&lab), "onnection refused");
+    let run = lab.wanfo(&["deliver", "-v"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for words in ["\"Down\" is sent in ", "noc@example.com could not be told: ", "onnection refused"] {
+        assert!(run.stderr.contains(words), "{words:?} is not in: {}", run.stderr);
+    }
+    // Nor does it go without saying where it is told once.
+    assert_done(&deliver(&lab));
+}
+
+/// Nothing is left that would have `deliver` started by every run, for ever.
+pub fn what_waits_is_set_aside_where_nobody_is_told_any_more() {
+    let lab = lab_with(&[NOC], "tls: none");
+    put(&lab, "one", "Down");
+    fs::write(lab.path("state/spool/torn.json"), "{").unwrap();
+    lab.configure(
+        "links: [{name: primary, interface: wan1}, {name: backup, interface: wan2}]\nlink_script: /bin/true",
+    );
+    let run = deliver(&lab);
+    assert_eq!((run.code, pending(&lab)), (0, 0), "{}", run.stderr);
+    assert!(set_aside(&lab, "one").contains("no `notify`"));
+    assert!(lab.path("state/spool/failed/torn.json").exists());
+}

@@ -146,6 +146,12 @@ pub fn a_held_failover_stays_until_failback() {
     assert!(run.stdout.contains("switched to primary"), "{run:?}");
     story.assert_lan_is_served_over(1);
     assert_same(&calm, &story.kernel());
+    // What is taken out leaves no wish behind.
+    story.succeeds(&["force-failover", "--hold"]);
+    story.check();
+    story.succeeds(&["down"]);
+    story.check();
+    assert_eq!((story.active().as_str(), &story.status()["hold"]), ("primary", &false.into()));
 }
 
 pub fn failback_does_not_wait_for_the_delay() {
