@@ -14,7 +14,7 @@ const EXIT_CODES: &str =
 /// Keeps a Linux router on the Internet when its main WAN line dies.
 ///
 /// A timer starts `wanfo check` every few seconds. It pings the targets of every link, decides which link should carry
-/// the traffic, brings the kernel's routes to that, and exits. The other commands are the hands of the admin.
+/// the traffic, brings the kernel's routes to that, and exits. The other commands are for the admin.
 #[derive(Debug, Parser)]
 #[command(name = "wanfo", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -29,7 +29,7 @@ pub struct Cli {
     )]
     pub config: PathBuf,
 
-    /// Tell every step; `status` also tells where each gateway was found
+    /// Log every step; `status` also tells where each gateway was found
     #[arg(short, long, global = true, display_order = 900)]
     pub verbose: bool,
 

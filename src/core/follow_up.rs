@@ -282,11 +282,10 @@ fn flush_old_flows(
     let mut addresses = addresses_of(&switching.from);
     // Two links on one interface share its addresses, as a link does with what it was called before, and those flows have
     // a way.
-    if !addresses.is_empty() && addresses.iter().all(|address| entered.contains(address)) {
-        return;
-    }
+    let had_some = !addresses.is_empty();
     addresses.retain(|address| !entered.contains(address));
-    match world.flush(&addresses) {
+    let flushed = if had_some && addresses.is_empty() { Ok(0) } else { world.flush(&addresses) };
+    match flushed {
         Ok(flows) => {
             let event = Event::Flushed { link: switching.from.clone(), flows };
             world.say(Level::Info, &event.to_string());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::config::{Config, Link, Pin};
+use super::facts::Family;
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{self, ResolvedLink};
 use super::health::{Health, Law, LinkResult, ProbeError, Probed, TargetResult, Verdict};
@@ -143,6 +144,7 @@ impl RunInput<'_> {
         index == active
             || !is_healthy(index)
             || self.has_new_target(index)
+            || self.has_new_way(index)
             || (!link.routes_only && switch_may_be_near())
             || probed_at.and_then(|at| self.now.since(at)).is_none_or(|time| time >= link.standby_interval)
     }
@@ -152,6 +154,20 @@ impl RunInput<'_> {
         let Some(before) = self.state.link(self.name(index)) else { return false };
         let mut now = self.targets_of(index);
         now.any(|address| !before.targets.iter().any(|known| known.address == address))
+    }
+
+    /// Whether its interface or gateway is another than when it was last looked at: what was answered by the old way says
+    /// nothing of the new one. A gateway that is out of sight for a moment is no new way.
+    fn has_new_way(&self, index: usize) -> bool {
+        let Some(before) = self.state.link(self.name(index)) else { return false };
+        let now = &self.resolved[index];
+        let is_new = |family, known: Option<IpAddr>| {
+            let via = now.next_hop(family).ok().and_then(|next_hop| next_hop.via);
+            known.is_some() && via.is_some() && known != via
+        };
+        before.interface != now.interface
+            || is_new(Family::V4, before.gateway)
+            || is_new(Family::V6, before.gateway6)
     }
 
     /// The addresses of its targets that have one just now.

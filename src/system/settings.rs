@@ -58,6 +58,7 @@ pub fn read(path: &Path) -> Result<Settings, Box<Broken>> {
     let no_use = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::InvalidData => "",
+            io::ErrorKind::NotFound => "; `wanfo init` proposes one, or name another file with --config",
             _ => "; name another file with --config",
         };
         let is_denied = error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root();

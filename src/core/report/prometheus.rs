@@ -28,7 +28,7 @@ pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
     page.family("wanfo_stale", "1: runs that should have come since did not", flag(is_too_old(state, now)));
     page.family("wanfo_redundant", "1: another link would take the traffic now", flag(is_redundant(state)));
     page.family("wanfo_forced", "1: a person asked for the active link", flag(state.forced));
-    page.family("wanfo_held", "1: the hand of an admin keeps the traffic there", flag(is_held(state, now)));
+    page.family("wanfo_held", "1: held by `force-failover --for` or `--hold`", flag(is_held(state, now)));
     let since = state.switched_at.map(|at| (vec![], wall(at)));
     page.family("wanfo_switch_timestamp_seconds", "When the active link became so", since);
     let over_backup = state.usage.map(|usage| (vec![], usage.total));
