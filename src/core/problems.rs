@@ -11,8 +11,9 @@ use std::net::IpAddr;
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
+use super::change::global_ipv6;
 use super::config::{Config, Gateway, Link, Override, Target};
-use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Rule};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Route, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
 use super::health::{LinkResult, Verdict};
@@ -117,6 +118,26 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     problems.extend(shared(config, view));
     problems.extend(same_addresses(config, &view.links));
     problems
+}
+
+/// Foreign routes that our IPv6 override beats by its metric alone, while it is there and they lead elsewhere.
+pub fn beside_the_override(config: &Config, state: &State, view: &View) -> Vec<Problem> {
+    let active = state.active_in(config).and_then(|active| view.links[active].interface.as_deref());
+    let ours = |route: &&Route| route.protocol == config.routing.protocol;
+    let in_place = view.facts.routes.iter().filter(|route| {
+        route.table == MAIN_TABLE && route.destination == global_ipv6() && route.only.is_none()
+    });
+    let is_there = in_place.clone().any(|route| ours(&route));
+    let others = in_place.filter(|route| is_there && !ours(route));
+    let others = others.filter(|route| !active.is_some_and(|active| route.leaves_by(active)));
+    let told = |route: &Route| {
+        let text = format!(
+            "another program has a route for all of IPv6 as well, and only the metric has the override come first: {route}; a \
+             default route (::/0) in its place would be no rival"
+        );
+        Problem::new(Code::ForeignRoute, None, text)
+    };
+    others.map(told).collect()
 }
 
 /// The default traffic that does not take the active link, or is not refused where the link has none of the family and

@@ -115,6 +115,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     say_replies(world, config, &results, now.boot);
     // Of the link that carries the traffic now.
     problems.extend(problems::refused(config, &state, &kept.view));
+    problems.extend(problems::beside_the_override(config, &state, &kept.view));
     problems.extend(problems::default_elsewhere(config, &state, &kept.view, &mut |flow| world.way(flow)));
 
     faults.extend(kept.problems());

@@ -149,3 +149,22 @@ pub fn a_backup_without_ipv6_leaves_it_alone_where_the_config_says_so() {
     let error = story.ask(SERVICE6).expect_err("the line is cut");
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "silence: {error}");
 }
+
+/// As somebody has it who has no default route, or a program for its own ends: it is beaten, and told.
+pub fn somebody_s_route_for_all_of_ipv6_is_beaten_and_told() {
+    let story = Story::of_two_links();
+    story.check();
+    story.router.ip(&format!("-6 route add 2000::/3 via {} dev wan1 metric 1024 proto static", gateway6(1)));
+    story.check();
+    assert_eq!(story.problems(), "");
+    let calm = story.kernel();
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    story.assert_lan_is_served_over(2);
+    assert!(story.problems().contains("2000::/3 via "), "{}", story.problems());
+    story.repair(1);
+    story.check_until_active("primary");
+    story.assert_lan_is_served_over(1);
+    assert_eq!(story.problems(), "");
+    assert_same(&calm, &story.kernel());
+}

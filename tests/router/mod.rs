@@ -119,6 +119,7 @@ pub fn trials() -> Vec<Trial> {
             a_backup_without_ipv4_refuses_it_at_once,
             a_provider_s_nat64_follows_a_failover_and_the_router_s_own_stays,
             a_backup_without_ipv6_refuses_it_at_once,
+            somebody_s_route_for_all_of_ipv6_is_beaten_and_told,
             a_backup_without_ipv6_leaves_it_alone_where_the_config_says_so,
         },
         lines::{
