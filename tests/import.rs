@@ -178,6 +178,10 @@ fn what_cannot_be_made_into_a_config_is_named_with_file_and_line() {
         (only("network", NETWORK), "no settings of mwan3; give its file as well"),
         (ast("X=\"never closed\n"), "rc.conf:3: something begins here that no \" ends"),
         (ast("X=$(never closed\n"), "rc.conf:3: something begins here that no ) ends"),
+        (
+            ast(&format!("X={}", "\"$(".repeat(100_000))),
+            "rc.conf:3: quotes and brackets stand in each other more than 50 deep",
+        ),
         (ast("cat <<END\nEXTIF=eth9\nEND\n"), "rc.conf:3: a here-document"),
         (ast("WAN_FAILOVER_THRESHOLD=three\n"), "rc.conf:3: WAN_FAILOVER_THRESHOLD is \"three\""),
         (

@@ -383,4 +383,5 @@ fn a_run_is_missed_after_three_beats() {
     assert_eq!(stale_after([1, 60, 60], 6), Some(181), "a check by hand in between");
     assert_eq!(stale_after([2, 3600, 2], 6), Some(9), "the timer was stopped for an hour");
     assert_eq!(stale_after([2, 2, 2], 45), Some(48));
+    assert_eq!(stale_after([2, 2, 2], u64::MAX), Some(181), "nobody has set that");
 }

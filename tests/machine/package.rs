@@ -89,6 +89,7 @@ fn drill_as_every_sunday(config: &str) {
     run(&format!("install -m 644 {PAGES}/examples/monitoring/wanfo-drill.service {unit}"));
     run("systemctl daemon-reload");
     let (worked, said) = attempt("systemctl start wanfo-drill.service");
+    run("journalctl --sync");
     let journal = run("journalctl --quiet --output=cat --unit=wanfo-drill.service");
     assert!(worked, "{said}{journal}");
     assert!(journal.lines().any(|line| line == "lte is proven"), "{journal}");
