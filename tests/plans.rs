@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use wanfo::core::change::{Change, Wanted};
 use wanfo::core::config::{Config, Pin};
+use wanfo::core::defaults;
 use wanfo::core::facts::{
     Address, Facts, Family, Interface, MAIN_TABLE, Only, Preference, Route, RouteTarget, Rule, Traits,
 };
@@ -510,9 +511,9 @@ fn global_ipv6_by_a_route_of_its_own_is_a_default_and_an_override_beats_it() {
         assert_eq!(in_main(&config, &facts, 0), [""; 0]);
         let expected = "ip -6 route add 2000::/3 via fe80::1 dev eth1 metric 1 proto 119".to_owned();
         assert!(in_main(&config, &facts, 1).contains(&expected));
-        assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[0]; 0]);
+        assert_eq!(defaults::unbeatable(&config, &facts), [&facts.routes[0]; 0]);
         facts.routes[2].metric = 1;
-        assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[2]]);
+        assert_eq!(defaults::unbeatable(&config, &facts), [&facts.routes[2]]);
     }
 }
 
@@ -528,7 +529,7 @@ fn ipv6_that_no_link_carries_is_refused_nowhere() {
     facts.routes.push(route("::/0", None, "tun6", 100, 4));
     assert_eq!(in_main(&config, &facts, 1).len(), 2);
     assert_eq!(
-        routing::needs_every_default(&config, &gateway::survey(&config, &facts), &facts),
+        defaults::all_needed(&config, &gateway::survey(&config, &facts), &facts),
         [Family::V4, Family::V6]
     );
     facts.routes.pop();
@@ -599,9 +600,9 @@ fn override_default_is_one_route_with_metric_1() {
     let mut facts = two_lines();
     let expected = ["ip -4 route add default via 203.0.113.1 dev eth1 metric 1 proto 119"];
     assert_eq!(in_main(&config, &facts, 1), expected);
-    assert!(routing::unbeatable_defaults(&config, &facts).is_empty());
+    assert!(defaults::unbeatable(&config, &facts).is_empty());
     facts.routes[0].metric = 0;
-    assert_eq!(routing::unbeatable_defaults(&config, &facts), [&facts.routes[0]]);
+    assert_eq!(defaults::unbeatable(&config, &facts), [&facts.routes[0]]);
 }
 
 #[test]
@@ -1033,7 +1034,7 @@ fn a_default_route_for_some_packets_names_the_gateway_and_is_nobody_else_s_defau
     assert_eq!(in_main(&config, &facts, 0).len(), 2);
     // No metric beats it.
     let by_default = crate::config(&format!("{{{NO_TARGETS}, routing: {{override: default}}}}"));
-    assert_eq!(routing::unbeatable_defaults(&by_default, &facts), [&facts.routes[0]]);
+    assert_eq!(defaults::unbeatable(&by_default, &facts), [&facts.routes[0]]);
     // On a backup without IPv6 the LAN's packets from the primary's prefix must not go on into it.
     let mut facts = with_ipv6_on_eth0();
     facts.routes[2] = narrowed(&facts.routes[2], Only::From("2001:db8:1::/56".parse().unwrap()));
@@ -1060,7 +1061,7 @@ fn a_family_that_the_active_link_has_lost_is_refused_where_it_would_go_out_of_an
     facts.routes.push(route("::/0", None, "he-ipv6", 512, 3));
     assert_eq!(of_family(&facts, 0, "-6"), [""; 0]);
     assert_eq!(
-        routing::needs_every_default(&config, &gateway::survey(&config, &facts), &facts),
+        defaults::all_needed(&config, &gateway::survey(&config, &facts), &facts),
         [Family::V4, Family::V6],
         "nor is the third link there to have a way"
     );
@@ -1111,7 +1112,7 @@ fn ipv6_is_refused_where_a_default_route_leads_into_a_link_that_has_none() {
         "links: [{name: a, interface: eth0, gateway6: none}, {name: b, interface: eth1, gateway6: none}]",
     );
     let survey = gateway::survey(&both, &facts);
-    assert_eq!(routing::needs_every_default(&both, &survey, &facts), [Family::V6]);
+    assert_eq!(defaults::all_needed(&both, &survey, &facts), [Family::V6]);
     let mut tunnelled = facts.clone();
     tunnelled.routes.push(route("::/0", None, "he-ipv6", 512, 3));
     assert!(!in_main(&both, &tunnelled, 1).contains(&IPV6_REFUSED[0].to_owned()));

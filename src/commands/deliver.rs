@@ -141,7 +141,7 @@ fn call_link_script(config: &Config, delivery: &Delivery, people: Receiver<()>) 
 
 /// What is left for people where the config tells nobody any more.
 fn set_aside_all(delivery: &Delivery) -> Result<Exit> {
-    let (due, troubles) = delivery.due(clock::now()?.wall)?;
+    let (due, _, troubles) = delivery.messages(clock::now()?.wall)?;
     troubles.iter().for_each(|trouble| log::error!("{trouble}"));
     due.iter().try_for_each(|waiting| delivery.set_aside(waiting, "the config has no `notify` any more"))?;
     delivery.prune()?;
@@ -151,9 +151,9 @@ fn set_aside_all(delivery: &Delivery) -> Result<Exit> {
 /// Every recipient gets the messages that are due and owed to him as one mail.
 fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
     let now = clock::now()?.wall;
-    let (due, troubles) = delivery.due(now)?;
+    let (due, later, troubles) = delivery.messages(now)?;
     troubles.iter().for_each(|trouble| log::error!("{trouble}"));
-    delivery.later(now)?.iter().for_each(|waiting| log::debug!("{}", why_later(waiting, now)));
+    later.iter().for_each(|waiting| log::debug!("{}", why_later(waiting, now)));
     let recipients = recipients(notify);
     let (settled, mut messages): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|waiting| waiting.is_settled(&recipients));

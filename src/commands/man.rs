@@ -92,19 +92,7 @@ fn of_the_config() -> String {
                 columns = cells;
                 continue;
             }
-            let told = |(cell, column): (&&str, &&str)| format!("{column}: {cell}");
-            let (term, meaning) = match (&cells[..], columns.last()) {
-                ([key, "", meaning], Some(&"meaning")) => (inline(key), (*meaning).to_owned()),
-                ([key, default, meaning], Some(&"meaning")) => {
-                    let default = [vec![roman(", default: ")], inline(default)].concat();
-                    ([inline(key), default].concat(), (*meaning).to_owned())
-                }
-                ([kind, others @ ..], _) => {
-                    let others = others.iter().zip(columns.iter().skip(1)).map(told);
-                    (inline(kind), others.collect::<Vec<_>>().join(". "))
-                }
-                ([], _) => continue,
-            };
+            let (term, meaning) = row_of(&cells, &columns);
             roff.control("TP", []).text(term).text(inline(&meaning));
         } else if line.is_empty() {
             roff.control("PP", []);
@@ -118,6 +106,23 @@ fn of_the_config() -> String {
     }
     roff.control("fi", []).control("SH", ["SEE ALSO"]).text([roman("wanfo(1)")]);
     roff.render()
+}
+
+/// What a row is about, and what it says of that: of the keys their meaning, of other tables each column by its name.
+fn row_of(cells: &[&str], columns: &[&str]) -> (Vec<Inline>, String) {
+    match (cells, columns.last()) {
+        ([key, "", meaning], Some(&"meaning")) => (inline(key), (*meaning).to_owned()),
+        ([key, default, meaning], Some(&"meaning")) => {
+            let default = [vec![roman(", default: ")], inline(default)].concat();
+            ([inline(key), default].concat(), (*meaning).to_owned())
+        }
+        _ => {
+            let mut told = cells.iter().zip(columns);
+            let term = told.next().map(|(cell, _)| inline(cell)).unwrap_or_default();
+            let others = told.map(|(cell, column)| format!("{column}: {cell}"));
+            (term, others.collect::<Vec<_>>().join(". "))
+        }
+    }
 }
 
 /// Markdown's `code` is bold, and of a link the words stay: a page under docs/ is named by them.

@@ -13,8 +13,8 @@ use super::facts::{
 pub const IPV6_METRIC: u32 = 1024;
 
 /// The metric of the `unreachable` routes that stand behind ours (0xff002000, which the kernel's page on VRF has for the same
-/// purpose): far behind any other route, so that
-/// traffic tied to a link is refused, not sent out of another one, when the link's own route is gone.
+/// purpose): far behind any other route, so that traffic tied to a link is refused, not sent out of another one, when the
+/// link's own route is gone.
 pub const BACKSTOP_METRIC: u32 = 4_278_198_272;
 
 /// What of ours should be in the kernel.
@@ -295,8 +295,11 @@ pub fn quarters() -> [IpNetwork; 4] {
 
 /// 2000::/3, all of IPv6 that is in global use (RFC 4291, section 2.4; IANA).
 pub fn global_ipv6() -> IpNetwork {
-    prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3)
+    prefix_v6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), WIDE)
 }
+
+/// No default route, part of one or override of one is narrower: 2000::/3.
+pub const WIDE: u8 = 3;
 
 /// 2000::/4 and 3000::/4, its halves.
 pub fn global_ipv6_halves() -> [IpNetwork; 2] {

@@ -12,6 +12,8 @@ pub mod checking;
 pub mod config;
 /// Which link should carry the traffic.
 pub mod decide;
+/// The default routes that others made.
+pub mod defaults;
 /// What keeps wanfo from working on a machine.
 pub mod doctor;
 /// A drill: whether a backup would carry the traffic.

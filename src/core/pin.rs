@@ -9,7 +9,7 @@ use std::ops::{Range, RangeInclusive};
 use anyhow::Result;
 use ipnetwork::IpNetwork;
 
-use super::change::{BACKSTOP_METRIC, Wanted};
+use super::change::{BACKSTOP_METRIC, WIDE, Wanted};
 use super::config::{Config, Link, Pin};
 use super::facts::{Facts, Family, MAIN_TABLE, RouteTarget, Rule};
 use super::flow::{self, Flow, RouteAnswer};
@@ -149,9 +149,6 @@ pub fn holds(
     }
     Ok(())
 }
-
-/// The networks up to this length that the main table has are its default routes, and the overrides.
-const WIDE: u8 = 3;
 
 /// The rules by which what leaves from a link's own address leaves by that link, for the links with `inbound` that are up:
 /// what was asked of the router over a line is answered over it. The LAN, and whatever else has a route of its own, comes

@@ -13,6 +13,7 @@ use ipnetwork::IpNetwork;
 
 use super::change::global_ipv6;
 use super::config::{Config, Gateway, Link, Override, Target};
+use super::defaults;
 use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Route, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
@@ -91,7 +92,7 @@ pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
             add(Code::NotProbed, text.to_owned());
         }
     }
-    problems.extend(routing::equal_defaults(config, view).into_iter().map(|(link, other)| {
+    problems.extend(defaults::equal(config, view).into_iter().map(|(link, other)| {
         let text = format!(
             "its default route has the same metric as that of {other}, so without wanfo it is left to chance which one \
              is taken; give each its own in their DHCP or network settings"
@@ -393,9 +394,9 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         );
         problems.push(Problem::new(Code::ForeignRule, None, text));
     }
-    for route in routing::unbeatable_defaults(config, facts) {
+    for route in defaults::unbeatable(config, facts) {
         let is_narrow = route.only.is_some() || route.destination.prefix() > 0;
-        let cure = match routing::override_in_force(config, facts, route.family()) {
+        let cure = match defaults::override_in_force(config, facts, route.family()) {
             Override::Default if is_narrow => {
                 "what narrows it counts before any metric; set `routing.override: halves`"
             }
@@ -404,7 +405,7 @@ fn conflicts(config: &Config, view: &View) -> Vec<Problem> {
         let text = format!("no failover can beat this route of another program's: {route}; {cure}");
         problems.push(Problem::new(Code::ForeignDefault, None, text));
     }
-    for route in routing::keeping_overrides_narrow(config, facts) {
+    for route in defaults::keeping_overrides_narrow(config, facts) {
         let text = format!(
             "another program's rule takes narrow routes from the main table (`ip rule`), and would take what a failover sets, out of a \
              VPN or away from the probes; it would set a default route in its place, were it not for this one: {route}; give it a \

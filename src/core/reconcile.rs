@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::addresses;
 use super::change::{Change, Wanted};
 use super::config::Config;
+use super::defaults;
 use super::facts::{Assignment, Family, Route};
 use super::gateway::View;
 use super::health::Verdict;
@@ -120,7 +121,7 @@ impl Reconciled {
         };
 
         let is_made = !self.left.iter().any(|change| change.moves_default_traffic(family));
-        is_made && !routing::unbeatable_defaults(config, &self.view.facts).iter().any(stays)
+        is_made && !defaults::unbeatable(config, &self.view.facts).iter().any(stays)
     }
 
     /// What was put right.

@@ -10,17 +10,15 @@ use ipnetwork::IpNetwork;
 
 use super::addresses;
 use super::change::{
-    BACKSTOP_METRIC, Change, Wanted, default_parts, everything, global_ipv6, global_ipv6_halves, halves,
-    nat64, plain_metric, quarters,
+    BACKSTOP_METRIC, Change, Wanted, everything, global_ipv6, global_ipv6_halves, halves, nat64,
+    plain_metric, quarters,
 };
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
+use super::defaults::{self, OVERRIDE_METRIC};
 use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
 use super::gateway::{self, NextHop, ResolvedLink, Source, View};
 use super::pin;
 use super::service::Check;
-
-/// Of an override that has to beat others in the same place. (0 is none in IPv6.)
-const OVERRIDE_METRIC: u32 = 1;
 
 /// A router with a NAT64 of its own has a route to it, which wins.
 const NAT64_METRIC: u32 = BACKSTOP_METRIC - 1;
@@ -46,54 +44,6 @@ pub fn wanted(config: &Config, resolved: &[ResolvedLink], active: usize, facts: 
     builder.wanted
 }
 
-/// How a backup takes the traffic of a family. Where somebody's rule takes from the main table what is narrower than a default
-/// route, as those of wg-quick(8) and NetBird do, the narrow overrides would be taken by it: out of the VPN, and past our
-/// pins where it comes before these. A default route is not, where it beats the others.
-pub fn override_in_force(config: &Config, facts: &Facts, family: Family) -> Override {
-    let is_beaten =
-        || foreign_defaults(facts, config.routing.protocol, family).into_iter().any(beats_a_default);
-    match takes_narrow_overrides(config, facts, family) && !is_beaten() {
-        true => Override::Default,
-        false => config.routing.override_by,
-    }
-}
-
-/// Whether somebody's rule would take narrow overrides, and a default route is beaten: by these.
-pub fn keeping_overrides_narrow<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    let of_family = |family| {
-        let narrow =
-            config.routing.override_by == Override::Halves && takes_narrow_overrides(config, facts, family);
-        let defaults = foreign_defaults(facts, config.routing.protocol, family).into_iter();
-        defaults.filter(move |route| narrow && beats_a_default(route))
-    };
-    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
-}
-
-fn takes_narrow_overrides(config: &Config, facts: &Facts, family: Family) -> bool {
-    let narrow = default_parts(family).iter().map(|part| u32::from(part.prefix())).min();
-    suppressing_rules(config, facts, family).any(|rule| rule.suppress_prefix < narrow)
-}
-
-/// Whether a foreign default route comes before a default route of ours.
-fn beats_a_default(route: &Route) -> bool {
-    route.metric <= OVERRIDE_METRIC || route.only.is_some() || route.destination.prefix() > 0
-}
-
-/// The rules of others by which all packets take what the main table has that is narrow enough.
-fn suppressing_rules<'a>(
-    config: &Config,
-    facts: &'a Facts,
-    family: Family,
-) -> impl Iterator<Item = &'a Rule> {
-    let protocol = config.routing.protocol;
-    facts.rules.iter().filter(move |rule| {
-        let of_all = Rule { suppress_prefix: None, priority: 0, ..(*rule).clone() };
-        rule.suppress_prefix.is_some()
-            && rule.protocol != protocol
-            && of_all == Rule { priority: 0, ..Rule::of_all(family, MAIN_TABLE, rule.protocol) }
-    })
-}
-
 /// The ways of lines whose default routes are for what comes from their own prefixes (RTA_SRC; RFC 8028): repeated where an
 /// override, which is narrower, would take that traffic to a provider who drops it. For the links that are up.
 ///
@@ -117,7 +67,7 @@ pub fn own_sources(
         .filter(|(index, (link, _))| *index != active && !link.routes_only && is_up(*index))
         .filter_map(|(_, (_, other))| other.interface.as_deref())
         .collect();
-    let defaults = foreign_defaults(&view.facts, config.routing.protocol, Family::V6).into_iter();
+    let defaults = defaults::foreign(config, &view.facts, Family::V6).into_iter();
     let of_sources = defaults
         .filter(|route| route.only.is_some() && others.iter().any(|interface| route.leaves_by(interface)));
     let mut routes: Vec<Route> = Vec::new();
@@ -200,7 +150,7 @@ impl<'a> Builder<'a> {
     /// par the kernel may long take the one whose gateway is gone: what it forwards does not heed who answers
     /// (fib_select_path, net/ipv4/fib_semantics.c).
     fn default_leaves_by(&self, next_hop: &NextHop, family: Family) -> bool {
-        let best_ones = self.best_foreign_defaults(family);
+        let best_ones = defaults::best_foreign(self.config, self.facts, family);
         let fits = |route: &&Route| {
             let interface = self.facts.interface(&next_hop.interface);
             !gateway::is_silent(route, self.facts)
@@ -216,22 +166,6 @@ impl<'a> Builder<'a> {
                 Some(Source::Config) => best_ones.iter().all(is_its_own) && !best_ones.is_empty(),
                 _ => best_ones.iter().any(is_its_own),
             }
-    }
-
-    /// Of those for all packets the narrowest that have the lowest metric, for each part of the default traffic.
-    fn best_foreign_defaults(&self, family: Family) -> Vec<&Route> {
-        let mut defaults = foreign_defaults(self.facts, self.config.routing.protocol, family);
-        defaults.retain(|route| route.only.is_none());
-        let rank = |route: &Route| (Reverse(route.destination.prefix()), route.metric);
-        let best_of = |part: &IpNetwork| {
-            let of_it = defaults.iter().filter(|route| route.covers(*part));
-            of_it.map(|route| rank(route)).min()
-        };
-        let parts = default_parts(family);
-        let is_best = |route: &&Route| {
-            parts.iter().any(|part| route.covers(*part) && best_of(part) == Some(rank(route)))
-        };
-        defaults.iter().copied().filter(is_best).collect()
     }
 
     /// The override by the active link as it stands, where its IPv4 gateway is gone from sight for a moment (a DHCP client
@@ -254,12 +188,17 @@ impl<'a> Builder<'a> {
     ///
     /// On the primary a foreign default route is none of our business as long as it leads over no link. But that of a link
     /// that is for its routes only must never carry the traffic.
+    ///
+    /// With a VPN for everything, as wg-quick(8) has it, a rule before the VPN's own takes from the main table what is narrower
+    /// than a default route. A refusal in there is an answer all the same (fib_rules_lookup, net/core/fib_rules.c), and
+    /// would shut the VPN.
     fn must_refuse(&self, family: Family, resolved: &[ResolvedLink], active: usize) -> bool {
-        let is_left_alone = match family {
-            Family::V4 => self.all_ipv4_is_tied(0, 0),
-            Family::V6 => self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave,
-        };
-        let is_left_alone = is_left_alone || self.default_never_gets_to_main(family);
+        let is_left_alone =
+            defaults::rules_for_narrow_routes(self.config, self.facts, family).next().is_some()
+                || match family {
+                    Family::V4 => self.all_ipv4_is_tied(0, 0),
+                    Family::V6 => self.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave,
+                };
         if is_left_alone || !self.kept_override(family, &resolved[active]).is_empty() {
             return false;
         }
@@ -273,21 +212,10 @@ impl<'a> Builder<'a> {
         links.any(|(index, (link, other))| match other.next_hop(family) {
             // The primary's own default routes are none of our business either, whatever we take it for.
             _ if index == active && active == 0 => false,
-            // Somebody's default route leads into a link that has no way by what is configured or known of it.
-            Err(_) => may_refuse && leads_into(&other.interface),
             Ok(next_hop) if link.routes_only && self.default_leaves_by(next_hop, family) => true,
-            Ok(next_hop) => {
-                let may_refuse = if active == 0 { has_other } else { may_refuse };
-                may_refuse && self.default_leads_into(&next_hop.interface, family)
-            }
+            // Somebody's default route leads into it, whether or not it has a way by what is configured or known of it.
+            _ => may_refuse && leads_into(&other.interface),
         })
-    }
-
-    /// With a VPN for everything, as wg-quick(8) has it: a rule before the VPN's own takes from the main table what is narrower
-    /// than a default route. A refusal in there is an answer all the same (fib_rules_lookup, net/core/fib_rules.c), and
-    /// would shut the VPN.
-    fn default_never_gets_to_main(&self, family: Family) -> bool {
-        suppressing_rules(self.config, self.facts, family).next().is_some()
     }
 
     /// Whether `routes` of the links cover this network, whole or in parts: then nothing of it can go astray.
@@ -302,13 +230,15 @@ impl<'a> Builder<'a> {
 
     /// Whether a default route of somebody else's takes traffic out of this interface.
     fn default_leads_into(&self, interface: &str, family: Family) -> bool {
-        let narrowed = foreign_defaults(self.facts, self.config.routing.protocol, family).into_iter();
+        let narrowed = defaults::foreign(self.config, self.facts, family).into_iter();
         let narrowed = narrowed.filter(|route| route.only.is_some());
-        narrowed.chain(self.best_foreign_defaults(family)).any(|route| route.leaves_by(interface))
+        narrowed
+            .chain(defaults::best_foreign(self.config, self.facts, family))
+            .any(|route| route.leaves_by(interface))
     }
 
     fn override_places(&self, family: Family) -> Vec<(IpNetwork, u32)> {
-        match (override_in_force(self.config, self.facts, family), family) {
+        match (defaults::override_in_force(self.config, self.facts, family), family) {
             (Override::Halves, Family::V4) if self.a_line_is_in_halves() => {
                 quarters().map(|quarter| (quarter, 0)).into()
             }
@@ -327,7 +257,7 @@ impl<'a> Builder<'a> {
         let interfaces: Vec<_> = (self.config.links.iter())
             .filter_map(|link| gateway::interface_of(link, &self.facts.interfaces))
             .collect();
-        let defaults = foreign_defaults(self.facts, self.config.routing.protocol, Family::V4);
+        let defaults = defaults::foreign(self.config, self.facts, Family::V4);
         let is_a_line_s = |half: &IpNetwork| {
             defaults.iter().any(|route| {
                 route.destination == *half
@@ -415,7 +345,7 @@ pub fn active_by_kernel(config: &Config, resolved: &[ResolvedLink], facts: &Fact
         .filter(|route| route.only.is_none() && route.table == MAIN_TABLE)
         .filter(|route| places.contains(&(route.destination, route.metric)));
     let defaults = [Family::V4, Family::V6].into_iter().flat_map(|family| {
-        let mut defaults = foreign_defaults(facts, config.routing.protocol, family);
+        let mut defaults = defaults::foreign(config, facts, family);
         defaults.retain(|route| route.only.is_none());
         defaults.sort_by_key(|route| (Reverse(route.destination.prefix()), route.metric));
         defaults
@@ -438,37 +368,6 @@ fn link_of(config: &Config, route: &Route, resolved: &[ResolvedLink]) -> Option<
         .or_else(|| place(&on_interface))
 }
 
-/// Default routes, or parts of them, that others made in the main table, for some packets at least. One over a cable that is out counts too: the kernel goes on
-/// using it (`linkdown`).
-fn foreign_defaults(facts: &Facts, protocol: u8, family: Family) -> Vec<&Route> {
-    let foreign = |route: &&Route| route.protocol != protocol && route.table == MAIN_TABLE;
-    facts.routes.iter().filter(foreign).filter(|route| route.is_default(family)).collect()
-}
-
-/// Links whose default routes, made by others, have the same metric: each with the other before it in the config.
-pub fn equal_defaults<'a>(config: &'a Config, view: &View) -> Vec<(&'a str, &'a str)> {
-    let carriers = || config.links.iter().zip(&view.links).filter(|(link, _)| !link.routes_only);
-    let mut equal: Vec<(&str, &str)> = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        let mut defaults = foreign_defaults(&view.facts, config.routing.protocol, family);
-        defaults.retain(|route| route.destination.prefix() == 0 && route.only.is_none());
-        let metric = |resolved_link: &ResolvedLink| {
-            let interface = resolved_link.interface.as_deref()?;
-            let own = defaults.iter().filter(|route| route.leaves_by(interface));
-            own.map(|route| route.metric).min().map(|metric| (interface.to_owned(), metric))
-        };
-        let metrics: Vec<_> =
-            carriers().filter_map(|(link, it)| Some((link.name.as_str(), metric(it)?))).collect();
-        for (index, (name, (interface, metric))) in metrics.iter().enumerate() {
-            let is_equal =
-                |(_, (other, of_other)): &&(&str, (String, u32))| other != interface && of_other == metric;
-            let pair = metrics[..index].iter().find(is_equal).map(|(other, _)| (*name, *other));
-            equal.extend(pair.filter(|pair| !equal.contains(pair)));
-        }
-    }
-    equal
-}
-
 /// Families whose traffic is refused, because the active link has no way for it and it would go astray by another.
 pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts: &Facts) -> Vec<Family> {
     let builder = Builder::new(config, facts);
@@ -476,30 +375,6 @@ pub fn refused(config: &Config, resolved: &[ResolvedLink], active: usize, facts:
         resolved[active].next_hop(*family).is_err() && builder.must_refuse(*family, resolved, active)
     };
     [Family::V4, Family::V6].into_iter().filter(is_refused).collect()
-}
-
-/// The families in which default routes over interfaces that are no link's matter too: ours must beat them, or they tell
-/// whether traffic that a link has no way for goes astray.
-pub fn needs_every_default(config: &Config, resolved: &[ResolvedLink], facts: &Facts) -> Vec<Family> {
-    let needs = |family: &Family| {
-        let is_known = !foreign_defaults(facts, config.routing.protocol, *family).is_empty();
-        let has = |link: &ResolvedLink| link.next_hop(*family).is_ok();
-        override_in_force(config, facts, *family) == Override::Default
-            || (is_known || resolved.iter().any(has)) && !resolved.iter().all(has)
-    };
-    [Family::V4, Family::V6].into_iter().filter(needs).collect()
-}
-
-/// Default routes of others that an override, with its metric 1, cannot beat. What narrows a route counts before its metric.
-pub fn unbeatable_defaults<'a>(config: &Config, facts: &'a Facts) -> Vec<&'a Route> {
-    let of_family = |family| {
-        let by = override_in_force(config, facts, family);
-        foreign_defaults(facts, config.routing.protocol, family).into_iter().filter(move |route| match by {
-            Override::Default => beats_a_default(route),
-            Override::Halves => route.metric <= OVERRIDE_METRIC && route.destination == global_ipv6(),
-        })
-    };
-    [Family::V4, Family::V6].into_iter().flat_map(of_family).collect()
 }
 
 /// What others send out of a link by way of a gateway, and no override moves.

@@ -32,6 +32,7 @@ use self::read::{
     Answer, End, IFLA_ALT_IFNAME, Objects, push_interface, read_address, read_object, read_route, read_rule,
     read_silent_neighbour, read_way,
 };
+use crate::core::change::WIDE;
 use crate::core::facts::{Address, Facts, Family, Interface, MAIN_TABLE, Route, Rule};
 use crate::core::flow::{Flow, RouteAnswer};
 
@@ -47,9 +48,6 @@ const DATAGRAM_BYTES: usize = 1024 * 1024;
 
 /// linux/rtnetlink.h
 const RTM_GETNEXTHOP: u16 = 106;
-
-/// Default routes and parts of them are as wide as this, or wider: 2000::/3.
-const WIDE: u8 = 3;
 
 /// How many foreign routes of one interface and family are kept besides its default routes. With a full BGP table there are
 /// hundreds of thousands.

@@ -16,13 +16,13 @@ use super::{
 };
 use crate::core::change::Change;
 use crate::core::config::{Config, Pin};
+use crate::core::defaults;
 use crate::core::facts::Facts;
 use crate::core::flow::{Flow, RouteAnswer};
 use crate::core::gateway;
 use crate::core::health::EchoRequest;
 use crate::core::record::Record;
 use crate::core::recorder::Recorder;
-use crate::core::routing;
 use crate::core::script::{Call, Ending};
 use crate::core::service::Check;
 use crate::core::spool::{Message, Outlook};
@@ -212,7 +212,7 @@ pub fn look(kernel: &mut Kernel, config: &Config) -> Result<Facts> {
     for interface in gateway::with_a_choice(config, &facts).into_iter().cloned().collect::<Vec<_>>() {
         facts.silent_gateways.extend(kernel.silent_neighbours(&interface)?);
     }
-    for family in routing::needs_every_default(config, &gateway::survey(config, &facts), &facts) {
+    for family in defaults::all_needed(config, &gateway::survey(config, &facts), &facts) {
         let elsewhere = kernel.defaults_elsewhere(&facts, &selection, family)?;
         facts.routes.extend(elsewhere);
     }

@@ -290,15 +290,19 @@ impl Delivery {
         Ok(calls.min_by_key(|waiting| (waiting.message.at, waiting.message.id.clone())))
     }
 
-    /// The messages for people that are due, and what keeps others from being read for now. One that is damaged is set aside, with
-    /// a log line; neither keeps any other from being sent.
-    pub fn due(&self, now: Timestamp) -> Result<(Vec<Waiting>, Vec<String>)> {
-        let (mut due, mut troubles) = (Vec::new(), Vec::new());
+    /// The messages for people: those that are due, those that are not yet, and what keeps others from being read for now. One
+    /// that is damaged is set aside, with a log line; neither keeps any other from being sent.
+    pub fn messages(&self, now: Timestamp) -> Result<(Vec<Waiting>, Vec<Waiting>, Vec<String>)> {
+        let (mut due, mut later, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
         for path in self.spool.files()? {
             match read(&path) {
                 Ok(Some(waiting)) if self.spool.sent(&waiting.message.id).exists() => remove(&path)?,
-                Ok(Some(waiting)) if waiting.is_due(now) && waiting.message.call.is_none() => {
-                    due.push(waiting)
+                Ok(Some(waiting)) if waiting.message.call.is_none() => {
+                    if waiting.is_due(now) {
+                        due.push(waiting)
+                    } else {
+                        later.push(waiting)
+                    }
                 }
                 Ok(_) => {}
                 Err(Unread::Damaged(reason)) => self.set_aside_damaged(&path, &reason)?,
@@ -307,13 +311,7 @@ impl Delivery {
                 }
             }
         }
-        Ok((due, troubles))
-    }
-
-    /// The messages for people that are not due yet.
-    pub fn later(&self, now: Timestamp) -> Result<Vec<Waiting>> {
-        let read = self.spool.files()?.into_iter().filter_map(|path| read(&path).ok().flatten());
-        Ok(read.filter(|waiting| waiting.message.call.is_none() && !waiting.is_due(now)).collect())
+        Ok((due, later, troubles))
     }
 
     pub fn save(&self, waiting: &Waiting) -> Result<()> {
