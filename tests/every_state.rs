@@ -14,10 +14,10 @@ use std::time::Duration;
 use model_router::{Condition, Router, Run};
 use wanfo::core::config;
 use wanfo::core::decide::Outcome;
-use wanfo::core::health::{Law, Probed, Verdict};
+use wanfo::core::health::{Probed, Verdict};
 use wanfo::core::hold::{Hold, Stay};
 use wanfo::core::script::Ending;
-use wanfo::core::state::State;
+use wanfo::core::state::{LinkState, State};
 use wanfo::core::switch::{Cause, Request, Switch};
 
 #[allow(dead_code, reason = "nothing is forwarded in here")]
@@ -33,6 +33,8 @@ const SAMPLE: usize = 400;
 const AT_ONCE: usize = 64;
 /// More relapses only make the same wait longer.
 const MOST_RELAPSES: u32 = 2;
+/// So many minutes without a change are more than checks and an exit script take until they are asked again.
+const AT_REST: usize = 3;
 /// After how many it says how far it is.
 const TOLD_EACH: usize = 10_000;
 const BEAT: Duration = Duration::from_secs(2);
@@ -150,7 +152,7 @@ impl Place {
         let (state, now) = (self.state(), self.router.now);
         let mut key = String::new();
         for (line, link) in self.lines.iter().zip(&state.links) {
-            let (law, health) = (Law { silence: link.law.silence, stable: link.law.stable }, &link.health);
+            let (law, health) = (link.law, &link.health);
             write!(
                 key,
                 "{line:?} {} silent:{} recovering:{} relapses:{} useless:{}; ",
@@ -171,6 +173,15 @@ impl Place {
         write!(key, "on {} {stay} forced:{} veto:{veto} exit:{}", state.active, state.forced, self.exit)
             .unwrap();
         key
+    }
+
+    /// No time that is still to come changes what the next runs find.
+    fn waits_for_nothing(&self) -> bool {
+        let (state, now) = (self.state(), self.router.now);
+        let recovers = |link: &LinkState| link.health.stable_in(link.law, now).is_some();
+        !matches!(state.stay(DELAY, now), Stay::For(_))
+            && state.standing_veto(now).is_none()
+            && !state.links.iter().any(recovers)
     }
 
     fn index_of_active(&self) -> usize {
@@ -225,9 +236,15 @@ fn judge_rest(place: &Place) -> Result<(), String> {
     let mut switches = Vec::new();
     // A relapsed link is trusted after minutes, a fickle one after half an hour, and nothing waits for longer.
     const ROUNDS: usize = 40;
+    let (mut key, mut same) = (String::new(), 0);
     for round in 0..ROUNDS {
         let runs = place.happens(Event::Wait(Duration::from_secs(60)));
         switches.extend(runs.iter().filter(|run| matches!(run.outcome, Outcome::Switch(_))).map(|_| round));
+        same = if key == place.key() { same + 1 } else { 0 };
+        if same == AT_REST && place.waits_for_nothing() {
+            break;
+        }
+        key = place.key();
     }
     let active = place.index_of_active();
     if place.lines[active] != Line::Good {

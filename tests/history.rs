@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use wanfo::core::account::{Account, LinkSummary, Present, Span, account};
+use wanfo::core::account::{Account, LinkSummary, Present, Span, Standing, account};
 use wanfo::core::record::{Event, Record, without_repeats};
 use wanfo::core::report::history;
 use wanfo::core::since::since;
@@ -577,6 +577,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         (name(), name()).prop_map(|(link, reason)| Event::LinkDown { link, reason, heard_ms: None }),
         name().prop_map(|link| Event::LinkUp { link, heard_ms: None }),
         prop::collection::vec(name(), 0..7).prop_map(|changes| Event::Repaired { changes }),
+        Just(Event::Watched),
+        any::<u64>().prop_map(|watched| Event::TakenOut { watched_ms: BootTime(watched) }),
+        any::<u64>().prop_map(|since| Event::NotWatched { since_ms: BootTime(since) }),
     ]
 }
 
@@ -678,4 +681,80 @@ fn an_edit_of_the_config_tells_nothing_of_the_links_that_stay() {
     let account = account(&records, &links, &present(MONDAY, 200), None).unwrap();
     let fibre = account.links.iter().find(|summary| summary.link == "fibre").unwrap();
     assert_eq!((fibre.up, fibre.known), (seconds(40), seconds(190)), "it is down still");
+}
+
+#[test]
+fn a_link_that_an_edit_of_the_config_makes_active_is_up_and_one_that_is_gone_is_forgotten_in_time() {
+    let renamed = switched("fibre", "glass", None);
+    let now: Vec<String> = ["glass", "cable", "lte"].map(str::to_owned).into();
+    let changed = Event::LinksChanged { active: "glass".to_owned(), links: now.clone() };
+    let records = [
+        record(MONDAY, 10, started("fibre")),
+        record(MONDAY, 100, renamed),
+        record(MONDAY, 100, changed),
+        record(MONDAY, 150, Event::Watched),
+    ];
+    let of_all = account(&records, &now, &present(MONDAY, 300), None).unwrap();
+    assert_eq!(
+        summaries(&of_all),
+        [
+            "glass up 200/200 active 200 outages 0 longest - bytes 0",
+            "cable up 290/290 active 0 outages 0 longest - bytes 0",
+            "lte up 290/290 active 0 outages 0 longest - bytes 0",
+            "fibre up 90/90 active 90 outages 0 longest - bytes 0+",
+        ]
+    );
+    let since = Some(wall("2026-11-23T00:02:00Z"));
+    let later = account(&records, &now, &present(MONDAY, 300), since).unwrap();
+    let links: Vec<_> = later.links.iter().map(|summary| summary.link).collect();
+    assert_eq!(links, ["glass", "cable", "lte"], "nothing is known of fibre in that period");
+}
+
+#[test]
+fn the_bar_begins_and_ends_an_outage_where_the_table_does() {
+    let heard = |second: u64| Some(BootTime(second * 1000));
+    let down =
+        Event::LinkDown { link: "fibre".to_owned(), reason: "no reply".to_owned(), heard_ms: heard(100) };
+    let up = Event::LinkUp { link: "fibre".to_owned(), heard_ms: heard(200) };
+    let records = [
+        record(MONDAY, 0, started("cable")),
+        record(MONDAY, 150, down),
+        record(MONDAY, 300, up),
+        record(MONDAY, 350, Event::Watched),
+    ];
+    let links = links();
+    let account = account(&records, &links, &present(MONDAY, 400), None).unwrap();
+    assert_eq!(account.links[0].longest_outage, Some(Span::Ended(seconds(100))));
+    assert_eq!(
+        account.strip("fibre", 8),
+        [Standing::Up, Standing::Up, Standing::Down, Standing::Down]
+            .into_iter()
+            .chain([Standing::Up; 4])
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_calm_time_before_a_reboot_or_before_it_was_taken_out_is_known() {
+    let links = links();
+    let hours = |count: u64| count * 3600;
+    let of_last = |event: Event, second: u64| {
+        let records = [
+            record(MONDAY, 10, started("fibre")),
+            record(MONDAY, hours(6) + 10, Event::Watched),
+            record(MONDAY, hours(12) + 10, event),
+            record(TUESDAY, 20, started("fibre")),
+        ];
+        let account = account(&records, &links, &present(TUESDAY, second), None).unwrap();
+        (account.links[0].up.as_secs(), history::text(Some(&account), &TimeZone::UTC))
+    };
+    let (up, page) = of_last(Event::Watched, 120);
+    assert_eq!(up, hours(12) + 100);
+    assert!(page.contains("nobody watched for the 12h before"), "{page}");
+    assert_eq!(page.matches("watched").count(), 3, "a calm time is no line of the page: {page}");
+    // The runs had stopped an hour before.
+    let taken_out = Event::TakenOut { watched_ms: BootTime((hours(11) + 10) * 1000) };
+    let (up, page) = of_last(taken_out, 120);
+    assert_eq!(up, hours(11) + 100);
+    assert!(page.contains(" 12:00:10  taken out by `wanfo down`\n"), "{page}");
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{Exit, check, force, say};
 use crate::core::config::Config;
 use crate::core::reconcile;
+use crate::core::record::{Event, Record};
 use crate::core::state::Loaded;
 use crate::core::world::World;
 use crate::system::router::Router;
@@ -32,9 +33,9 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
     let known = read.as_ref().ok().or(last_good.as_ref()).map(|settings| &settings.config);
     let config = known.unwrap_or(&without_links);
     let mut router = Router::new(config, &boot_id, store)?;
-    let (before, leaving) = match router.load()? {
-        Loaded::Known(state) => (state.protocol, state.own_addresses),
-        _ => (None, Vec::new()),
+    let (before, leaving, watched) = match router.load()? {
+        Loaded::Known(state) => (state.protocol, state.own_addresses, Some(state.watched_at)),
+        _ => (None, Vec::new(), None),
     };
     // The number may have been edited since the last run. Another than the last run's is ours only if a config says so.
     let now = (known.is_some() || before.is_none()).then_some(config.routing.protocol);
@@ -51,6 +52,12 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
         taken_out += reconciled.changes.len();
     }
     router.forget()?;
+    if let Some(watched_ms) = watched {
+        let (now, event) = (router.now()?, Event::TakenOut { watched_ms });
+        let record = Record { at: now.wall, boot_id: boot_id.clone(), boot_ms: now.boot, event };
+        // It is done, and only its record is missing.
+        router.record(&[record]).unwrap_or_else(|error| log::warn!("{error:#}"));
+    }
     if known.is_none() && before.is_none() && taken_out == 0 {
         // No failure: whoever never had a config has nothing to take out.
         log::warn!(

@@ -32,7 +32,7 @@ pub struct Account<'a> {
     pub outset: Outset<'a>,
     /// Oldest first.
     pub entries: Vec<Entry<'a>>,
-    /// In order of preference, then links that are in the records only.
+    /// In order of preference, then links that only the records of the period have.
     pub links: Vec<LinkSummary<'a>>,
     /// What was so for a while, by the clock on the wall.
     pub stretches: Vec<Stretch<'a>>,
@@ -185,6 +185,7 @@ pub fn account<'a>(
         entries: (first..records.len()).map(|index| timeline.entry(index)).collect(),
         links: (names(records, links).into_iter())
             .map(|link| timeline.summary(link, first, start, links.first().is_some_and(|name| name == link)))
+            .filter(|summary| links.iter().any(|link| link == summary.link) || summary.was_there())
             .collect(),
         stretches: timeline.stretches(present.now.wall),
     })
@@ -219,15 +220,20 @@ fn is_gap(before: &Record, after: &Record) -> bool {
 fn watched(before: &Record, after: &Record) -> Duration {
     match after.event {
         _ if is_gap(before, after) => Duration::ZERO,
-        Event::NotWatched { since_ms } => since_ms.since(before.boot_ms).unwrap_or_default(),
+        Event::NotWatched { since_ms: until } | Event::TakenOut { watched_ms: until } => {
+            until.since(before.boot_ms).unwrap_or_default()
+        }
         _ => before.until(after).unwrap_or_default(),
     }
 }
 
 /// `earlier` told in the wall-clock time of a later moment of the same boot.
 fn wall_time(earlier: BootTime, later: BootTime, wall: Timestamp) -> Timestamp {
-    let before = later.since(earlier).unwrap_or_default();
-    SignedDuration::try_from(before).ok().and_then(|before| wall.checked_sub(before).ok()).unwrap_or(wall)
+    self::earlier(wall, later.since(earlier).unwrap_or_default())
+}
+
+fn earlier(wall: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| wall.checked_sub(by).ok()).unwrap_or(wall)
 }
 
 impl<'a> Timeline<'a> {
@@ -249,10 +255,14 @@ impl<'a> Timeline<'a> {
 
     fn stretches(&self, now: Timestamp) -> Vec<Stretch<'a>> {
         let stretch = |interval: &Interval<'a>| {
-            let from = self.walls[interval.begins];
+            // What is told late began, or ended, before its record.
+            let before = |record: usize, point: Duration| {
+                earlier(self.walls[record], self.points[record].saturating_sub(point))
+            };
+            let from = before(interval.begins, interval.from);
             let length = SignedDuration::try_from(interval.to.saturating_sub(interval.from));
             let to = match interval.end {
-                End::By(record) => self.walls[record],
+                End::By(record) => before(record, interval.to),
                 End::Open => now,
                 End::Lost => length.ok().and_then(|it| from.checked_add(it).ok()).unwrap_or(from),
             };
@@ -309,7 +319,9 @@ impl<'a> Timeline<'a> {
                 }
                 Event::LinksChanged { links, .. } => {
                     self.close(&mut open, |old| !links.iter().any(|link| link == old.link), point, End::Lost);
-                    let new = links.iter().filter(|link| !open.iter().any(|old| old.link == **link));
+                    let is_verdict_of =
+                        |old: &Interval, link: &str| old.link == link && old.kind != IntervalKind::Active;
+                    let new = links.iter().filter(|link| !open.iter().any(|old| is_verdict_of(old, link)));
                     let new: Vec<_> = new.map(|link| begin(link, IntervalKind::Up)).collect();
                     open.extend(new);
                 }
@@ -449,6 +461,13 @@ fn walls(records: &[Record], present: &Present) -> Vec<Timestamp> {
     }
     walls.reverse();
     walls
+}
+
+impl LinkSummary<'_> {
+    /// Something is known of it in the period.
+    fn was_there(&self) -> bool {
+        !self.known.is_zero() || !self.active.is_zero()
+    }
 }
 
 impl Interval<'_> {

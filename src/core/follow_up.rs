@@ -25,6 +25,9 @@ use super::world::{Level, Order, World};
 /// A repair that comes back on every run (two programs at war over a route) is written down once in this time.
 const REPAIR_BEAT: Duration = Duration::from_secs(600);
 
+/// So much of a calm time can a reboot make unknown to the history, and so seldom does it write to the flash.
+const WATCHED_BEAT: Duration = Duration::from_secs(6 * 3600);
+
 /// How often the action script is started for one switch, when run after run is killed while it is at work, or it cannot
 /// be started.
 const SCRIPT_STARTS: u32 = 3;
@@ -215,6 +218,10 @@ pub fn note(order: &Order, state: &mut State, events: &[Event], now: Moment) {
             state.pending.mails.push(mail);
         }
     }
+    let is_calm = state.recorded_at.and_then(|at| now.boot.since(at)) >= Some(WATCHED_BEAT);
+    if is_calm && state.watched_at == now.boot {
+        keep(state, now, Event::Watched);
+    }
 }
 
 /// The link script takes its time: `wanfo deliver` runs it.
@@ -305,4 +312,5 @@ fn may_record_repair(state: &State, now: BootTime) -> bool {
 fn keep(state: &mut State, now: Moment, event: Event) {
     let record = Record { at: now.wall, boot_id: state.boot_id.clone(), boot_ms: now.boot, event };
     state.pending.records.push(record);
+    state.recorded_at = Some(now.boot);
 }

@@ -43,6 +43,14 @@ pub enum Event {
     NotWatched {
         since_ms: BootTime,
     },
+    /// Up to here the links were watched, and nothing else was worth a record for hours. Without it a reboot would make all
+    /// the calm time before it one that nobody can vouch for.
+    Watched,
+    /// `wanfo down`: everything of ours was taken out of the kernel.
+    TakenOut {
+        /// The last run that could tell how the lines were.
+        watched_ms: BootTime,
+    },
     Switched {
         from: String,
         to: String,
@@ -133,6 +141,8 @@ impl fmt::Display for Event {
                 write!(f, "first run with these links in the config; {active} is active")
             }
             Event::NotWatched { .. } => f.write_str("the links are watched again"),
+            Event::Watched => f.write_str("the links were watched up to here"),
+            Event::TakenOut { .. } => f.write_str("taken out by `wanfo down`"),
             Event::LinkDown { link, reason, .. } => write!(f, "{link} is down: {reason}"),
             Event::LinkUp { link, .. } => write!(f, "{link} is up again"),
             Event::Switched { from, to, reason, .. } => write!(f, "switched from {from} to {to}: {reason}"),

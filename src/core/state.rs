@@ -73,6 +73,9 @@ pub struct State {
     pub outlook: Outlook,
     /// When a repair was last written into the history.
     pub repair_recorded_at: Option<BootTime>,
+    /// When anything was.
+    #[serde(default)]
+    pub recorded_at: Option<BootTime>,
     pub checked_at: BootTime,
     /// How far apart the latest runs were.
     #[serde(default)]
@@ -227,6 +230,7 @@ impl State {
             pending: Pending::default(),
             outlook: Outlook::default(),
             repair_recorded_at: None,
+            recorded_at: None,
             checked_at: now,
             beats: [None; BEATS],
             watched_at: now,

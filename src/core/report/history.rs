@@ -44,7 +44,9 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
         write_wrapped(&mut page, 0, &format!("At {}: {outset}.", minute(account.from, zone)))?;
         writeln!(page)?;
     }
-    if account.entries.is_empty() {
+    let is_shown = |entry: &&Entry| entry.record.event != Event::Watched;
+    let entries: Vec<&Entry> = account.entries.iter().filter(is_shown).collect();
+    if entries.is_empty() {
         writeln!(page, "Nothing was recorded since {}.", minute(account.from, zone))?;
     } else {
         let (lasted, bytes) = (LASTED - WHAT, BYTES - LASTED);
@@ -52,7 +54,7 @@ fn page(account: &Account, zone: &TimeZone) -> Result<String, std::fmt::Error> {
         writeln!(page, "{header}")?;
     }
     let (mut day, mut before) = (None, None);
-    for entry in &account.entries {
+    for entry in entries {
         let at = entry.at.to_zoned_datetime(zone.clone());
         // The offset is a part of it: when the clocks go back, one day has some hours twice.
         let of_entry = (at.date(), at.offset());
@@ -108,6 +110,7 @@ fn what(entry: &Entry) -> String {
         Event::Script { path, state, outcome } => format!("script {path} {state}: {outcome}"),
         Event::LinksChanged { links, .. } => format!("config: the links are now {}", links.join(", ")),
         Event::NotWatched { .. } => "watched again".to_owned(),
+        Event::TakenOut { .. } => "taken out by `wanfo down`".to_owned(),
         Event::Released { link, what } => format!("{what} of {link} ended by the config"),
         Event::Drilled { link, proven, with_switch, .. } => {
             let kind = if *with_switch { "drill with a switch" } else { "drill" };
