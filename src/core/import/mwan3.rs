@@ -379,6 +379,18 @@ impl<'s, 'a> Import<'s, 'a> {
         let targets = self.targets(line);
         self.draft.list(4, "targets", &targets);
         self.quorum(main, targets.len())?;
+        if let [first, others @ ..] = &line.interfaces[..]
+            && !others.is_empty()
+        {
+            let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
+            let text = format!(
+                "{} is one link with {} here, which mwan3 judged by itself: their targets count together, so the link is up as \
+                 long as enough of them answer, by whichever family",
+                names.join(", "),
+                first.name
+            );
+            self.draft.note(others[0].source, text);
+        }
         self.draft.duration(4, "delay", Duration::ZERO, Origin::of_itself("mwan3 has no hold-down"));
         let (up, up_origin) = number(main, "up", 5)?;
         let interval = number(main, "interval", 10)?;
@@ -474,8 +486,20 @@ impl<'s, 'a> Import<'s, 'a> {
                 written(wanted), written(silence)
             ));
         }
+        let has_quality = |line: &Line| line.interfaces[0].is_on("check_quality");
         if latency < silence {
             self.draft.duration(2, "max_latency", latency, latency_origin);
+            if lines.iter().any(has_quality) && latencies.iter().any(|(time, _)| *time != latency) {
+                self.draft.remark(
+                    "probe.max_latency is one for all links; it is that of the line with which mwan3 had most patience",
+                );
+            }
+        } else if lines.iter().any(has_quality) {
+            self.draft.remark(format_args!(
+                "failure_latency {} is no limit beside a probe.silence of {}",
+                written(latency),
+                written(silence)
+            ));
         }
         let flush = lines
             .iter()
