@@ -182,7 +182,7 @@ pub struct Status {
     #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
     pub format: StatusFormat,
 
-    /// Exit with 0 on the primary, 1 on a backup, 2 with no link up, 3 when unknown or the last run is too old
+    /// Exit with 0 on the primary, 1 on a backup or where the traffic goes elsewhere, 2 with no link up, 3 when unknown or the last run is too old
     #[arg(long)]
     pub exit_code: bool,
 

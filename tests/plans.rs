@@ -554,12 +554,15 @@ fn where_a_rule_takes_narrow_routes_from_the_main_table_a_default_route_takes_th
     let by_default = ["ip -4 route add default via 203.0.113.1 dev eth1 metric 1 proto 119"];
     assert_eq!(in_main(&config, &facts, 1), by_default);
     assert_eq!(told(&config, &facts), [""; 0]);
-    // One that takes none of ours, and one for some packets only.
     let mut others = facts.clone();
     others.rules[0].suppress_prefix = Some(1);
-    assert_eq!(in_main(&config, &others, 1).len(), 2);
-    others.rules[0] = Rule { narrowed: true, ..facts.rules[0].clone() };
-    assert_eq!(in_main(&config, &others, 1).len(), 2);
+    assert_eq!(in_main(&config, &others, 1).len(), 2, "it takes none of ours");
+    // One for some packets only: they are the LAN's, whose VPN comes behind it.
+    let from_the_lan = Rule { iif: Some("lan0".to_owned()), ..facts.rules[0].clone() };
+    for rule in [Rule { narrowed: true, ..facts.rules[0].clone() }, from_the_lan] {
+        others.rules[0] = rule;
+        assert_eq!(in_main(&config, &others, 1), by_default, "{:?}", others.rules);
+    }
     // A default route would not win: the traffic moves all the same, and that is said beforehand.
     facts.routes[0].metric = 0;
     assert_eq!(in_main(&config, &facts, 1).len(), 2);
@@ -1107,6 +1110,11 @@ fn ipv6_is_refused_where_a_default_route_leads_into_a_link_that_has_none() {
     assert_eq!(of("", none, 1), IPV6_REFUSED);
     assert_eq!(of("", none, 0), IPV6_REFUSED);
     assert_eq!(of(none, none, 0), IPV6_REFUSED);
+    // Also where it is point-to-point, and needs no gateway.
+    let mut dialled = facts.clone();
+    dialled.interfaces[1].point_to_point = true;
+    let text = format!("links: [{{name: a, interface: eth0}}, {{name: b, interface: eth1{none}}}]");
+    assert!(in_main(&config(&text), &dialled, 1).contains(&IPV6_REFUSED[0].to_owned()));
     // A tunnel of somebody's that is no link carries it, and is known of.
     let both = config(
         "links: [{name: a, interface: eth0, gateway6: none}, {name: b, interface: eth1, gateway6: none}]",

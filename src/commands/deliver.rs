@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::{Exit, say};
@@ -62,13 +62,18 @@ pub fn run(config: &Config, arguments: &cli::Deliver) -> Result<Exit> {
     // A relay that hangs holds up no redial, and a redial no mail.
     let (told, called) = thread::scope(|scope| {
         let (end, people) = channel::<()>();
-        let script = scope.spawn(|| call_link_script(config, &delivery, people));
+        // `scope.spawn` would panic where the kernel has no thread for us.
+        let script =
+            thread::Builder::new().spawn_scoped(scope, || call_link_script(config, &delivery, people));
         let told = match &config.notify {
             Some(notify) => deliver(notify, &delivery),
             None => set_aside_all(&delivery),
         };
         drop(end);
-        (told, script.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let called = script
+            .context("starting a thread for the link script")
+            .and_then(|script| script.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (told, called)
     });
     Ok(if told? == Exit::Done && called? { Exit::Done } else { Exit::Failed })
 }
@@ -95,7 +100,7 @@ fn example(config: &Config) -> Result<Exit> {
     let view = View::of(config, router::look(&mut Kernel::open()?, config)?);
     let Some(switching) = &state.switching else { return Ok(Exit::Failed) };
     let (host, at) = (machine.host.as_str(), &machine.local(now));
-    let mail = Switched { host, at, state: &state, switching, view: &view }.message();
+    let mail = Switched { host, at, config, state: &state, switching, view: &view }.message();
     say(format_args!("Subject: {}\n\n{}\n", mail.subject, mail.text.trim_end()))?;
     Ok(Exit::Done)
 }

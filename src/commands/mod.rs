@@ -197,16 +197,17 @@ fn link_named(config: &Config, name: &str) -> Option<usize> {
     index
 }
 
-/// Prints a page, in color and no wider than it where stdout is a terminal; `before` goes ahead of it as it is.
+/// Prints a page, in color and no wider than it where stdout is a terminal. With `before`, which goes ahead of it as it is, the
+/// page stands in place of another one, and is no higher either.
 fn say_in_color(page: &[Line], before: &str) -> Result<()> {
     let has_color = stdout().is_terminal()
         && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
     // What reads from a pipe looks for sentences, and whoever shows them breaks them.
-    let width = match terminal_size::terminal_size_of(stdout()) {
-        Some((columns, _)) => usize::from(columns.0).clamp(40, 100),
-        None if stdout().is_terminal() => WIDTH,
-        None => usize::MAX,
+    let (width, height) = match terminal_size::terminal_size_of(stdout()) {
+        Some((columns, rows)) => (usize::from(columns.0).clamp(40, 100), usize::from(rows.0)),
+        None if stdout().is_terminal() => (WIDTH, usize::MAX),
+        None => (usize::MAX, usize::MAX),
     };
     // SGR, ECMA-48.
     let paint = |tone: Tone| match tone {
@@ -215,16 +216,22 @@ fn say_in_color(page: &[Line], before: &str) -> Result<()> {
         Tone::Warning => Some("33"),
         Tone::Bad => Some("1;31"),
     };
-    let mut text = before.to_owned();
-    for line in page {
-        for row in line.rows(width) {
-            text += &match paint(line.tone).filter(|_| has_color) {
-                Some(color) => format!("\x1b[{color}m{row}\x1b[0m\n"),
-                None => row + "\n",
-            };
-        }
+    let in_color = |line: &Line| {
+        let color = paint(line.tone).filter(|_| has_color);
+        let painted = move |row: String| match color {
+            Some(color) => format!("\x1b[{color}m{row}\x1b[0m\n"),
+            None => row + "\n",
+        };
+        line.rows(width).into_iter().map(painted)
+    };
+    let mut rows: Vec<String> = page.iter().flat_map(in_color).collect();
+    // The cursor stands on a row of its own below.
+    let room = height.saturating_sub(2);
+    if !before.is_empty() && rows.len() > room + 1 {
+        let more = rows.split_off(room).len();
+        rows.push(format!("({more} more rows; `wanfo status` has them)\n"));
     }
-    print(&text)
+    print(&(before.to_owned() + &rows.concat()))
 }
 
 /// Prints to stdout; the one way to do so, since `print!` panics where it cannot, and waits. A reader that has seen

@@ -71,19 +71,16 @@ fn takes_narrow_overrides(config: &Config, facts: &Facts, family: Family) -> boo
     rules_for_narrow_routes(config, facts, family).any(|rule| rule.suppress_prefix < narrow)
 }
 
-/// The rules of others by which all packets take what the main table has that is narrow enough.
+/// The rules of others by which packets, all of them or the LAN's, take what the main table has that is narrow enough.
 pub fn rules_for_narrow_routes<'a>(
     config: &Config,
     facts: &'a Facts,
     family: Family,
 ) -> impl Iterator<Item = &'a Rule> + use<'a> {
     let protocol = config.routing.protocol;
-    facts.rules.iter().filter(move |rule| {
-        let Rule { priority, suppress_prefix, .. } = **rule;
-        rule.protocol != protocol
-            && suppress_prefix.is_some()
-            && **rule == Rule { priority, suppress_prefix, ..Rule::of_all(family, MAIN_TABLE, rule.protocol) }
-    })
+    let is_theirs = move |rule: &Rule| rule.family == family && rule.protocol != protocol;
+    let takes_narrow = |rule: &Rule| rule.table == MAIN_TABLE && rule.suppress_prefix.is_some();
+    facts.rules.iter().filter(move |rule| is_theirs(rule) && takes_narrow(rule))
 }
 
 /// Links whose default routes, made by others, have the same metric: each with the other before it in the config.

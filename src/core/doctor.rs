@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::{Config, Link, Override, Target};
-use super::facts::{Facts, Family, MAIN_TABLE, Rule};
+use super::facts::{Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Rule};
 use super::firewall::Firewall;
 use super::gateway::{NextHop, ResolvedLink, View};
 use super::health::{LinkResult, ProbeError, Probed, TargetResult};
 use super::problem::{Code, Problem, list};
+use super::routing;
 use super::units::span;
 
 /// How much of an address is one operator's: hardly any has less than a /16 of IPv4 or a /32 of IPv6 (the least that
@@ -179,6 +180,7 @@ fn mark_of(problem: &Problem) -> Mark {
         | Code::TargetNeverAnswered
         | Code::RouteStays
         | Code::FamilyRefused
+        | Code::FamilySilent
         | Code::HostRoute
         | Code::ScriptsSandboxed => Mark::Warning,
         _ => Mark::Failure,
@@ -249,16 +251,30 @@ fn of_routing(chart: &mut Chart, seen: &Seen, tried: &Tried) {
     chart.check("numbers", &codes, taken, "tables, priority and protocol number are nobody else's");
 
     let priority = config.routing.rule_priority;
-    let before =
-        seen.rules.iter().filter(|rule| (1..priority).contains(&rule.priority) && rule.protocol != protocol);
-    let before = list(before).map(|rules| {
+    let is_before = |rule: &&Rule| (1..priority).contains(&rule.priority) && rule.protocol != protocol;
+    let before = list(seen.rules.iter().filter(is_before)).map(|rules| {
         let text = format!(
-            "foreign rules come before those of wanfo ({rules}), and what they catch no failover moves; if that is not meant, \
-             give them numbers above {priority}, or set `routing.rule_priority` below theirs"
+            "foreign rules come before those of wanfo ({rules}), and what they catch no failover moves, probes neither; if that is \
+             not meant, give them numbers above {MAIN_PRIORITY}, or set `routing.rule_priority` below theirs to have the probes \
+             keep to their links"
         );
         (Mark::Warning, text)
     });
-    chart.check("rules", &[Code::ProbeDiverted], before, "no foreign rule comes before those of wanfo");
+    let mut behind: Vec<&Rule> = Vec::new();
+    for resolved in &view.links {
+        let new = routing::foreign_rules(config, resolved, &view.facts).filter(|rule| !is_before(rule));
+        behind.extend(new.filter(|rule| !behind.contains(rule)).collect::<Vec<_>>());
+    }
+    let behind = list(behind).map(|rules| {
+        let text = format!(
+            "foreign rules lead traffic to one line before the main table is asked ({rules}), and no failover moves it; if that is \
+             not meant, give them numbers above {MAIN_PRIORITY}"
+        );
+        (Mark::Warning, text)
+    });
+    let rules: Vec<_> = before.into_iter().chain(behind).collect();
+    let ok = "no foreign rule comes before those of wanfo, or leads past them to one line";
+    chart.check("rules", &[Code::ProbeDiverted], rules, ok);
     let codes = [Code::EqualDefaults, Code::ForeignDefault, Code::DefaultElsewhere, Code::FamilyRefused];
     let ok = match view.facts.pretended {
         true => "each has a metric of its own",
@@ -274,10 +290,10 @@ fn of_routing(chart: &mut Chart, seen: &Seen, tried: &Tried) {
     let same: Vec<_> = same.map(|problem| (mark, problem.to_string())).collect();
     chart.check("rp_filter", &[Code::SameAddress], same, ok);
 
-    of_firewall(chart, seen, view);
+    of_firewall(chart, seen, tried);
 }
 
-fn of_firewall(chart: &mut Chart, seen: &Seen, view: &View) {
+fn of_firewall(chart: &mut Chart, seen: &Seen, tried: &Tried) {
     let firewall = match &seen.ruleset {
         Ok(text) => Firewall::read(text).ok_or("`nft -j list ruleset` prints what cannot be read"),
         Err(why) => Err(why.as_str()),
@@ -292,9 +308,16 @@ fn of_firewall(chart: &mut Chart, seen: &Seen, view: &View) {
             return chart.check("firewall", &[], [(Mark::Warning, text)], "");
         }
     };
-    let interfaces = || view.links.iter().filter_map(|link| Some(&link.v4.as_ref().ok()?.interface));
-    let dropped = interfaces().filter_map(|name| {
-        let chain = firewall.refuses_replies(name)?;
+    let links = || tried.view.links.iter().zip(&tried.results);
+    let interface = |link: &ResolvedLink| Some(link.v4.as_ref().ok()?.interface.clone());
+    // What has just come in is not dropped, whatever the rules seem to say.
+    let is_heard = |result: &LinkResult| {
+        let mut targets = result.targets.iter().flatten();
+        targets.any(|target| target.address.is_ipv4() && target.result.is_ok())
+    };
+    let unheard = links().filter(|(_, result)| !is_heard(result)).filter_map(|(link, _)| interface(link));
+    let dropped = unheard.filter_map(|name| {
+        let chain = firewall.refuses_replies(&name)?;
         let text = format!(
             "the chain {chain} seems to drop what answers to our echo requests by {name}; let `ct state established accept` \
              stand in it"
@@ -302,7 +325,8 @@ fn of_firewall(chart: &mut Chart, seen: &Seen, view: &View) {
         Some((Mark::Warning, text))
     });
     chart.check("firewall", &[], dropped, "echo replies come in");
-    let bare = list(interfaces().filter(|name| seen.forwards && !firewall.translates(name))).map(|names| {
+    let interfaces = links().filter_map(|(link, _)| interface(link));
+    let bare = list(interfaces.filter(|name| seen.forwards && !firewall.translates(name))).map(|names| {
         let text = format!(
             "nothing masquerades what is forwarded out of {names}; unless the provider there routes the LAN's addresses, add \
              `oifname {{ {names} }} masquerade` to a chain of `type nat hook postrouting priority srcnat`"
@@ -332,8 +356,13 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     let of_link = |problem: &Problem| is_mine(problem) && LINK.contains(&problem.code);
     chart.check_where(&link.name, of_link, None, describe(resolved));
 
-    const TARGETS: [Code; 4] =
-        [Code::NotProbed, Code::TargetIsOwnAddress, Code::TargetNeverAnswered, Code::SharedTarget];
+    const TARGETS: [Code; 5] = [
+        Code::NotProbed,
+        Code::TargetIsOwnAddress,
+        Code::TargetNeverAnswered,
+        Code::FamilySilent,
+        Code::SharedTarget,
+    ];
     let addresses: Vec<IpAddr> = link.targets.iter().filter_map(|target| resolved.resolve(*target)).collect();
     let mut found: Vec<(Mark, String)> = Vec::new();
     let mut rest = Vec::new();
@@ -503,7 +532,7 @@ fn of_runs(chart: &mut Chart, seen: &Seen, config: Option<&Config>) {
         None => ("no systemd runs here, so let cron start `wanfo check`", "cron"),
     };
     let idle = match seen.last_run {
-        None => Some(format!("there was no run since boot; {start}")),
+        None => Some(format!("there was no run since boot, or since `wanfo down`; {start}")),
         Some((age, true)) => {
             Some(format!("the last run was {} ago; {start}, or look at what it says", span(age)))
         }

@@ -19,8 +19,8 @@ pub struct Facts {
     /// Gateways on the links' interfaces that do not answer the kernel (NUD_INCOMPLETE, NUD_FAILED). Looked for only where
     /// there is another to choose.
     pub silent_gateways: Vec<(String, IpAddr)>,
-    /// Every rule of our protocol number, and the foreign ones that have our priority or look up a link's own table. In
-    /// the kernel's order: of two with the same priority the first one counts.
+    /// Every rule of our protocol number, and the foreign ones that have our priority, look up a link's own table or the main
+    /// one for what is narrow, or lead to a default route out of a link's interface. In the kernel's order: of two with the same priority the first one counts.
     #[serde(skip)]
     pub rules: Vec<Rule>,
     /// Of the interfaces whose gateway the kernel does not know, in the order in which they count.
@@ -201,6 +201,9 @@ pub fn other_than(family: Family) -> Family {
 
 /// The main routing table (RT_TABLE_MAIN, rtnetlink(7)).
 pub const MAIN_TABLE: u32 = 254;
+
+/// Of the rule for the main table (fib_default_rules_init, net/ipv4/fib_rules.c).
+pub const MAIN_PRIORITY: u32 = 32766;
 
 impl From<IpAddr> for Family {
     fn from(address: IpAddr) -> Self {

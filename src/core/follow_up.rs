@@ -179,7 +179,7 @@ pub fn finish_switch(
     }
     if is_wanted(config, NotifyEvent::Switch) {
         let host = &order.machine.host;
-        let switched = Switched { host, at: &at, state, switching: &switching, view };
+        let switched = Switched { host, at: &at, config, state, switching: &switching, view };
         let mail = switched.message();
         state.pending.mails.push(mail);
     }

@@ -316,9 +316,9 @@ fn find_next_hop(
     };
     match setting {
         Gateway::Address(gateway) => Ok(way(Some(gateway), Some(Source::Config))),
-        // For IPv4 the admin's word is enough; `gateway6: none` on Ethernet says that the link has no IPv6.
         Gateway::None if no_address => Err(LinkFault::NoAddress(family, name)),
-        Gateway::None if family == Family::V4 || interface.point_to_point => Ok(way(None, None)),
+        Gateway::None if family == Family::V4 => Ok(way(None, None)),
+        // `gateway6: none` says that the link has no IPv6. Where it is point-to-point and has, `auto` knows that it needs none.
         Gateway::None => Err(LinkFault::NoGateway(family, name)),
         Gateway::Auto => match (&defaults[..], lease_of(interface, &addresses, facts)) {
             ([best, ..], _) if best.fits => Ok(by_default(best)),

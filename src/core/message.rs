@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ZonedDateTime};
 
+use super::config::Config;
 use super::drill::Drill;
 use super::facts::{Route, RouteTarget};
 use super::gateway::{NextHop, View};
@@ -20,6 +21,7 @@ const MOST_ROUTES: usize = 100;
 pub struct Switched<'a> {
     pub host: &'a str,
     pub at: &'a ZonedDateTime,
+    pub config: &'a Config,
     pub state: &'a State,
     pub switching: &'a Switching,
     pub view: &'a View,
@@ -108,24 +110,21 @@ impl Switched<'_> {
     }
 
     fn described(&self, name: &str) -> String {
-        let mut words = name.to_owned();
-        let index = self.state.links.iter().position(|link| link.name == name);
-        if let Some(resolved_link) = index.and_then(|index| self.view.links.get(index)) {
-            let via =
-                |next_hop: &Result<NextHop, _>| next_hop.as_ref().ok().and_then(|next_hop| next_hop.via);
-            words += &resolved_link
-                .interface
-                .as_ref()
-                .map(|interface| format!(", {interface}"))
-                .unwrap_or_default();
-            for gateway in [via(&resolved_link.v4), via(&resolved_link.v6)].into_iter().flatten() {
-                words += &format!(", gateway {gateway}");
-            }
-            for address in resolved_link.addresses() {
-                words += &format!(", address {address}");
-            }
-        }
-        words
+        let via = |next_hop: &Result<NextHop, _>| next_hop.as_ref().ok().and_then(|next_hop| next_hop.via);
+        let index = self.config.links.iter().position(|link| link.name == name);
+        let (interface, gateways, addresses) = match index.and_then(|index| self.view.links.get(index)) {
+            Some(now) => (now.interface.clone(), [via(&now.v4), via(&now.v6)], now.addresses()),
+            // The config has no such link any more.
+            None => match self.state.link(name) {
+                Some(last) => (last.interface.clone(), [last.gateway, last.gateway6], last.addresses.clone()),
+                None => (None, [None; 2], Vec::new()),
+            },
+        };
+        let interface = interface.map(|interface| format!(", {interface}"));
+        let gateways = gateways.into_iter().flatten().map(|gateway| format!(", gateway {gateway}"));
+        let addresses = addresses.into_iter().map(|address| format!(", address {address}"));
+        let details: String = interface.into_iter().chain(gateways).chain(addresses).collect();
+        format!("{name}{details}")
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Code {
     GatewayIsOwnAddress,
     TargetNeverAnswered,
     TargetSilentEverywhere,
+    /// The active link answers by one family only, though it has targets of both.
+    FamilySilent,
     ConfigBroken,
     ScriptUnusable,
     /// A file that mail needs.

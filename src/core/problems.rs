@@ -14,7 +14,7 @@ use ipnetwork::IpNetwork;
 use super::change::global_ipv6;
 use super::config::{Config, Gateway, Link, Override, Target};
 use super::defaults;
-use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Route, Rule};
+use super::facts::{Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Purpose, Route, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
 use super::health::{LinkResult, Verdict};
@@ -117,6 +117,7 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         links.flat_map(|(link, resolved)| of_link(link, resolved, view)).collect();
     problems.extend(shared(config, view));
+    problems.extend(same_interfaces(config, &view.links));
     problems.extend(same_addresses(config, &view.links));
     problems
 }
@@ -289,6 +290,26 @@ fn shared(config: &Config, view: &View) -> Vec<Problem> {
         .collect()
 }
 
+/// One interface by two of its names; the config has refused the same name twice. Two gateways on one interface are two lines.
+fn same_interfaces(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
+    let named = || {
+        let links = config.links.iter().zip(resolved);
+        links.filter_map(|(link, resolved)| {
+            Some((link, link.interface.as_ref()?, resolved.interface.as_ref()?))
+        })
+    };
+    let problem = |(index, (link, written, name)): (usize, (&Link, &String, &String))| {
+        let (first, ..) = named().take(index).find(|(.., other)| *other == name)?;
+        let text = format!(
+            "its interface {written} is that of {} by another name ({name}), so both are one line; give each link an interface of \
+             its own",
+            first.name
+        );
+        Some(Problem::new(Code::NoInterface, Some(&link.name), text))
+    };
+    named().enumerate().filter_map(problem).collect()
+}
+
 /// Two modems that hand out the same address.
 fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
     let links = config.links.iter().zip(resolved).enumerate();
@@ -313,20 +334,29 @@ fn same_addresses(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
     problems
 }
 
-/// What other programs send by a link that is down and does not carry the default traffic: no failover moves it.
+/// What other programs' routes and rules send by a link that is down and does not carry the default traffic: no failover moves it.
 fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Problem> {
     let links = input.config.links.iter().zip(&view.links).zip(results).enumerate();
     let down = links
         .filter(|(index, (_, result))| *index != input.active() && result.health.verdict == Verdict::Down);
     let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
-        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts))?;
-        let text = format!(
-            "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another \
-             link, if somebody needs these destinations"
-        );
-        Some(Problem::new(Code::RouteStays, Some(&link.name), text))
+        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts)).map(|routes| {
+            let text = format!(
+                "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another \
+                 link, if somebody needs these destinations"
+            );
+            Problem::new(Code::RouteStays, Some(&link.name), text)
+        });
+        let rules = list(routing::foreign_rules(input.config, resolved, &view.facts)).map(|rules| {
+            let text = format!(
+                "it is down, and foreign rules lead traffic there all the same ({rules}), which no failover moves; take them out, \
+                 or give them numbers above {MAIN_PRIORITY}, if somebody needs that traffic"
+            );
+            Problem::new(Code::ForeignRule, Some(&link.name), text)
+        });
+        routes.into_iter().chain(rules)
     };
-    down.filter_map(problem).collect()
+    down.flat_map(problem).collect()
 }
 
 /// A family that the active link has no way for, though the config does not say that it has none, and another link has.

@@ -63,6 +63,22 @@ pub fn take_out(
     bring_in_line(world, &config, view, |_| Wanted { leaving: leaving.to_vec(), ..Wanted::default() })
 }
 
+/// Gives the routes that have this number the one of the config, each in its place: there is no moment without them. One that
+/// shares its place with a foreign one stays, for the kernel would replace whichever comes first.
+pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<()> {
+    let mut of_before = config.clone();
+    of_before.routing.protocol = before;
+    let facts = look(world, &of_before)?.facts;
+    let in_place = |route: &Route| facts.routes.iter().filter(|other| other.place() == route.place()).count();
+    let old = facts.routes.iter().filter(|route| route.protocol == before && in_place(route) == 1);
+    let protocol = config.routing.protocol;
+    let changes: Vec<_> =
+        old.map(|route| Change::ReplaceRoute(Route { protocol, ..route.clone() })).collect();
+    // What `ip` refuses has its old number still, and is taken out by that.
+    world.apply(&changes);
+    Ok(())
+}
+
 /// Where nothing differs nothing is run.
 ///
 /// The world may move on meanwhile: an IPv6 address becomes usable, a DHCP client sets a route. What is wanted only

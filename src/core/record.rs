@@ -64,7 +64,8 @@ pub enum Event {
     LinkDown {
         link: String,
         reason: String,
-        /// The last sign of life before.
+        /// Since when nothing was heard though it was asked: its last sign of life, or the first request after it where a
+        /// waiting link is asked seldom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         heard_ms: Option<BootTime>,
     },

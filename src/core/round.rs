@@ -230,7 +230,7 @@ impl RunInput<'_> {
                 (Verdict::Up, Verdict::Down) => Some(Event::LinkDown {
                     link: link.name.clone(),
                     reason: self.last_error(index, now),
-                    heard_ms: now.health.heard_at,
+                    heard_ms: Some(now.health.silent_since(Law::of(&self.config.probe, link), self.now)),
                 }),
                 (Verdict::Down, Verdict::Up) => {
                     Some(Event::LinkUp { link: link.name.clone(), heard_ms: self.first_heard(link, now) })

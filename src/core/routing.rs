@@ -15,7 +15,9 @@ use super::change::{
 };
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::defaults::{self, OVERRIDE_METRIC};
-use super::facts::{Facts, Family, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than};
+use super::facts::{
+    Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than,
+};
 use super::gateway::{self, NextHop, ResolvedLink, Source, View};
 use super::pin;
 use super::service::Check;
@@ -391,6 +393,29 @@ pub fn foreign_destinations<'a>(
             && !route.is_default(route.family())
             && leads_on(route)
             && resolved_link.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
+    })
+}
+
+/// The rules of others that send traffic by this link before the main table is asked, so that no failover moves it. That from
+/// the link's own addresses cannot go elsewhere anyway.
+pub fn foreign_rules<'a>(
+    config: &Config,
+    resolved_link: &ResolvedLink,
+    facts: &'a Facts,
+) -> impl Iterator<Item = &'a Rule> {
+    let protocol = config.routing.protocol;
+    let leads_out = |route: &&Route| {
+        route.protocol != protocol
+            && resolved_link.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
+    };
+    let out: Vec<&Route> = facts.routes.iter().filter(leads_out).collect();
+    let own = resolved_link.addresses();
+    facts.rules.iter().filter(move |rule| {
+        rule.protocol != protocol
+            && rule.priority < MAIN_PRIORITY
+            && rule.table != MAIN_TABLE
+            && !rule.from.is_some_and(|from| own.contains(&from.ip()))
+            && out.iter().any(|route| route.table == rule.table && route.is_default(rule.family))
     })
 }
 

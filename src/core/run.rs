@@ -13,7 +13,7 @@ use super::pin;
 use super::probing::{self, Findings};
 use super::problem::{Code, Problem};
 use super::problems::{self, answers};
-use super::reconcile::{Reconciled, look, reconcile, take_out};
+use super::reconcile::{Reconciled, look, reconcile, renumber, take_out};
 use super::record::Event;
 use super::report::overall::TOO_OLD;
 use super::round::RunInput;
@@ -82,6 +82,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
     problems.extend(answers::never_answered(&state.links));
     problems.extend(answers::silent_over_every_link(&state.links));
+    problems.extend(answers::silent_family(&state));
     problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);
@@ -199,8 +200,8 @@ fn leave_lost_link(
     Ok(released.into_iter().collect())
 }
 
-/// After an edit of `routing.protocol` what we made under the old number would be a stranger's: takes it out first. Returns
-/// also what went wrong; then the old number is not forgotten, and the next run tries again.
+/// After an edit of `routing.protocol` what we made under the old number would be a stranger's: the routes get the new one,
+/// and the rest is taken out. Returns also what went wrong; then the old number is not forgotten, and the next run tries again.
 fn leave_old_protocol(
     world: &mut dyn World,
     config: &Config,
@@ -210,6 +211,7 @@ fn leave_old_protocol(
     let now = config.routing.protocol;
     match state.protocol.replace(now) {
         Some(before) if before != now => {
+            renumber(world, config, before)?;
             let gone = take_out(world, config, before, &[])?;
             if !gone.left.is_empty() {
                 state.protocol = Some(before);

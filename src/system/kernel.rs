@@ -74,7 +74,8 @@ pub struct Selection<'a> {
     pub wan: &'a [&'a str],
     /// The links' own tables, in which every foreign route matters.
     pub tables: Range<u32>,
-    /// Foreign rules of this priority matter, as do those that look up one of the tables, or the main table for what is narrow.
+    /// Foreign rules of this priority matter, as do those that look up one of the tables, the main table for what is narrow, or
+    /// a table with a default route out of one of the interfaces.
     pub rule_priorities: RangeInclusive<u32>,
 }
 
@@ -294,11 +295,16 @@ impl Kernel {
             routes.extend(in_it.into_iter().filter(|route| route.table == table));
         }
 
+        let leads_out = |rule: &Rule| {
+            let is_its = |route: &Route| route.table == rule.table && route.destination.prefix() <= WIDE;
+            rule.table != MAIN_TABLE && routes.iter().any(is_its)
+        };
         let rules = self.rules(|rule| {
             rule.protocol == selection.protocol
                 || selection.rule_priorities.contains(&rule.priority)
                 || selection.tables.contains(&rule.table)
                 || rule.table == MAIN_TABLE && rule.suppress_prefix.is_some()
+                || leads_out(rule)
         })?;
         Ok(Facts { interfaces, routes, rules, without_ipv6, ..Facts::default() })
     }

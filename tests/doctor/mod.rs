@@ -334,8 +334,17 @@ pub fn what_is_wrong_with_the_routes_is_told_with_its_cure() {
         (
             &|it| it.ip("rule add priority 100 to 203.0.113.128/25 lookup 100"),
             "warning  rules:",
-            "give them numbers above 530",
+            "give them numbers above 32766",
             &|it| it.ip("rule del priority 100"),
+        ),
+        (
+            &|it| {
+                it.ip("route add default via 192.0.2.17 dev wan2 table 101");
+                it.ip("rule add priority 600 from 192.0.2.240/28 lookup 101");
+            },
+            "warning  rules:",
+            "lead traffic to one line before the main table is asked (priority 600 from 192.0.2.240/28 lookup 101",
+            &|it| it.ip("rule del priority 600"),
         ),
         (
             &|it| {
@@ -379,6 +388,13 @@ pub fn what_is_wrong_with_the_routes_is_told_with_its_cure() {
             "warning  firewall:",
             "the chain drops seems to drop what answers to our echo requests by wan1",
             &|it| it.nft("add rule ip fw drops ct state established accept"),
+        ),
+        (
+            &|it| it.nft("table ip fw3 { chain drops { type filter hook input priority 0; policy drop; }; }"),
+            "warning  firewall:",
+            "the chain drops seems to drop what answers to our echo requests by wan1",
+            // What it does not understand lets in what it hears.
+            &|it| it.nft("add rule ip fw3 drops ct direction reply accept"),
         ),
         (
             &|it| it.nft("table ip fw2 { chain o { type filter hook output priority 0; icmp type echo-request drop; }; }"),

@@ -61,9 +61,15 @@ impl Subject {
         subject
     }
 
-    /// Begins to count anew.
+    /// Begins to count anew. A history and a spool of thousands of switches would make each look at them slow, and a history
+    /// that is too long is put aside.
     fn forget(&mut self) {
-        let _ = fs::remove_file(self.story.path("calls"));
+        for file in ["calls", "state/history.jsonl"] {
+            let _ = fs::remove_file(self.story.path(file));
+        }
+        for mail in fs::read_dir(self.story.path("state/spool")).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(mail.path());
+        }
         self.switches = switches(&self.story).len();
         self.mails = self.ids();
         self.scripts = happened(&self.story, "script").len();

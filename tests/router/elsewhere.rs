@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::lab::{self, gateway, gateway6, target, target6};
+use crate::lab::{self, LAN, SERVICE, gateway, gateway6, router_address, target, target6};
 use crate::story::{PIN_BY_TARGET, PROBE, Story, assert_same, beyond_the_silence, config, two_links};
 use crate::wiretap::Wiretap;
 
@@ -191,4 +191,29 @@ pub fn a_rule_that_takes_narrow_routes_first_unties_no_probe() {
     story.check_until_active("primary");
     story.assert_lan_is_served_over(1);
     assert_same(&calm, &story.kernel());
+}
+
+/// The router's own traffic is not tied, and so no question of ours to the kernel would find it out.
+pub fn a_rule_that_ties_the_lan_to_a_dead_line_is_told() {
+    let story = Story::of_two_links();
+    lead_by(&story, 1);
+    story.router.ip(&format!("-4 rule add priority 600 from {LAN} lookup 100"));
+    // By its own address a line is used on purpose, and cannot be otherwise; behind the main table nothing is tied.
+    story.router.ip(&format!("-4 rule add priority 601 from {} lookup 100", router_address(1)));
+    story.router.ip("-4 rule add priority 40000 lookup 100");
+    story.check();
+    assert_eq!(story.problems(), "", "while it works nobody is harmed");
+    story.cut_silently(1);
+    story.fail_over("primary", "secondary");
+    assert!(story.ask(IpAddr::from(SERVICE)).is_err(), "the rule ties it");
+    story.check();
+    let [(link, text)] = &told(&story, "foreign-rule")[..] else { panic!("{}", story.problems()) };
+    assert_eq!(link, "primary");
+    assert!(text.contains(&format!("(priority 600 from {LAN} lookup 100 protocol 0)")), "{text}");
+    // As it says.
+    story.router.ip(&format!("-4 rule add priority 32767 from {LAN} lookup 100"));
+    story.router.ip("-4 rule del priority 600");
+    story.check();
+    assert_eq!(told(&story, "foreign-rule"), []);
+    story.assert_lan_is_served_over(2);
 }

@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::lab::{SERVICE, SERVICE6, gateway6, target6};
+use crate::lab::{SERVICE, SERVICE6, gateway6, target, target6};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 pub fn targets_over_ipv6_alone_decide() {
@@ -95,6 +95,30 @@ pub fn a_primary_that_loses_its_ipv6_refuses_it_and_says_so() {
     story.check();
     assert_eq!(story.problems(), "");
     assert_same(&calm, &story.kernel());
+}
+
+/// The link is up by the other family. Where `quorum` asks for both it would be left.
+pub fn one_family_that_dies_beyond_the_provider_is_told() {
+    let both = format!("targets: [{}, \"{}\"]", target(1, 1), target6(1, 1));
+    let story = Story::begin(2, &config(&two_links([&both, ""]), &[PROBE]));
+    // By then it knows how often it runs.
+    (0..4).for_each(|_| drop(story.check()));
+    for (silent, family) in [(IpAddr::from(target6(1, 1)), "IPv6"), (target(1, 1).into(), "IPv4")] {
+        story.silence(1, silent);
+        story.check();
+        assert_eq!(story.problems(), "", "a lost packet is no news");
+        story.let_pass(Duration::from_secs(35));
+        story.check();
+        let problems = story.problems();
+        assert!(
+            problems.starts_with(&format!("primary: no {family} target of it answers any more ({silent})")),
+            "{problems}"
+        );
+        assert_eq!((story.active().as_str(), story.check().stderr.as_str()), ("primary", ""));
+        story.end_silence(1, silent);
+        assert!(story.check().stderr.contains("no longer a problem: primary: family silent"));
+        assert_eq!(story.problems(), "");
+    }
 }
 
 pub fn a_backup_without_ipv4_refuses_it_at_once() {

@@ -131,6 +131,14 @@ pub fn an_interface_has_its_altname_too() {
     story.router.ip(&format!("link property add dev wan2 altname {name}"));
     assert_fails_over_and_back(&story);
     assert_eq!(story.link("secondary")["interface"], "wan2");
+
+    // One line is no redundancy, whatever it is called.
+    story.router.ip(&format!("link property del dev wan2 altname {name}"));
+    story.router.ip(&format!("link property add dev wan1 altname {name}"));
+    story.check();
+    let problems = story.problems();
+    let told = format!("secondary: its interface {name} is that of primary by another name (wan1)");
+    assert!(problems.contains(&told), "{problems}");
 }
 
 pub fn a_dead_gateway_is_not_found_behind_the_other_line_that_has_the_same_address() {

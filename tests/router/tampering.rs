@@ -1,6 +1,7 @@
 //! Others who change routes under way.
 
-use crate::lab::{self, SERVICE, gateway, target};
+use crate::lab::{self, SERVICE, SERVICE6, gateway, target};
+use crate::site::wait_until;
 use crate::story::{PIN_BY_TARGET, PROBE, Story, UID, assert_same, config, link, two_links};
 
 pub fn a_provider_that_takes_another_address_is_followed() {
@@ -183,6 +184,24 @@ pub fn another_protocol_number_in_the_config_leaves_nothing_behind() {
     assert!(story.router.ip("-N route show proto 120").contains("0.0.0.0/1"));
     assert_eq!(story.active(), "secondary");
     story.assert_lan_is_served_over(2);
+}
+
+pub fn another_protocol_number_moves_no_traffic() {
+    let story = Story::of_two_links();
+    story.check();
+    story.succeeds(&["force-failover", "--hold"]);
+    // Both lines work: a moment without our routes would be seen on the first one.
+    let meters = [story.meter(SERVICE), story.meter(SERVICE6)];
+    wait_until("both answers", || meters.iter().all(|meter| meter.last_answer().is_some()));
+    for protocol in 120..135 {
+        let routing = format!("routing: {{protocol: {protocol}}}");
+        story.configure(&config(&two_links(["", ""]), &[PROBE, &routing]));
+        story.check();
+        assert_eq!(story.problems(), "");
+    }
+    for meter in meters {
+        assert_eq!(meter.lines(), [2]);
+    }
 }
 
 /// What is in the kernel under the default number.

@@ -378,14 +378,22 @@ impl<'s, 'a> Import<'s, 'a> {
         }
         let targets = self.targets(line);
         self.draft.list(4, "targets", &targets);
+        if targets.is_empty() {
+            let text = format!(
+                "{} has no targets, so it counts as up while its interface can carry traffic; write some",
+                main.name
+            );
+            self.draft.note(main.source, text);
+        }
         self.quorum(main, targets.len())?;
         if let [first, others @ ..] = &line.interfaces[..]
             && !others.is_empty()
         {
             let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
             let text = format!(
-                "{} is one link with {} here, which mwan3 judged by itself: their targets count together, so the link is up as \
-                 long as enough of them answer, by whichever family",
+                "{} is one link with {} here, which mwan3 judged by itself: their targets count together, and as long as `quorum` \
+                 of them answer, by whichever family, the link is up; leave the targets of the other family out, or set \
+                 `quorum` so high that no family meets it alone",
                 names.join(", "),
                 first.name
             );
@@ -445,7 +453,10 @@ impl<'s, 'a> Import<'s, 'a> {
         if let Some(method) = interface.get("track_method").filter(|method| method.value != "ping") {
             self.draft.note(
                 method.source,
-                format_args!("track_method {} has no equal: targets are pinged", method.value),
+                format_args!(
+                    "track_method {} has no equal: targets are pinged; `checks` has DNS, TCP and HTTP",
+                    method.value
+                ),
             );
         }
     }

@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::core::config::Config;
+use crate::core::facts::{Family, other_than};
 use crate::core::health::{LinkResult, ProbeError, Probed, Verdict};
 use crate::core::pin;
 use crate::core::problem::{Code, Problem, list};
 use crate::core::round::RunInput;
 use crate::core::service::{Check, CheckError, CheckState};
-use crate::core::state::{LinkState, TargetState};
+use crate::core::state::{LinkState, State, TargetState};
 
 /// So often a target is asked in vain before that is told.
 const ASKED_IN_VAIN: u32 = 5;
+/// A family of the active link is silent for so long, and for so many runs, before that is told: a lost packet is no news.
+const FAMILY_SILENT: Duration = Duration::from_secs(30);
+const FAMILY_BEATS: u32 = 3;
 /// So often in a row a check fails before that is told.
 const FAILED_TOLD: u32 = 2;
 
@@ -58,6 +63,33 @@ pub fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
             Problem::new(Code::TargetSilentEverywhere, None, text)
         })
         .collect()
+}
+
+/// A family of which no target of the active link answers any more, while those of the other do: the link is up, and half of
+/// what people do is not.
+pub fn silent_family(state: &State) -> Option<Problem> {
+    let link = state.link(&state.active).filter(|link| link.health.verdict == Verdict::Up)?;
+    let patience = FAMILY_SILENT.max(state.beat().unwrap_or_default() * FAMILY_BEATS);
+    let is_silent = |target: &&TargetState| {
+        let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
+        since_heard.is_some_and(|time| time > patience)
+    };
+    let problem = |family: Family| {
+        // What is silent over every link says nothing of this one.
+        let counts = |target: &&TargetState| Family::from(target.address) == family && !target.at_fault;
+        let targets: Vec<&TargetState> = link.targets.iter().filter(counts).collect();
+        if !targets.iter().all(is_silent) {
+            return None;
+        }
+        let text = format!(
+            "no {family} target of it answers any more ({}), while {} does: what the LAN sends by {family} may be lost on its way; the \
+             link is left for that where `quorum` asks for both families",
+            list(targets.iter().map(|target| target.address))?,
+            other_than(family)
+        );
+        Some(Problem::new(Code::FamilySilent, Some(&link.name), text))
+    };
+    [Family::V4, Family::V6].into_iter().find_map(problem)
 }
 
 /// What keeps this machine from probing. It says nothing of any line.

@@ -192,7 +192,8 @@ fn write_summary(page: &mut String, account: &Account, zone: &TimeZone) -> std::
     write_wrapped(
         page,
         0,
-        "Up is the share of the time in which wanfo was running and knew the link's state. Bytes go both ways and \
+        "Up is the share of the time in which wanfo was running and knew the link's state. An outage lasts from the last sign of \
+         life, or the first request in vain, to the first answer, not until the link is trusted again. Bytes go both ways and \
          are counted when the backup is left (+: more went over it that was not counted); 1 GB is 1000 MB, as on data plans.",
     )
 }

@@ -90,7 +90,7 @@ pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
             version: 2,
             active: None,
             since: None,
-            reason: "no run of `wanfo check` since boot",
+            reason: "no run of `wanfo check` since boot, or since `wanfo down`",
             forced: false,
             hold: false,
             next_switch_after: None,

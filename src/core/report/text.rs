@@ -31,7 +31,7 @@ pub fn render(
     match state {
         Some(state) => Page { state, proofs, now, zone, detail, lines: Vec::new() }.write(),
         None => {
-            let text = "Nothing is known: no run of `wanfo check` has ended since boot. Is wanfo.timer enabled and started?";
+            let text = "Nothing is known: no run of `wanfo check` has ended since boot, or since `wanfo down`. Is wanfo.timer enabled and started?";
             vec![Line::new(Tone::Bad, 0, text)]
         }
     }
