@@ -192,7 +192,8 @@ fn deliver(notify: &Notify, delivery: &Delivery) -> Result<Exit> {
                 }
                 Err(Failure::Temporary(reason)) => {
                     waiting.last_failure = Some(format!("{to} could not be told: {reason}"));
-                    delivery.save(waiting)?;
+                    // Only the reason would be lost, and the others still wait.
+                    delivery.save(waiting).unwrap_or_else(|error| log::error!("{error:#}"));
                     continue;
                 }
             }

@@ -211,7 +211,7 @@ fn say_in_color(page: &[Line], before: &str) -> Result<()> {
     };
     // SGR, ECMA-48.
     let paint = |tone: Tone| match tone {
-        Tone::Plain => None,
+        Tone::Plain | Tone::Bar => None,
         Tone::Good => Some("32"),
         Tone::Warning => Some("33"),
         Tone::Bad => Some("1;31"),

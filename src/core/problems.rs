@@ -122,8 +122,21 @@ pub fn of_links(config: &Config, view: &View) -> Vec<Problem> {
     problems
 }
 
+/// How it stands with the default traffic and the link that carries it now, when all else is done.
+pub fn of_default_traffic(
+    config: &Config,
+    state: &State,
+    view: &View,
+    way: &mut dyn FnMut(&Flow) -> Result<RouteAnswer>,
+) -> Vec<Problem> {
+    let mut problems = refused(config, state, view);
+    problems.extend(beside_the_override(config, state, view));
+    problems.extend(default_elsewhere(config, state, view, way));
+    problems
+}
+
 /// Foreign routes that our IPv6 override beats by its metric alone, while it is there and they lead elsewhere.
-pub fn beside_the_override(config: &Config, state: &State, view: &View) -> Vec<Problem> {
+fn beside_the_override(config: &Config, state: &State, view: &View) -> Vec<Problem> {
     let active = state.active_in(config).and_then(|active| view.links[active].interface.as_deref());
     let ours = |route: &&Route| route.protocol == config.routing.protocol;
     let in_place = view.facts.routes.iter().filter(|route| {
@@ -143,7 +156,7 @@ pub fn beside_the_override(config: &Config, state: &State, view: &View) -> Vec<P
 }
 
 /// The default traffic that does not take the active link, or is not refused where the link has none of the family and
-/// it should be. Asked of the kernel when all else is done.
+/// it should be. The kernel is asked.
 pub fn default_elsewhere(
     config: &Config,
     state: &State,
@@ -360,7 +373,7 @@ fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Pro
 }
 
 /// A family that the active link has no way for, though the config does not say that it has none, and another link has.
-pub fn refused(config: &Config, state: &State, view: &View) -> Vec<Problem> {
+fn refused(config: &Config, state: &State, view: &View) -> Vec<Problem> {
     let active = state.active_in(config).unwrap_or(0);
     let link = &config.links[active];
     let problem = |family| {

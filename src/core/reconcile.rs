@@ -140,8 +140,11 @@ impl Reconciled {
         is_made && !defaults::unbeatable(config, &self.view.facts).iter().any(stays)
     }
 
-    /// What was put right.
+    /// What was put right. A dry run has told its commands one by one.
     pub fn event(&self, kind: fn(Vec<String>) -> Event) -> Option<Event> {
+        if self.view.facts.pretended {
+            return None;
+        }
         let done = self.changes.iter().filter(|change| !self.left.contains(change));
         let done: Vec<String> = done.map(ToString::to_string).collect();
         (!done.is_empty()).then(|| kind(done))

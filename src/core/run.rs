@@ -80,9 +80,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let links_now = input.link_states(&results);
     state.note_run(world.now()?.boot);
     state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
-    problems.extend(answers::never_answered(&state.links));
-    problems.extend(answers::silent_over_every_link(&state.links));
-    problems.extend(answers::silent_family(&state));
+    problems.extend(answers::of_targets(&state));
     problems.extend(follow_up::note_config(order, &mut state, now));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);
@@ -114,11 +112,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
         Outcome::Vetoed { .. } => say(world, &news),
     }
     say_replies(world, config, &results, now.boot);
-    // Of the link that carries the traffic now.
-    problems.extend(problems::refused(config, &state, &kept.view));
-    problems.extend(problems::beside_the_override(config, &state, &kept.view));
-    problems.extend(problems::default_elsewhere(config, &state, &kept.view, &mut |flow| world.way(flow)));
-
+    problems.extend(problems::of_default_traffic(config, &state, &kept.view, &mut |flow| world.way(flow)));
     faults.extend(kept.problems());
     if config.probe.record
         && let Err(error) = world.keep_round(order, &state)

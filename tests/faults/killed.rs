@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use super::iproute::with_ip;
 use super::*;
+use crate::site::wait_until;
 
 /// What the kernel looks like on either link when nothing disturbs.
 fn undisturbed(lab: &Lab) -> [Vec<String>; 2] {
@@ -110,9 +111,20 @@ fn waiting_check(lab: &Lab) -> std::process::Child {
     lab.configure(&TWO_LINKS.replace("silence: 1s", "silence: 2s"));
     lab.cut_silently(1);
     let mut command = lab.wanfo_command(&["check"]);
+    let before = echo_requests(lab);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wanfo starts");
-    sleep(Duration::from_millis(500));
+    // One for each target, and the cut line is asked again.
+    wait_until("a run that waits", || echo_requests(lab) >= before + 4);
     child
+}
+
+/// How many the router has sent (ICMP's OutEchos, RFC 4293).
+fn echo_requests(lab: &Lab) -> u64 {
+    let text = lab.router.run(|| fs::read_to_string("/proc/thread-self/net/snmp")).expect("counters");
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix("Icmp: ")).map(str::split_whitespace);
+    let (names, counts) = (rows.next().expect("names"), rows.next().expect("numbers"));
+    let (_, count) = names.zip(counts).find(|(name, _)| *name == "OutEchos").expect("a counter of them");
+    count.parse().expect("a number")
 }
 
 pub fn terminated_while_it_waits_for_answers() {

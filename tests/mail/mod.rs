@@ -28,6 +28,7 @@ use wanfo::system::spool::Spool;
 
 use crate::follow_up::every_call::{Trouble, fail_at_every, kill_at_every};
 use crate::lab::{self, Lab, Run};
+use crate::site::wait_until;
 use crate::tls::Certified;
 
 const WANFO: &str = env!("CARGO_BIN_EXE_wanfo");
@@ -233,14 +234,6 @@ impl Drop for Exim {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited 10 s in vain: {what}");
-        sleep(Duration::from_millis(10));
     }
 }
 

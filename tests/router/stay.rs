@@ -47,6 +47,7 @@ pub fn a_dry_run_and_a_run_by_hand_stay_as_well() {
     let run = story.succeeds(&["check", "--dry-run"]);
     assert!(run.stdout.contains("would run: ip -4 route add 0.0.0.0/1"), "{run:?}");
     assert!(run.stderr.contains("would say: switched from primary to secondary"), "{run:?}");
+    assert!(!run.stderr.contains("ip -4 route"), "each command once: {run:?}");
     assert_eq!((story.active().as_str(), story.kernel()), ("primary", calm));
     story.succeeds(&["failback"]);
     assert_eq!(story.active(), "secondary", "the best link that works");

@@ -21,8 +21,16 @@ const FAMILY_BEATS: u32 = 3;
 /// So often in a row a check fails before that is told.
 const FAILED_TOLD: u32 = 2;
 
+/// What the answers of all runs so far say of the targets.
+pub fn of_targets(state: &State) -> Vec<Problem> {
+    let mut problems = never_answered(&state.links);
+    problems.extend(silent_over_every_link(&state.links));
+    problems.extend(silent_family(state));
+    problems
+}
+
 /// Targets that have not answered once since they are in the config, or since boot.
-pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
+fn never_answered(links: &[LinkState]) -> Vec<Problem> {
     let of_link = |link: &LinkState| {
         let never = |it: &&TargetState| it.heard_at.is_none() && it.asked_in_vain >= ASKED_IN_VAIN;
         let never = link.targets.iter().filter(never).map(|target| target.address);
@@ -37,7 +45,7 @@ pub fn never_answered(links: &[LinkState]) -> Vec<Problem> {
 }
 
 /// Targets of several links that have fallen silent over each, though the links are heard.
-pub fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
+fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
     let mut silent: Vec<(IpAddr, usize, bool)> = Vec::new();
     for link in links {
         let is_modem = |it: &TargetState| [link.gateway, link.gateway6].contains(&Some(it.address));
@@ -67,7 +75,7 @@ pub fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
 
 /// A family of which no target of the active link answers any more, while those of the other do: the link is up, and half of
 /// what people do is not.
-pub fn silent_family(state: &State) -> Option<Problem> {
+fn silent_family(state: &State) -> Option<Problem> {
     let link = state.link(&state.active).filter(|link| link.health.verdict == Verdict::Up)?;
     let patience = FAMILY_SILENT.max(state.beat().unwrap_or_default() * FAMILY_BEATS);
     let is_silent = |target: &&TargetState| {

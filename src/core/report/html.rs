@@ -24,7 +24,7 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1b1f24;--paper:#fff;--faint:#667;--up:#1a7f37;--active:#0969da;--down:#cf222e;--unknown:#8c959f;--warn:#9a6700}\
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--paper:#0d1117;--faint:#9aa4af;--up:#3fb950;--active:#58a6ff;--down:#ff6b61;--unknown:#6e7681;--warn:#d29922}}\
 body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\
-h1{font-size:1.3rem}h2{font-size:1.05rem;margin-top:1.6rem}pre{overflow-x:auto;font:13px/1.45 ui-monospace,monospace;white-space:pre}\
+h1{font-size:1.3rem;margin-bottom:0}.when{margin-top:0;color:var(--faint);font-size:.85rem}h2{font-size:1.05rem;margin-top:1.6rem}pre{overflow-x:auto;font:13px/1.45 ui-monospace,monospace;white-space:pre}\
 .status{font:13px/1.45 ui-monospace,monospace}.status div{white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.45em}.status .bar{font-size:min(13px,2.2vw);overflow-wrap:normal}\
 @media(max-width:40rem){.status div{white-space:normal}}.good{color:var(--up)}.warning{color:var(--warn)}.bad{color:var(--down);font-weight:bold}\
 svg{width:100%;height:1.6rem;display:block}figure{margin:.6rem 0}figcaption{font-size:.9rem}\
@@ -56,6 +56,7 @@ fn page(
         Overall::NoLinkUp => "no link is up",
         Overall::Unknown => "unknown",
     };
+    let written = now.wall.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
     let mut page = String::new();
     write!(
         page,
@@ -63,7 +64,7 @@ fn page(
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <style>{STYLE}</style></head><body>\n<h1>WAN failover: {title}</h1>\n<section class=\"status\">"
+         <style>{STYLE}</style></head><body>\n<h1>WAN failover: {title}</h1>\n<p class=\"when\">As of {written}</p>\n<section class=\"status\">"
     )?;
     lines.iter().try_for_each(|line| write_line(&mut page, line))?;
     writeln!(page, "</section>")?;
@@ -72,28 +73,21 @@ fn page(
         writeln!(page, "<h2>What happened</h2>\n<details open><summary>The last day</summary><pre>")?;
         writeln!(page, "{}</pre></details>", escaped(&history::text(Some(day), zone)))?;
     }
-    let written = now.wall.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
-    writeln!(
-        page,
-        "<footer>Written {} by wanfo {}.</footer></body></html>",
-        written,
-        env!("CARGO_PKG_VERSION")
-    )?;
+    writeln!(page, "<footer>Written by wanfo {}.</footer></body></html>", env!("CARGO_PKG_VERSION"))?;
     Ok(page)
 }
 
 fn write_line(page: &mut String, line: &Line) -> std::fmt::Result {
     let class = match line.tone {
-        Tone::Plain => None,
-        Tone::Good => Some("good"),
-        Tone::Warning => Some("warning"),
-        Tone::Bad => Some("bad"),
+        Tone::Plain => "plain",
+        Tone::Bar => "bar",
+        Tone::Good => "good",
+        Tone::Warning => "warning",
+        Tone::Bad => "bad",
     };
-    // The browser breaks the lines, and indents what goes on. On a phone it has no room for columns, but the row of the
-    // last hour means nothing in two.
+    // The browser breaks the lines, and indents what goes on. On a phone it has no room for columns.
     let row = line.rows(usize::MAX).join(" ");
     let text = row.trim_start();
-    let class = class.unwrap_or(if text.starts_with('[') { "bar" } else { "plain" });
     let begin = row.len() - text.len();
     let indent = line.indent.max(begin + 2);
     let (outdent, text) = (indent - begin, escaped(text));

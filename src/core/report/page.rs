@@ -14,6 +14,8 @@ pub const WIDTH: usize = 80;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     Plain,
+    /// A row of letters, one for a while each: broken in two it means nothing.
+    Bar,
     Good,
     /// It works, and somebody should look.
     Warning,

@@ -206,7 +206,7 @@ impl Page<'_> {
                 4,
                 format!("probed {}; the last hour (= good, X bad, . not asked):", ago(at, self.now)),
             );
-            self.say(Tone::Plain, 4, format!("[{strip}]"));
+            self.say(Tone::Bar, 4, format!("[{strip}]"));
         }
         let mut backups = self.state.links.iter().filter(|link| !link.routes_only).skip(1);
         if backups.any(|backup| backup.name == link.name) {
