@@ -1,5 +1,6 @@
 //! What an admin should look at: the run did its work all the same, or says by a fault that a part of it failed.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -122,9 +123,11 @@ impl fmt::Display for Problem {
 /// How many items are named in one sentence.
 const NAMED: usize = 3;
 
-/// The first of them in one sentence; `None`: there are none.
+/// The first of them in one sentence, each once (a rule of both families reads the same); `None`: there are none.
 pub fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Option<String> {
-    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    let mut seen = HashSet::new();
+    let items = items.into_iter().map(|item| item.to_string());
+    let all: Vec<String> = items.filter(|item| seen.insert(item.clone())).collect();
     let more = match all.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -14,7 +14,7 @@ use ipnetwork::IpNetwork;
 use super::change::global_ipv6;
 use super::config::{Config, Gateway, Link, Override, Target};
 use super::defaults;
-use super::facts::{Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Purpose, Route, Rule};
+use super::facts::{Facts, Family, MAIN_TABLE, Purpose, Route, Rule};
 use super::flow::{self, Flow, RouteAnswer};
 use super::gateway::{LinkFault, NextHop, ResolvedLink, View};
 use super::health::{LinkResult, Verdict};
@@ -353,23 +353,20 @@ fn left_behind(input: &RunInput, view: &View, results: &[LinkResult]) -> Vec<Pro
     let down = links
         .filter(|(index, (_, result))| *index != input.active() && result.health.verdict == Verdict::Down);
     let problem = |(_, ((link, resolved), _)): (usize, ((&Link, &ResolvedLink), &LinkResult))| {
-        let routes = list(routing::foreign_destinations(input.config, resolved, &view.facts)).map(|routes| {
-            let text = format!(
-                "it is down, and foreign routes lead some destinations there all the same ({routes}); take them out, or to another \
-                 link, if somebody needs these destinations"
-            );
-            Problem::new(Code::RouteStays, Some(&link.name), text)
-        });
-        let rules = list(routing::foreign_rules(input.config, resolved, &view.facts)).map(|rules| {
-            let text = format!(
-                "it is down, and foreign rules lead traffic there all the same ({rules}), which no failover moves; take them out, \
-                 or give them numbers above {MAIN_PRIORITY}, if somebody needs that traffic"
-            );
-            Problem::new(Code::ForeignRule, Some(&link.name), text)
-        });
-        routes.into_iter().chain(rules)
+        let (config, facts) = (input.config, &view.facts);
+        let routes = list(routing::foreign_destinations(config, resolved, facts));
+        let rules = list(routing::foreign_rules(config, resolved, facts));
+        let told = [("routes", routes), ("rules", rules)].into_iter();
+        let told: Vec<String> =
+            told.filter_map(|(what, all)| Some(format!("foreign {what} ({})", all?))).collect();
+        let text = format!(
+            "it is down, and {} lead traffic there all the same, which no failover moves; take them out, or to another link, if \
+             somebody needs that traffic",
+            told.join(" and ")
+        );
+        (!told.is_empty()).then(|| Problem::new(Code::RouteStays, Some(&link.name), text))
     };
-    down.flat_map(problem).collect()
+    down.filter_map(problem).collect()
 }
 
 /// A family that the active link has no way for, though the config does not say that it has none, and another link has.

@@ -207,13 +207,14 @@ pub fn a_rule_that_ties_the_lan_to_a_dead_line_is_told() {
     story.fail_over("primary", "secondary");
     assert!(story.ask(IpAddr::from(SERVICE)).is_err(), "the rule ties it");
     story.check();
-    let [(link, text)] = &told(&story, "foreign-rule")[..] else { panic!("{}", story.problems()) };
+    let [(link, text)] = &told(&story, "route-stays")[..] else { panic!("{}", story.problems()) };
     assert_eq!(link, "primary");
-    assert!(text.contains(&format!("(priority 600 from {LAN} lookup 100 protocol 0)")), "{text}");
+    let rule = format!("it is down, and foreign rules (priority 600 from {LAN} lookup 100 protocol 0) lead");
+    assert!(text.starts_with(&rule), "{text}");
     // As it says.
     story.router.ip(&format!("-4 rule add priority 32767 from {LAN} lookup 100"));
     story.router.ip("-4 rule del priority 600");
     story.check();
-    assert_eq!(told(&story, "foreign-rule"), []);
+    assert_eq!(told(&story, "route-stays"), []);
     story.assert_lan_is_served_over(2);
 }
