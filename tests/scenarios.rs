@@ -18,7 +18,7 @@
 //! - `refused`: all runs by hand that must be refused, each with `at` and `why`.
 //! - `events`: all that must be said (switches and routes apart), each with `at` and `says`. Without the key, anything may.
 //! - `scripts`, `mails`, `history`: all calls of scripts (their arguments), mails (their subjects; what is for the link script has its arguments) and records (as the log
-//!   says them), each with `at` and `says`, of a mail also a line that it `tells`. Without the key, any may.
+//!   says them), each with `at` and `says`, of a mail also a line that it `tells`, of a link that went down or came up `since 6s before`. Without the key, any may.
 //! - `failed`: all runs that must end with exit code 1. Without the key, any may.
 //! - `checked`: how many checks were sent over each link, all told. Without the key, any number may.
 //! - `runs`: a closer look at single runs, the last one that began by then: `at`, and any of `active`, `why` (it stayed), `pinged` (links), `checked` (links, once for each check),
@@ -234,6 +234,15 @@ impl<'de> Deserialize<'de> for Time {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Time).map_err(serde::de::Error::custom)
     }
+}
+
+/// How long before its record an outage began or ended.
+fn told_lag(record: &Record) -> Option<String> {
+    let (Event::LinkDown { heard_ms, .. } | Event::LinkUp { heard_ms, .. }) = &record.event else {
+        return None;
+    };
+    let lag = record.boot_ms.since((*heard_ms)?)?;
+    Some(format!("since {} before", told_time(lag)))
 }
 
 /// In tenths of a second: what a reply and a tick take is left out.
@@ -533,11 +542,23 @@ fn complaints(scenario: &Scenario, runs: &[(Duration, Run)]) -> String {
         let Some(expected) = expected else { continue };
         for Said { at, says, tells } in expected {
             let Some(told) = tells else { continue };
-            let mails = runs.iter().flat_map(|(_, run)| &run.mails).filter(|mail| mail.subject == *says);
-            let texts: Vec<&str> = mails.map(|mail| &mail.text[..]).collect();
+            let texts: Vec<String> = match what {
+                "history" => {
+                    let records = runs.iter().flat_map(|(_, run)| &run.records);
+                    records.filter(|record| record.event.to_string() == *says).filter_map(told_lag).collect()
+                }
+                _ => {
+                    let mails = runs.iter().flat_map(|(_, run)| &run.mails);
+                    mails.filter(|mail| mail.subject == *says).map(|mail| mail.text.clone()).collect()
+                }
+            };
             if !texts.iter().any(|text| text.lines().any(|line| line == told)) {
-                writeln!(complaints, "no mail `{says}` tells `{told}`, for {}: {texts:?}", told_time(at.0))
-                    .unwrap();
+                writeln!(
+                    complaints,
+                    "in {what} no `{says}` tells `{told}`, for {}: {texts:?}",
+                    told_time(at.0)
+                )
+                .unwrap();
             }
         }
         let expected: Vec<String> = expected.iter().map(|said| line(said.at.0, &said.says)).collect();

@@ -229,10 +229,10 @@ fn watched(before: &Record, after: &Record) -> Duration {
 
 /// `earlier` told in the wall-clock time of a later moment of the same boot.
 fn wall_time(earlier: BootTime, later: BootTime, wall: Timestamp) -> Timestamp {
-    self::earlier(wall, later.since(earlier).unwrap_or_default())
+    set_back(wall, later.since(earlier).unwrap_or_default())
 }
 
-fn earlier(wall: Timestamp, by: Duration) -> Timestamp {
+fn set_back(wall: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| wall.checked_sub(by).ok()).unwrap_or(wall)
 }
 
@@ -257,7 +257,7 @@ impl<'a> Timeline<'a> {
         let stretch = |interval: &Interval<'a>| {
             // What is told late began, or ended, before its record.
             let before = |record: usize, point: Duration| {
-                earlier(self.walls[record], self.points[record].saturating_sub(point))
+                set_back(self.walls[record], self.points[record].saturating_sub(point))
             };
             let from = before(interval.begins, interval.from);
             let length = SignedDuration::try_from(interval.to.saturating_sub(interval.from));

@@ -305,14 +305,14 @@ fn shared(config: &Config, view: &View) -> Vec<Problem> {
 
 /// One interface by two of its names; the config has refused the same name twice. Two gateways on one interface are two lines.
 fn same_interfaces(config: &Config, resolved: &[ResolvedLink]) -> Vec<Problem> {
-    let named = || {
-        let links = config.links.iter().zip(resolved);
-        links.filter_map(|(link, resolved)| {
-            Some((link, link.interface.as_ref()?, resolved.interface.as_ref()?))
-        })
+    let named = || config.links.iter().zip(resolved).filter(|(link, _)| link.interface.is_some());
+    let way = |resolved: &ResolvedLink| {
+        let via = |family| resolved.next_hop(family).ok().and_then(|next_hop| next_hop.via);
+        (resolved.interface.clone(), [Family::V4, Family::V6].map(via))
     };
-    let problem = |(index, (link, written, name)): (usize, (&Link, &String, &String))| {
-        let (first, ..) = named().take(index).find(|(.., other)| *other == name)?;
+    let problem = |(index, (link, resolved)): (usize, (&Link, &ResolvedLink))| {
+        let (written, name) = (link.interface.as_ref()?, resolved.interface.as_ref()?);
+        let (first, _) = named().take(index).find(|(_, other)| way(other) == way(resolved))?;
         let text = format!(
             "its interface {written} is that of {} by another name ({name}), so both are one line; give each link an interface of \
              its own",
