@@ -50,6 +50,16 @@ fn up(link: &str) -> Event {
     Event::LinkUp { link: link.to_owned(), heard_ms: None }
 }
 
+/// It begins and ends where these were heard, whenever that is told.
+fn outage_of_fibre(last: u64, first: u64) -> [Event; 2] {
+    let heard = |second: u64| Some(BootTime(second * 1000));
+    let (link, reason) = ("fibre".to_owned(), "no reply".to_owned());
+    [
+        Event::LinkDown { link: link.clone(), reason, heard_ms: heard(last) },
+        Event::LinkUp { link, heard_ms: heard(first) },
+    ]
+}
+
 fn switched(from: &str, to: &str, backup_bytes: Option<u64>) -> Event {
     Event::Switched {
         from: from.to_owned(),
@@ -638,10 +648,7 @@ proptest! {
 
 #[test]
 fn an_outage_lasts_from_the_last_sign_of_life_to_the_next() {
-    let heard = |second: u64| Some(BootTime(second * 1000));
-    let down =
-        Event::LinkDown { link: "fibre".to_owned(), reason: "no reply".to_owned(), heard_ms: heard(94) };
-    let up = Event::LinkUp { link: "fibre".to_owned(), heard_ms: heard(200) };
+    let [down, up] = outage_of_fibre(94, 200);
     let records = [
         record(MONDAY, 10, started("fibre")),
         record(MONDAY, 100, down),
@@ -712,10 +719,7 @@ fn a_link_that_an_edit_of_the_config_makes_active_is_up_and_one_that_is_gone_is_
 
 #[test]
 fn the_bar_begins_and_ends_an_outage_where_the_table_does() {
-    let heard = |second: u64| Some(BootTime(second * 1000));
-    let down =
-        Event::LinkDown { link: "fibre".to_owned(), reason: "no reply".to_owned(), heard_ms: heard(100) };
-    let up = Event::LinkUp { link: "fibre".to_owned(), heard_ms: heard(200) };
+    let [down, up] = outage_of_fibre(100, 200);
     let records = [
         record(MONDAY, 0, started("cable")),
         record(MONDAY, 150, down),

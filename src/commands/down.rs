@@ -53,8 +53,7 @@ pub fn run(read: &Result<Settings, Box<Broken>>) -> Result<Exit> {
     }
     router.forget()?;
     if let Some(watched_ms) = watched {
-        let (now, event) = (router.now()?, Event::TakenOut { watched_ms });
-        let record = Record { at: now.wall, boot_id: boot_id.clone(), boot_ms: now.boot, event };
+        let record = Record::new(&boot_id, router.now()?, Event::TakenOut { watched_ms });
         // It is done, and only its record is missing.
         router.record(&[record]).unwrap_or_else(|error| log::warn!("{error:#}"));
     }

@@ -260,9 +260,8 @@ fn write_down(config: &Config, drills: &[Drill], report: String, by_mail: bool) 
     let mut router = Router::new(config, &machine.boot_id, store)?;
     let now = clock::now()?;
     let Moment { wall: at, boot: boot_ms } = now;
-    let records: Vec<Record> = (drills.iter())
-        .map(|drill| Record { at, boot_id: machine.boot_id.clone(), boot_ms, event: drill.event() })
-        .collect();
+    let records: Vec<Record> =
+        drills.iter().map(|drill| Record::new(&machine.boot_id, now, drill.event())).collect();
     router.record(&records)?;
     let mut known = proofs::load(&config.paths.state).unwrap_or_default();
     known.keep(&config.names());

@@ -302,26 +302,17 @@ impl<'a> Timeline<'a> {
                     };
                     // The outage is the line's and not the run's: from its last sign of life to the next.
                     let late = heard_ms.and_then(|heard| record.boot_ms.since(heard)).unwrap_or_default();
-                    let began = open
-                        .iter()
-                        .filter(|old| old.link == link)
-                        .filter(|old| old.kind != IntervalKind::Active)
-                        .map(|old| old.from)
-                        .max();
+                    let began = open.iter().filter(|old| old.is_verdict_on(link)).map(|old| old.from).max();
                     let point = point.saturating_sub(late).max(began.unwrap_or_default());
                     // Said once more, it began when it was said first.
                     if !open.iter().any(|old| old.link == link && old.kind == kind) {
-                        let is_verdict =
-                            |old: &Interval| old.link == link && old.kind != IntervalKind::Active;
-                        self.close(&mut open, is_verdict, point, End::By(index));
+                        self.close(&mut open, |old| old.is_verdict_on(link), point, End::By(index));
                         open.push(Interval { from: point, ..begin(link, kind) });
                     }
                 }
                 Event::LinksChanged { links, .. } => {
                     self.close(&mut open, |old| !links.iter().any(|link| link == old.link), point, End::Lost);
-                    let is_verdict_of =
-                        |old: &Interval, link: &str| old.link == link && old.kind != IntervalKind::Active;
-                    let new = links.iter().filter(|link| !open.iter().any(|old| is_verdict_of(old, link)));
+                    let new = links.iter().filter(|link| !open.iter().any(|old| old.is_verdict_on(link)));
                     let new: Vec<_> = new.map(|link| begin(link, IntervalKind::Up)).collect();
                     open.extend(new);
                 }
@@ -471,6 +462,11 @@ impl LinkSummary<'_> {
 }
 
 impl Interval<'_> {
+    /// Whether it says of this link that it was up, or that it was down.
+    fn is_verdict_on(&self, link: &str) -> bool {
+        self.link == link && self.kind != IntervalKind::Active
+    }
+
     /// How long it lasted after `start`.
     fn span(&self, start: Duration) -> Span {
         let length = self.to.saturating_sub(self.from.max(start));

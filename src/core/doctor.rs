@@ -260,12 +260,8 @@ fn of_routing(chart: &mut Chart, seen: &Seen, tried: &Tried) {
         );
         (Mark::Warning, text)
     });
-    let mut behind: Vec<&Rule> = Vec::new();
-    for resolved in &view.links {
-        let new = routing::foreign_rules(config, resolved, &view.facts).filter(|rule| !is_before(rule));
-        behind.extend(new.filter(|rule| !behind.contains(rule)).collect::<Vec<_>>());
-    }
-    let behind = list(behind).map(|rules| {
+    let by_links = view.links.iter().flat_map(|link| routing::foreign_rules(config, link, &view.facts));
+    let behind = list(by_links.filter(|rule| !is_before(rule))).map(|rules| {
         let text = format!(
             "foreign rules lead traffic to one line before the main table is asked ({rules}), and no failover moves it; if that is \
              not meant, give them numbers above {MAIN_PRIORITY}"

@@ -310,7 +310,6 @@ fn may_record_repair(state: &State, now: BootTime) -> bool {
 }
 
 fn keep(state: &mut State, now: Moment, event: Event) {
-    let record = Record { at: now.wall, boot_id: state.boot_id.clone(), boot_ms: now.boot, event };
-    state.pending.records.push(record);
+    state.pending.records.push(Record::new(&state.boot_id, now, event));
     state.recorded_at = Some(now.boot);
 }

@@ -57,8 +57,7 @@ pub fn take_out(
     protocol: u8,
     leaving: &[Assignment],
 ) -> Result<Reconciled> {
-    let mut config = config.clone();
-    config.routing.protocol = protocol;
+    let config = numbered(config, protocol);
     let view = look(world, &config)?;
     bring_in_line(world, &config, view, |_| Wanted { leaving: leaving.to_vec(), ..Wanted::default() })
 }
@@ -66,9 +65,7 @@ pub fn take_out(
 /// Gives the routes that have this number the one of the config, each in its place: there is no moment without them. One that
 /// shares its place with a foreign one stays, for the kernel would replace whichever comes first.
 pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<()> {
-    let mut of_before = config.clone();
-    of_before.routing.protocol = before;
-    let facts = look(world, &of_before)?.facts;
+    let facts = look(world, &numbered(config, before))?.facts;
     let in_place = |route: &Route| facts.routes.iter().filter(|other| other.place() == route.place()).count();
     let old = facts.routes.iter().filter(|route| route.protocol == before && in_place(route) == 1);
     let protocol = config.routing.protocol;
@@ -77,6 +74,13 @@ pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<()
     // What `ip` refuses has its old number still, and is taken out by that.
     world.apply(&changes);
     Ok(())
+}
+
+/// The config with another protocol number: what bears that is ours then.
+fn numbered(config: &Config, protocol: u8) -> Config {
+    let mut config = config.clone();
+    config.routing.protocol = protocol;
+    config
 }
 
 /// Where nothing differs nothing is run.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::switch::Cause;
-use super::time::BootTime;
+use super::time::{BootTime, Moment};
 
 /// One line of the history file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -180,6 +180,10 @@ fn list(f: &mut fmt::Formatter, heading: &str, changes: &[String]) -> fmt::Resul
 }
 
 impl Record {
+    pub fn new(boot_id: &str, now: Moment, event: Event) -> Record {
+        Record { at: now.wall, boot_id: boot_id.to_owned(), boot_ms: now.boot, event }
+    }
+
     /// The time between two records; by the boot clock where both are of one boot.
     pub fn until(&self, later: &Record) -> Option<Duration> {
         if self.boot_id == later.boot_id {

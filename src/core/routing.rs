@@ -406,16 +406,18 @@ pub fn foreign_rules<'a>(
     let protocol = config.routing.protocol;
     let leads_out = |route: &&Route| {
         route.protocol != protocol
+            && route.is_default(route.family())
             && resolved_link.interface.as_ref().is_some_and(|interface| route.leaves_by(interface))
     };
-    let out: Vec<&Route> = facts.routes.iter().filter(leads_out).collect();
+    let defaults = facts.routes.iter().filter(leads_out);
+    let tables: Vec<(u32, Family)> = defaults.map(|route| (route.table, route.family())).collect();
     let own = resolved_link.addresses();
     facts.rules.iter().filter(move |rule| {
         rule.protocol != protocol
             && rule.priority < MAIN_PRIORITY
             && rule.table != MAIN_TABLE
             && !rule.from.is_some_and(|from| own.contains(&from.ip()))
-            && out.iter().any(|route| route.table == rule.table && route.is_default(rule.family))
+            && tables.contains(&(rule.table, rule.family))
     })
 }
 

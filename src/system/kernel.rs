@@ -4,6 +4,7 @@
 pub mod read;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -295,16 +296,16 @@ impl Kernel {
             routes.extend(in_it.into_iter().filter(|route| route.table == table));
         }
 
-        let leads_out = |rule: &Rule| {
-            let is_its = |route: &Route| route.table == rule.table && route.destination.prefix() <= WIDE;
-            rule.table != MAIN_TABLE && routes.iter().any(is_its)
-        };
+        // There may be thousands of routes and of rules: the few tables are picked out once.
+        let defaults = routes.iter().filter(|route| route.destination.prefix() <= WIDE);
+        let with_default: BTreeSet<u32> =
+            defaults.map(|route| route.table).filter(|table| *table != MAIN_TABLE).collect();
         let rules = self.rules(|rule| {
             rule.protocol == selection.protocol
                 || selection.rule_priorities.contains(&rule.priority)
                 || selection.tables.contains(&rule.table)
                 || rule.table == MAIN_TABLE && rule.suppress_prefix.is_some()
-                || leads_out(rule)
+                || with_default.contains(&rule.table)
         })?;
         Ok(Facts { interfaces, routes, rules, without_ipv6, ..Facts::default() })
     }

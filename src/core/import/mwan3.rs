@@ -386,18 +386,16 @@ impl<'s, 'a> Import<'s, 'a> {
             self.draft.note(main.source, text);
         }
         self.quorum(main, targets.len())?;
-        if let [first, others @ ..] = &line.interfaces[..]
-            && !others.is_empty()
-        {
-            let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
+        if let [_, second, ..] = line.interfaces[..] {
+            let names: Vec<&str> = line.interfaces[1..].iter().map(|other| other.name.as_str()).collect();
             let text = format!(
                 "{} is one link with {} here, which mwan3 judged by itself: their targets count together, and as long as `quorum` \
                  of them answer, by whichever family, the link is up; leave the targets of the other family out, or set \
                  `quorum` so high that no family meets it alone",
                 names.join(", "),
-                first.name
+                main.name
             );
-            self.draft.note(others[0].source, text);
+            self.draft.note(second.source, text);
         }
         self.draft.duration(4, "delay", Duration::ZERO, Origin::of_itself("mwan3 has no hold-down"));
         let (up, up_origin) = number(main, "up", 5)?;

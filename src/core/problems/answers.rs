@@ -44,6 +44,12 @@ fn never_answered(links: &[LinkState]) -> Vec<Problem> {
     links.iter().filter_map(of_link).collect()
 }
 
+/// Whether a target was not heard for longer than this while its link was.
+fn is_silent_for(target: &TargetState, link: &LinkState, patience: Duration) -> bool {
+    let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
+    since_heard.is_some_and(|time| time > patience)
+}
+
 /// Targets of several links that have fallen silent over each, though the links are heard.
 fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
     let mut silent: Vec<(IpAddr, usize, bool)> = Vec::new();
@@ -51,10 +57,8 @@ fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
         let is_modem = |it: &TargetState| [link.gateway, link.gateway6].contains(&Some(it.address));
         for target in link.targets.iter().filter(|target| !is_modem(target)) {
             // Longer than a link may be silent: one lost packet says nothing.
-            let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
             let is_silent = target.at_fault
-                || link.health.verdict == Verdict::Up
-                    && since_heard.is_some_and(|time| time > link.law.silence);
+                || link.health.verdict == Verdict::Up && is_silent_for(target, link, link.law.silence);
             match silent.iter_mut().find(|(address, ..)| *address == target.address) {
                 Some((_, count, all)) => (*count, *all) = (*count + 1, *all && is_silent),
                 None => silent.push((target.address, 1, is_silent)),
@@ -78,15 +82,11 @@ fn silent_over_every_link(links: &[LinkState]) -> Vec<Problem> {
 fn silent_family(state: &State) -> Option<Problem> {
     let link = state.link(&state.active).filter(|link| link.health.verdict == Verdict::Up)?;
     let patience = FAMILY_SILENT.max(state.beat().unwrap_or_default() * FAMILY_BEATS);
-    let is_silent = |target: &&TargetState| {
-        let since_heard = target.heard_at.and_then(|at| link.health.heard_at?.since(at));
-        since_heard.is_some_and(|time| time > patience)
-    };
     let problem = |family: Family| {
         // What is silent over every link says nothing of this one.
         let counts = |target: &&TargetState| Family::from(target.address) == family && !target.at_fault;
         let targets: Vec<&TargetState> = link.targets.iter().filter(counts).collect();
-        if !targets.iter().all(is_silent) {
+        if !targets.iter().all(|target| is_silent_for(target, link, patience)) {
             return None;
         }
         let text = format!(
