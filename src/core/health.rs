@@ -252,6 +252,10 @@ impl Health {
 
     /// A request went out.
     pub fn ask(&mut self, law: Law, now: BootTime) {
+        // No answer to an earlier one is a gap, whether or not anybody asked since.
+        if self.unanswered > 0 && self.waits_for(now) > law.gap() {
+            self.stable_since = None;
+        }
         if self.nobody_asked(law, now) || self.unanswered_since.is_none() {
             (self.unanswered_since, self.unanswered) = (Some(now), 0);
         }
@@ -264,8 +268,7 @@ impl Health {
         if self.heard_at.is_some_and(|before| before >= at) {
             return;
         }
-        let is_gap =
-            self.unanswered_since.and_then(|since| at.since(since)).is_some_and(|gap| gap > law.gap());
+        let is_gap = self.waits_for(at) > law.gap();
         if self.verdict == Verdict::Down && (is_gap || self.stable_since.is_none()) {
             self.stable_since = Some(at);
         }
@@ -286,6 +289,11 @@ impl Health {
     /// Nobody listened for a while, the process was stopped: what came in meanwhile may be unread still.
     pub fn ask_anew(&mut self) {
         self.unanswered = 0;
+    }
+
+    /// How long ago the first request was that got no answer.
+    fn waits_for(&self, now: BootTime) -> Duration {
+        self.unanswered_since.and_then(|since| now.since(since)).unwrap_or_default()
     }
 
     /// Since when nothing was heard though we asked: the last sign of life, if the link was asked again within `silence` of
@@ -327,8 +335,7 @@ impl Health {
                 }
             }
             Verdict::Down => {
-                let gap = self.unanswered_since.and_then(|since| now.since(since)).unwrap_or_default();
-                if gap > law.gap() && !self.nobody_asked(law, now) {
+                if self.waits_for(now) > law.gap() && !self.nobody_asked(law, now) {
                     self.stable_since = None;
                 }
                 // Only what was heard is stable, not the silence since.
