@@ -4,10 +4,11 @@
 //! `cargo test` looks at the first few hundred. `WANFO_EVERY_STATE=1 cargo test --test every_state -- --nocapture` goes on until
 //! nothing new comes, for some minutes with two links (`two`) and for hours with three, and prints how many there are.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write;
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -31,10 +32,14 @@ mod model_router;
 const SAMPLE: usize = 400;
 /// Places that all processors share before what came of them is put together.
 const AT_ONCE: usize = 64;
-/// More relapses only make the same wait longer.
-const MOST_RELAPSES: u32 = 2;
+/// More relapses only make the same wait longer. With three links one stands for all, or there were millions of states.
+const MOST_RELAPSES: [u32; 2] = [2, 1];
 /// So many minutes without a change are more than checks and an exit script take until they are asked again.
 const AT_REST: usize = 3;
+/// In minutes: a relapsed link is trusted after some, a fickle one after half an hour, and nothing waits for longer.
+const LONGEST_UNREST: usize = 40;
+/// From any state to rest.
+const MOST_SWITCHES: usize = 3;
 /// After how many it says how far it is.
 const TOLD_EACH: usize = 10_000;
 const BEAT: Duration = Duration::from_secs(2);
@@ -159,7 +164,7 @@ impl Place {
                 health.verdict,
                 health.silent_for(law, now) >= law.silence,
                 health.stable_in(law, now).is_some(),
-                health.relapses.min(MOST_RELAPSES),
+                health.relapses.min(MOST_RELAPSES[state.links.len() - 2]),
                 link.services.useless,
             )
             .unwrap();
@@ -180,7 +185,8 @@ impl Place {
         let (state, now) = (self.state(), self.router.now);
         let recovers = |link: &LinkState| link.health.stable_in(link.law, now).is_some();
         !matches!(state.stay(DELAY, now), Stay::For(_))
-            && state.standing_veto(now).is_none()
+            // A script that goes on saying no is asked again for ever.
+            && (self.exit != 0 || state.standing_veto(now).is_none())
             && !state.links.iter().any(recovers)
     }
 
@@ -230,41 +236,70 @@ fn judge_switch(run: &Run, switch: &Switch, lines: &[Line]) -> Result<(), String
     Ok(())
 }
 
+/// How far from rest a state is whose lines stay as they are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rest {
+    /// Minutes, as runs that are so far apart.
+    minutes: usize,
+    switches: usize,
+}
+
+/// What is known of rest already, by the states' keys: most ways there go through states from which another has led.
+type Rests = Mutex<HashMap<String, Rest>>;
+
 /// With lines that stay as they are, one of them good: the traffic comes to rest on a good one.
-fn judge_rest(place: &Place) -> Result<(), String> {
+fn judge_rest(place: &Place, rests: &Rests) -> Result<(), String> {
     let mut place = place.clone();
-    let mut switches = Vec::new();
-    // A relapsed link is trusted after minutes, a fickle one after half an hour, and nothing waits for longer.
-    const ROUNDS: usize = 40;
-    let (mut key, mut same) = (String::new(), 0);
-    for round in 0..ROUNDS {
-        let runs = place.happens(Event::Wait(Duration::from_secs(60)));
-        switches.extend(runs.iter().filter(|run| matches!(run.outcome, Outcome::Switch(_))).map(|_| round));
-        same = if key == place.key() { same + 1 } else { 0 };
-        if same == AT_REST && place.waits_for_nothing() {
-            break;
+    let known = |key: &String| rests.lock().unwrap().get(key).copied();
+    // Each state on the way, and how many switches had been made when it was reached.
+    let mut way = vec![(place.key(), 0)];
+    let (mut switches, mut same) = (0, 0);
+    let end = loop {
+        let (key, _) = way.last().expect("it begins with one");
+        if let Some(rest) = known(key) {
+            break rest;
         }
-        key = place.key();
+        let runs = place.happens(Event::Wait(Duration::from_secs(60)));
+        switches += runs.iter().filter(|run| matches!(run.outcome, Outcome::Switch(_))).count();
+        same = if *key == place.key() { same + 1 } else { 0 };
+        way.push((place.key(), switches));
+        if same == AT_REST && place.waits_for_nothing() {
+            judge_place_of_rest(&place)?;
+            break Rest::default();
+        }
+        if way.len() > LONGEST_UNREST {
+            return Err(format!("no rest: after {LONGEST_UNREST} minutes still on the way {way:#?}"));
+        }
+    };
+    let (minutes, switches) = (way.len() - 1 + end.minutes, switches + end.switches);
+    if minutes > LONGEST_UNREST || switches > MOST_SWITCHES {
+        return Err(format!("no rest: {switches} switches in {minutes} minutes, by {way:#?}"));
     }
+    let mut rests = rests.lock().unwrap();
+    for (passed, (key, before)) in way.into_iter().enumerate() {
+        rests.entry(key).or_insert(Rest { minutes: minutes - passed, switches: switches - before });
+    }
+    Ok(())
+}
+
+fn judge_place_of_rest(place: &Place) -> Result<(), String> {
     let active = place.index_of_active();
     if place.lines[active] != Line::Good {
-        return Err(format!("for {ROUNDS} minutes on line {active}, which is no good"));
-    }
-    if switches.iter().any(|round| round + 5 > ROUNDS) || switches.len() > 3 {
-        return Err(format!("no rest: switches in the minutes {switches:?}"));
+        return Err(format!("it rests on line {active}, which is no good"));
     }
     let best = place.lines.iter().position(|line| *line == Line::Good);
     let is_kept = place.state().hold == Hold::UntilFailback || place.exit != 0;
     if !is_kept && best != Some(active) {
-        return Err(format!("for {ROUNDS} minutes on line {active}, though {best:?} is good"));
+        return Err(format!("it rests on line {active}, though {best:?} is good"));
     }
     Ok(())
 }
 
 /// What can come of a place, each with its key.
-fn look_at(here: &Place) -> Vec<(String, Place)> {
+fn look_at(here: &Place, rests: &Rests) -> Vec<(String, Place)> {
     if here.lines.contains(&Line::Good) {
-        judge_rest(here).unwrap_or_else(|wrong| panic!("{wrong}\nin {}\nafter {:?}", here.key(), here.way));
+        judge_rest(here, rests)
+            .unwrap_or_else(|wrong| panic!("{wrong}\nin {}\nafter {:?}", here.key(), here.way));
     }
     let comes = |event| {
         let mut next = here.clone();
@@ -281,9 +316,11 @@ fn look_at(here: &Place) -> Vec<(String, Place)> {
 }
 
 /// The same of several, on all processors, in their order.
-fn look_at_all(places: &[Place], threads: usize) -> Vec<(String, Place)> {
+fn look_at_all(places: &[Place], threads: usize, rests: &Rests) -> Vec<(String, Place)> {
     thread::scope(|scope| {
-        let of_one = |places| move || -> Vec<_> { <[Place]>::iter(places).flat_map(look_at).collect() };
+        let of_one = |places| {
+            move || -> Vec<_> { <[Place]>::iter(places).flat_map(|place| look_at(place, rests)).collect() }
+        };
         let parts = places.chunks(places.len().div_ceil(threads));
         let threads: Vec<_> = parts.map(|part| scope.spawn(of_one(part))).collect();
         threads
@@ -299,10 +336,11 @@ fn explore(links: usize) {
     let first = place(links);
     let mut seen = HashSet::from([first.key()]);
     let mut open = VecDeque::from([first]);
+    let rests = Rests::default();
     let (mut looked_at, mut steps, mut whole) = (0, 0, true);
     while !open.is_empty() {
         let places: Vec<_> = open.drain(..open.len().min(AT_ONCE)).collect();
-        for (key, next) in look_at_all(&places, threads) {
+        for (key, next) in look_at_all(&places, threads, &rests) {
             steps += 1;
             if seen.len() >= enough {
                 whole = false;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::config::{Config, Link, Override, Target};
+use super::config::{Config, Ipv6WithoutGateway, Link, Override, Target};
 use super::facts::{Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Rule};
 use super::firewall::Firewall;
 use super::gateway::{NextHop, ResolvedLink, View};
@@ -350,7 +350,8 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     ];
     let is_mine = |problem: &Problem| problem.link.as_ref() == Some(&link.name);
     let of_link = |problem: &Problem| is_mine(problem) && LINK.contains(&problem.code);
-    chart.check_where(&link.name, of_link, None, describe(resolved));
+    let alone = if link.routes_only { String::new() } else { without_a_family(tried, resolved) };
+    chart.check_where(&link.name, of_link, None, describe(resolved) + &alone);
 
     const TARGETS: [Code; 5] = [
         Code::NotProbed,
@@ -428,6 +429,19 @@ pub fn describe(resolved: &ResolvedLink) -> String {
     };
     let ways = [&resolved.v4, &resolved.v6].into_iter().flatten().map(way).collect::<Vec<_>>().join("; ");
     format!("{} has carrier, {ways}", resolved.interface.as_deref().unwrap_or_default())
+}
+
+/// What becomes of a family that other links have, while this one carries the traffic without.
+fn without_a_family(tried: &Tried, resolved: &ResolvedLink) -> String {
+    let by_others = |family| tried.view.links.iter().any(|link| link.next_hop(family).is_ok());
+    let is_missing = |family: &Family| resolved.next_hop(*family).is_err() && by_others(*family);
+    let Some(family) = [Family::V4, Family::V6].into_iter().find(is_missing) else { return String::new() };
+    let leave = tried.config.routing.ipv6_without_gateway == Ipv6WithoutGateway::Leave;
+    let becomes = match family {
+        Family::V6 if leave => "goes by whatever default route others have (`ipv6_without_gateway: leave`)",
+        _ => "is refused at once, and programs take the other",
+    };
+    format!("; without {family}, which another link has: while this one is active {family} {becomes}")
 }
 
 /// What came of asking one target. What is no matter of the target's own is told elsewhere.

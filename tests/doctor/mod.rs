@@ -418,6 +418,12 @@ pub fn what_is_wrong_with_the_links_is_told_with_its_cure() {
     let targets = "targets: [198.51.100.11, 203.0.113.80]";
     bench.go_through(&[
         (
+            &|it| it.ip("-6 route del default dev wan2"),
+            "ok       secondary:",
+            "without IPv6, which another link has: while this one is active IPv6 is refused at once",
+            &|it| it.ip("-6 route add default via 2001:db8:2::1 dev wan2 metric 200"),
+        ),
+        (
             &|it| it.edit("interface: wan2", "interface: wan9"),
             "failure  secondary:",
             "interface wan9 does not exist; see `ip link`",
