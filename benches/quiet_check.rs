@@ -69,7 +69,10 @@ fn quiet_line() {
         ms(*answer),
         ms(wanfo.wall - *answer)
     );
-    println!("Its peak memory is {:.1} MB, the pages of the program itself included.", peak_megabytes(&lab));
+    let [peak, own] = peak_and_own_megabytes(&lab);
+    println!(
+        "Its peak memory is {peak:.1} MB: {own:.1} MB of its own, the rest pages of its file, as the kernel maps 16 around each that is touched."
+    );
     match &costs[1] {
         Some(fping) => println!("Its CPU time is {:.2} times that of fping.", ms(wanfo.cpu) / ms(fping.cpu)),
         None => println!("There is no fping on this machine to compare its CPU time with."),
@@ -198,9 +201,9 @@ fn run(words: &Words) -> Option<(Duration, Duration)> {
     Some((wall, cpu() - cpu_before))
 }
 
-/// The most memory that one run held, as the kernel counts it: read at its end, where it is stopped, since what wait4(2) tells
-/// begins with that of the program that started it.
-fn peak_megabytes(lab: &Lab) -> f64 {
+/// The most memory that one run held, as the kernel counts it, and what of it was no file's at its end: read there, where it is
+/// stopped, since what wait4(2) tells begins with that of the program that started it.
+fn peak_and_own_megabytes(lab: &Lab) -> [f64; 2] {
     let arguments = wanfo_check(lab);
     let (program, arguments) = arguments.split_first().expect("words");
     lab.router.run(|| {
@@ -211,17 +214,19 @@ fn peak_megabytes(lab: &Lab) -> f64 {
         let next = || waitpid(run, None).expect("it is our child");
         next();
         ptrace::setoptions(run, Options::PTRACE_O_TRACEEXIT).expect("it can be traced");
-        let mut peak = 0.0;
+        let mut megabytes = [0.0; 2];
         loop {
             ptrace::cont(run, None).expect("it goes on");
             match next() {
                 WaitStatus::PtraceEvent(..) => {
                     let status = fs::read_to_string(format!("/proc/{run}/status")).expect("proc(5)");
-                    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("proc(5)");
-                    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-                    peak = kilobytes / 1024.0;
+                    megabytes = ["VmHWM:", "RssAnon:"].map(|key| {
+                        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("proc(5)");
+                        let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+                        kilobytes / 1024.0
+                    });
                 }
-                WaitStatus::Exited(..) => return peak,
+                WaitStatus::Exited(..) => return megabytes,
                 _ => {}
             }
         }
