@@ -9,6 +9,7 @@ use super::config::Config;
 use super::drill::Drill;
 use super::facts::{Route, RouteTarget};
 use super::gateway::{NextHop, View};
+use super::health::Verdict;
 use super::spool::{Message, one_line};
 use super::state::{LinkState, State};
 use super::switch::{Cause, Switching};
@@ -144,8 +145,7 @@ pub fn standby(
     };
     let subject = one_line(&subject);
     let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
-    let mut text =
-        format!("{subject}\n\n{why}When: {when}\nThe traffic goes over {} as before.\n", state.active);
+    let mut text = format!("{subject}\n\n{why}When: {when}\n{}", stays(state));
     if let Some(link) = state.link(link) {
         text += "\nTargets, as the last round found them:\n";
         write_targets(&mut text, link).expect("writing to a string does not fail");
@@ -159,11 +159,19 @@ pub fn config_broken(host: &str, at: &ZonedDateTime, state: &State, why: &str) -
     let subject = one_line(&format!("The WAN failover config is broken on '{host}'."));
     let when = at.strftime("%Y-%m-%d %H:%M:%S %:z (%Z)");
     let text = format!(
-        "{subject}\n\nWhy:  {why}\nWhen: {when}\nThe traffic goes over {} as before. After a reboot there is no last \
-         good one to go by.\n",
-        state.active
+        "{subject}\n\nWhy:  {why}\nWhen: {when}\n{}After a reboot there is no last good one to go by.\n",
+        stays(state)
     );
     Message { id: state.id_of_now("config"), at: at.timestamp(), subject, text, topic: None, call: None }
+}
+
+/// Where the traffic was when it was found, and not on account of it.
+fn stays(state: &State) -> String {
+    let active = &state.active;
+    match state.link(active).is_some_and(|link| link.health.verdict == Verdict::Down) {
+        true => format!("The traffic went over {active} then, which is down too.\n"),
+        false => format!("The traffic goes over {active} as before.\n"),
+    }
 }
 
 fn write_targets(text: &mut String, link: &LinkState) -> std::fmt::Result {
