@@ -255,6 +255,7 @@ fn the_kernel_tells_what_ip_made() {
         peer: None,
         global: true,
         tentative: false,
+        deprecated: false,
     };
     let wan1 = facts.interface("wan1").unwrap();
     assert_eq!(
@@ -296,6 +297,7 @@ fn the_kernel_tells_what_ip_made() {
             far("192.0.2.200/32", "192.0.2.201/32"),
             Address {
                 tentative: tun0.addresses.iter().any(|address| address.tentative),
+                deprecated: false,
                 ..far("2001:db8:9::1/128", "2001:db8:9::2/128")
             },
         ]

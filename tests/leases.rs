@@ -386,7 +386,13 @@ fn config(backup: &str) -> Config {
 }
 
 fn address(network: &str) -> Address {
-    Address { network: network.parse().unwrap(), peer: None, global: true, tentative: false }
+    Address {
+        network: network.parse().unwrap(),
+        peer: None,
+        global: true,
+        tentative: false,
+        deprecated: false,
+    }
 }
 
 fn default_route(via: &str, metric: u32) -> Route {

@@ -47,7 +47,7 @@ fn told(config: &Config, facts: &Facts) -> Vec<String> {
 fn address(network: &str) -> Address {
     let network: IpNetwork = network.parse().unwrap();
     let link_local = matches!(network.ip(), IpAddr::V6(address) if address.is_unicast_link_local());
-    Address { network, peer: None, global: !link_local, tentative: false }
+    Address { network, peer: None, global: !link_local, tentative: false, deprecated: false }
 }
 
 fn interface(name: &str, addresses: &[&str]) -> Interface {

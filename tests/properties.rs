@@ -201,7 +201,13 @@ fn kernel_config() -> impl Strategy<Value = String> {
 
 fn network(address: IpAddr, prefix: u8) -> Address {
     let global = !matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-    Address { network: IpNetwork::new(address, prefix).unwrap(), peer: None, global, tentative: false }
+    Address {
+        network: IpNetwork::new(address, prefix).unwrap(),
+        peer: None,
+        global,
+        tentative: false,
+        deprecated: false,
+    }
 }
 
 fn interfaces() -> impl Strategy<Value = Vec<Interface>> {

@@ -136,7 +136,13 @@ impl Change {
             Change::DeleteRule(rule) => rules.retain(|other| other != rule),
             Change::SetUp(name) => on_interface(name, &|interface| interface.up = true),
             Change::AddAddress(new) => on_interface(&new.interface, &|interface| {
-                let address = Address { network: new.address, peer: None, global: true, tentative: false };
+                let address = Address {
+                    network: new.address,
+                    peer: None,
+                    global: true,
+                    tentative: false,
+                    deprecated: false,
+                };
                 interface.addresses.push(address);
             }),
             Change::DeleteAddress(old) => on_interface(&old.interface, &|interface| {

@@ -97,6 +97,9 @@ pub struct Address {
     pub global: bool,
     /// IPv6: duplicate address detection has not ended well yet; the kernel does not send from it.
     pub tentative: bool,
+    /// IPv6: its preferred lifetime is over; the kernel sends from it where it has no other, even another interface's.
+    #[serde(default)]
+    pub deprecated: bool,
 }
 
 /// An address and the interface that it is on, or should be.

@@ -12,10 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Gateway, Link, Target};
 use super::facts::{
-    Address, Facts, Family, Interface, MAIN_TABLE, Route, RouteTarget, Traits, is_ipv4_link_local,
+    Address, Facts, Family, Interface, MAIN_TABLE, Only, Route, RouteTarget, Traits, is_ipv4_link_local,
     is_link_local, is_unique_local,
 };
 use super::lease::{Client, Lease};
+
+/// How long the prefix is, at most, that a provider delegates to a home (RIPE-690): what has it in common is one delegation.
+const LIKELY_DELEGATION: u8 = 56;
 
 /// What was seen, and each link as it stands in it.
 #[derive(Debug, Clone)]
@@ -223,7 +226,45 @@ impl NextHop {
 
 /// Finds every link's interface and gateways in what was seen just now.
 pub fn survey(config: &Config, facts: &Facts) -> Vec<ResolvedLink> {
-    config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect()
+    let mut links: Vec<ResolvedLink> =
+        config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect();
+    let interfaces: Vec<String> = links.iter().filter_map(|link| link.interface.clone()).collect();
+    for next_hop in links.iter_mut().filter_map(|link| link.v6.as_mut().ok()) {
+        let source = next_hop.traits.source.or_else(|| source_to_name(next_hop, &interfaces, facts));
+        next_hop.traits.source = source;
+    }
+    links
+}
+
+/// The IPv6 source that the routes of a link have to name, since the kernel by itself may take the other line's, which this
+/// one's provider drops: it prefers any address to a deprecated one (RFC 6724, rule 3, before rule 5), and where the interface has
+/// none, as with a delegated prefix, it knows of no difference.
+fn source_to_name(next_hop: &NextHop, of_links: &[String], facts: &Facts) -> Option<IpAddr> {
+    if let Some(first) = next_hop.addresses.first() {
+        let are_deprecated = next_hop.addresses.iter().all(|own| own.deprecated);
+        return are_deprecated.then(|| first.network.ip());
+    }
+    let elsewhere = facts.interfaces.iter().filter(|interface| !of_links.contains(&interface.name));
+    let usable = |own: &&Address| own.network.is_ipv6() && own.global && !own.tentative && !own.deprecated;
+    let addresses = elsewhere.flat_map(|interface| &interface.addresses).filter(usable);
+    let addresses: Vec<IpAddr> =
+        addresses.map(|own| own.network.ip()).filter(|own| !is_unique_local(*own)).collect();
+    // `default from PREFIX` says what is delegated.
+    let delegated = facts.routes.iter().find_map(|route| match (&route.target, &route.only) {
+        (RouteTarget::Out { interface, via, .. }, Some(Only::From(prefix)))
+            if *interface == next_hop.interface && *via == next_hop.via && route.is_default(Family::V6) =>
+        {
+            Some(*prefix)
+        }
+        _ => None,
+    });
+    if let Some(delegated) = delegated {
+        return addresses.into_iter().find(|own| delegated.contains(*own));
+    }
+    // Else all that there is may be one delegation.
+    let first = *addresses.first()?;
+    let likely = IpNetwork::new(first, LIKELY_DELEGATION).ok()?;
+    addresses.iter().all(|own| likely.contains(*own)).then_some(first)
 }
 
 /// The interface that a link uses: the one it names, else the one whose subnet holds its gateway.

@@ -61,7 +61,7 @@ pub const SERVICE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 80);
 pub const SERVICE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x80);
 
 pub const LAN: &str = "192.0.2.240/28";
-const LAN6: &str = "2001:db8:f::/64";
+pub const LAN6: &str = "2001:db8:f::/64";
 /// How many targets each line has.
 const TARGETS: u8 = 3;
 /// The metric of routes that swallow packets once the real route is gone.
@@ -506,7 +506,7 @@ pub fn transit(line: Line, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, 128 + 4 * (line as u8 - 1) + host)
 }
 
-fn transit6(line: Line, host: u16) -> Ipv6Addr {
+pub fn transit6(line: Line, host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, line as u16, 0xf, 0, 0, 0, host)
 }
 

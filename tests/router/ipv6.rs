@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::lab::{SERVICE, SERVICE6, gateway6, target, target6};
+use crate::lab::{LAN6, SERVICE, SERVICE6, gateway6, router_address6, target, target6, transit6};
 use crate::story::{PROBE, Story, assert_same, config, two_links};
 
 pub fn targets_over_ipv6_alone_decide() {
@@ -43,6 +43,46 @@ pub fn link_local_gateways_work_also_where_both_lines_have_the_same() {
     story.check_until_active("primary");
     story.assert_lan_is_served_over(1);
     assert_same(&calm, &story.kernel());
+}
+
+/// The kernel prefers any address to a deprecated one, and where an interface has none knows of no difference; a provider
+/// drops what has another one's (BCP 38).
+pub fn what_is_sent_by_a_line_has_that_line_s_address_where_it_is_deprecated_or_delegated() {
+    const DELEGATED: &str = "2001:db8:b::/56";
+    let targets = [1, 2].map(|line| format!("targets: [\"{}\"]", target6(line, 1)));
+    let story = Story::begin(2, &config(&two_links(targets.each_ref().map(String::as_str)), &[PROBE]));
+    let router = router_address6(2);
+    for foreign in [router_address6(1).to_string(), LAN6.to_owned()] {
+        story.provider(2).ip(&format!("-6 rule add priority 10 iif customer from {foreign} blackhole"));
+    }
+    story.provider(2).ip("address add fe80::1/64 dev customer");
+    story.router.ip("address add fe80::2/64 dev wan2");
+    story.provider(2).ip(&format!("-6 route add {DELEGATED} via fe80::2 dev customer"));
+    story.internet.ip(&format!("-6 route add {DELEGATED} via {} dev line2", transit6(2, 1)));
+    story.router.ip(&format!("address change {router}/64 dev wan2 nodad preferred_lft 0"));
+    story.check();
+    let leaves_with = |own: &str| {
+        let way = story.router.ip(&format!("-6 route get {SERVICE6}"));
+        assert!(way.contains(&format!("dev wan2 proto 119 src {own} ")), "{way}");
+    };
+    let (deprecated, delegated) = (router.to_string(), "2001:db8:b:1::1");
+    for own in [deprecated.as_str(), delegated] {
+        assert_eq!(
+            (story.problems().as_str(), &story.link("secondary")["up"]),
+            ("", &serde_json::json!(true))
+        );
+        story.cut_silently(1);
+        story.fail_over("primary", "secondary");
+        leaves_with(own);
+        story.repair(1);
+        story.check_until_active("primary");
+        // The next one.
+        story.router.ip("-6 address flush dev wan2 scope global");
+        story.router.ip("-6 route flush default dev wan2");
+        story.router.ip(&format!("-6 address replace {delegated}/64 dev lan nodad"));
+        story.router.ip(&format!("-6 route replace default from {DELEGATED} via fe80::1 dev wan2"));
+        story.check();
+    }
 }
 
 fn backup_without_ipv6(sections: &[&str]) -> Story {

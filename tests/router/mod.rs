@@ -117,6 +117,7 @@ pub fn trials() -> Vec<Trial> {
         ipv6::{
             targets_over_ipv6_alone_decide,
             link_local_gateways_work_also_where_both_lines_have_the_same,
+            what_is_sent_by_a_line_has_that_line_s_address_where_it_is_deprecated_or_delegated,
             a_primary_that_loses_its_ipv6_refuses_it_and_says_so,
             one_family_that_dies_beyond_the_provider_is_told,
             a_backup_without_ipv4_refuses_it_at_once,

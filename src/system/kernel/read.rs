@@ -185,6 +185,7 @@ pub fn read_address(payload: &[u8]) -> Result<Option<(u32, Address)>, DecodeErro
             global: u8::from(header.scope) < libc::RT_SCOPE_LINK,
             tentative: flags.contains(AddressFlags::Dadfailed)
                 || flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic),
+            deprecated: flags.contains(AddressFlags::Deprecated),
         },
     )))
 }
