@@ -673,6 +673,8 @@ fn time_in_which_nobody_watched_is_no_time_up() {
     let account = account(&records, &links, &present(MONDAY, 4100), None).unwrap();
     assert_eq!((account.links[0].up, account.links[0].known), (seconds(190), seconds(190)));
     assert_eq!(account.entries[1].unknown_before, Some(seconds(3900)));
+    let strip = account.strip("fibre", 41);
+    assert_eq!([strip[0], strip[20], strip[40]], [Standing::Active, Standing::Unknown, Standing::Active]);
 }
 
 #[test]

@@ -171,6 +171,9 @@ fn screens() -> Vec<(&'static str, Value)> {
     not_probed["links"][0]["unanswered_since"] = json!(NOW - 3100);
     not_probed["links"][0]["heard_at"] = json!(NOW - 3100);
     not_probed["switched_at"] = json!(null);
+    let mut blind = calm();
+    blind["links"][0]["probed_at"] = json!(NOW - 4 * MINUTE);
+    problem(&mut blind, "cannot-probe", None, "no permission to open an ICMP socket; run `sysctl -w …`");
     vec![
         ("calm", calm()),
         ("no redundancy", redundancy_lost),
@@ -184,6 +187,7 @@ fn screens() -> Vec<(&'static str, Value)> {
         ("a line that answers and is of no use", useless),
         ("the timer stopped", stale),
         ("a moment of silence, and a link without targets", not_probed),
+        ("no permission to ping", blind),
     ]
 }
 

@@ -47,6 +47,28 @@ pub struct Stretch<'a> {
     pub to: Timestamp,
 }
 
+impl<'a> Stretch<'a> {
+    /// What is left of it beside these times, which come one after the other.
+    fn without(self, times: &[(Timestamp, Timestamp)]) -> Vec<Stretch<'a>> {
+        let Stretch { link, standing, mut from, to } = self;
+        let mut left = Vec::new();
+        for &(begins, ends) in times {
+            if begins >= to || ends <= from {
+                continue;
+            }
+            if begins > from {
+                left.push(Stretch { link, standing, from, to: begins });
+            }
+            from = ends;
+        }
+        // What begins and ends at one moment is there all the same.
+        if from < to || left.is_empty() && from == to {
+            left.push(Stretch { link, standing, from, to });
+        }
+        left
+    }
+}
+
 /// Of what is so at the same time, the greatest is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
@@ -253,7 +275,17 @@ impl<'a> Timeline<'a> {
         Some(timeline)
     }
 
+    /// The times within a boot in which nobody watched.
+    fn unwatched(&self) -> Vec<(Timestamp, Timestamp)> {
+        let gap = |(record, wall): (&Record, &Timestamp)| match record.event {
+            Event::NotWatched { since_ms } => Some((wall_time(since_ms, record.boot_ms, *wall), *wall)),
+            _ => None,
+        };
+        self.records.iter().zip(&self.walls).filter_map(gap).collect()
+    }
+
     fn stretches(&self, now: Timestamp) -> Vec<Stretch<'a>> {
+        let unwatched = self.unwatched();
         let stretch = |interval: &Interval<'a>| {
             // What is told late began, or ended, before its record.
             let before = |record: usize, point: Duration| {
@@ -273,7 +305,7 @@ impl<'a> Timeline<'a> {
             };
             Stretch { link: interval.link, standing, from, to }
         };
-        self.intervals.iter().map(stretch).collect()
+        self.intervals.iter().flat_map(|interval| stretch(interval).without(&unwatched)).collect()
     }
 
     /// Finds what lasted from record to record; `at_the_end` is how those end that no record ends.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::overall::{Detail, Overall, overall};
+use super::overall::{Detail, Overall, elsewhere, overall};
 use super::page::{Line, Tone};
 use super::{history, text};
 use crate::core::account::{Account, Standing};
@@ -52,6 +52,7 @@ fn page(
     let lines = text::render(state, proofs, now, zone, Detail::Full);
     let title = match overall(state, now, false) {
         Overall::OnPrimary => "on the primary",
+        Overall::OnBackup if state.and_then(elsewhere).is_some() => "the traffic goes elsewhere",
         Overall::OnBackup => "on a backup",
         Overall::NoLinkUp => "no link is up",
         Overall::Unknown => "unknown",

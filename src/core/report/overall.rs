@@ -83,7 +83,7 @@ pub fn is_ready(link: &LinkState) -> bool {
 
 /// Whether the runs learn nothing of the active link, which every run asks: all its rounds are void, as without the
 /// permission to ping. A monitor must not take that for a line that works.
-fn is_blind(state: &State, now: Moment) -> bool {
+pub fn is_blind(state: &State, now: Moment) -> bool {
     let probed_at = state.link(&state.active).and_then(|link| link.probed_at);
     probed_at.and_then(|at| now.boot.since(at)).is_none_or(|age| age > TOO_OLD)
 }

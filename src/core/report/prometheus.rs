@@ -12,7 +12,11 @@ use crate::core::time::Moment;
 pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
     let mut page = Page(String::new());
     let code = overall(state, now, false) as u8;
-    page.family("wanfo_status", "0 on the primary, 1 on a backup, 2 no link up, 3 unknown", [(vec![], code)]);
+    page.family(
+        "wanfo_status",
+        "0 on the primary, 1 on a backup or elsewhere, 2 no link up, 3 unknown",
+        [(vec![], code)],
+    );
     let Some(state) = state else { return page.0 };
     let wall = |at| now.wall_time(at).as_second();
     let links = || state.links.iter().map(|link| (vec![("link", link.name.clone())], link));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::overall::{Detail, elsewhere, is_held, is_ready, is_redundant, is_too_old, is_up, no_link_is_up};
+use super::overall::{
+    Detail, elsewhere, is_blind, is_held, is_ready, is_redundant, is_too_old, is_up, no_link_is_up,
+};
 use super::page::{Line, Tone, clock, exact_clock, lasting, roughly};
 use crate::core::health::Health;
 use crate::core::hold::Hold;
@@ -111,7 +113,13 @@ impl Page<'_> {
             _ => "",
         };
         let entered = state.switched_at.map(|at| format!(" {}", self.since(at))).unwrap_or_default();
-        let (tone, text) = if no_link_is_up(state) {
+        let (tone, text) = if is_blind(state, now) && !is_too_old(state, now) {
+            let probed_at = state.link(&state.active).and_then(|link| link.probed_at);
+            let since = probed_at.map(|at| format!(" {}", self.since(at))).unwrap_or_default();
+            let text =
+                format!("UNKNOWN{since}: no run learns anything of {}, which has the traffic", state.active);
+            (Tone::Bad, text)
+        } else if no_link_is_up(state) {
             let last =
                 state.links.iter().filter(|link| !link.routes_only).filter_map(|link| link.verdict_since);
             let since = last.max().map(|at| format!(" {}", self.since(at))).unwrap_or_default();
