@@ -209,6 +209,14 @@ fn as_everybody(
     let heading = format!("{name}, asked as an ordinary process, while {what}:");
     let mut trial = Trial::by_default(config, &view, index, heading, now, &mut |flow| kernel.way(flow));
     ask(config, &mut trial, time, |trial, now| {
+        if let Loaded::Known(state) = store::peek(&config.paths.run, boot_id)?
+            && state.active != *name
+        {
+            return Ok(Some(format!(
+                "the traffic was moved to {} meanwhile: {}",
+                state.active, state.reason
+            )));
+        }
         let view = View::of(config, router::look(&mut kernel, config)?);
         let carrying = State::fresh(boot_id, name, now);
         let astray = problems::default_elsewhere(config, &carrying, &view, &mut |flow| kernel.way(flow));

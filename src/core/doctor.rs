@@ -251,7 +251,13 @@ fn of_routing(chart: &mut Chart, seen: &Seen, tried: &Tried) {
     chart.check("numbers", &codes, taken, "tables, priority and protocol number are nobody else's");
 
     let priority = config.routing.rule_priority;
-    let is_before = |rule: &&Rule| (1..priority).contains(&rule.priority) && rule.protocol != protocol;
+    // By a mark, as docs/inbound.md has it for forwarded ports.
+    let is_meant = |rule: &Rule| {
+        let narrow = rule.table == MAIN_TABLE && rule.suppress_prefix.is_some();
+        rule.narrowed && (narrow || config.tables().contains(&rule.table))
+    };
+    let is_before =
+        |rule: &&Rule| (1..priority).contains(&rule.priority) && rule.protocol != protocol && !is_meant(rule);
     let before = list(seen.rules.iter().filter(is_before)).map(|rules| {
         let text = format!(
             "foreign rules come before those of wanfo ({rules}), and what they catch no failover moves, probes neither; if that is \

@@ -12,6 +12,7 @@ use super::gateway::View;
 use super::health::{EchoRequest, ProbeError, Verdict, last_sign_of_life};
 use super::hold::Stay;
 use super::pin;
+use super::problem::{Code, Problem};
 use super::record::Event;
 use super::report::overall::TOO_OLD;
 use super::service::Check;
@@ -376,6 +377,14 @@ pub fn objection(config: &Config, state: Option<&State>, anyway: bool, now: Boot
             "the last run is too long ago: is wanfo.timer running? Without it nothing would end a drill that is killed"
                 .to_owned(),
         );
+    }
+    // A way back may not be found, and there would be nothing to prove.
+    let is_in_the_way = |problem: &&Problem| {
+        problem.code == Code::DefaultElsewhere
+            || problem.code == Code::ProbeDiverted && problem.link.as_ref() == Some(&link.name)
+    };
+    if let Some(problem) = state.problems.iter().find(is_in_the_way) {
+        return Some(problem.to_string());
     }
     if anyway {
         return None;

@@ -90,6 +90,9 @@ impl Switched<'_> {
         if let Some(count) = self.switching.backup_bytes {
             writeln!(text, "Volume: {} went over {from} meanwhile", bytes(count))?;
         }
+        if let Some(ending) = &self.switching.script {
+            writeln!(text, "Script: {ending}")?;
+        }
         writeln!(text, "\nTargets, as the last round found them:")?;
         for link in &self.state.links {
             write_targets(text, link)?;

@@ -5,6 +5,7 @@
 /// What the answers of targets and checks show, and those that never come.
 pub mod answers;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -60,8 +61,8 @@ pub fn of_config(config: &Config, view: &View) -> Vec<Problem> {
         for address in link.targets.iter().filter_map(|target| resolved.resolve(*target)) {
             if let Some(whose) = owner_of(address, config, &view.facts) {
                 let text = format!(
-                    "target {address} is this router's own address ({whose}), which answers for ever, however dead the \
-                     line is; take one beyond it"
+                    "target {address} is this router's own address ({whose}), and its own answers say nothing of the line; \
+                     take one beyond it"
                 );
                 add(Code::TargetIsOwnAddress, text);
             }
@@ -210,14 +211,21 @@ fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
             add(Code::LeaseNotUsed, why.clone());
         }
     }
-    if resolved.v6 == Err(LinkFault::NoIpv6)
-        && let Some(wish) = first_of_ipv6(link)
-    {
-        let text = format!(
-            "this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
-             `ipv6.disable=1`"
-        );
-        add(Code::NoIpv6, text);
+    for family in [Family::V4, Family::V6] {
+        // A link that can do nothing at all is told above.
+        let (Err(fault), Some(wish)) = (resolved.next_hop(family), first_wish(link, family)) else {
+            continue;
+        };
+        if *fault == LinkFault::NoIpv6 {
+            let text = format!(
+                "this kernel has no IPv6 for {wish}; take that out of the config, or start the kernel without \
+                 `ipv6.disable=1`"
+            );
+            add(Code::NoIpv6, text);
+        } else if resolved.fault().is_none() {
+            let (code, cure) = code_and_cure(fault);
+            add(code, format!("{fault}, and {wish} in the config is for that{cure}"));
+        }
     }
     for (setting, next_hop) in [(link.gateway, &resolved.v4), (link.gateway6, &resolved.v6)] {
         // A host address (/32, /128) is how modems in half-bridge mode hand out theirs: nothing wrong there.
@@ -238,8 +246,8 @@ fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
     problems
 }
 
-fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
-    match fault {
+fn code_and_cure(fault: &LinkFault) -> (Code, Cow<'static, str>) {
+    let (code, cure) = match fault {
         // `ip` prints the interface below a VLAN like a part of its name. As the kernel lets a name hold an at sign,
         // only that there is no such interface tells.
         LinkFault::NoInterface(name) if name.contains('@') => (
@@ -251,7 +259,9 @@ fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
         LinkFault::GatewayInNoSubnet(_) => {
             (Code::GatewayInNoSubnet, "; give an interface an address there, or name the link's `interface`")
         }
-        LinkFault::AdminDown(_) => (Code::AdminDown, "; `ip link set DEV up` brings it up"),
+        LinkFault::AdminDown(name) => {
+            return (Code::AdminDown, format!("; `ip link set {name} up` brings it up").into());
+        }
         LinkFault::NoCarrier(_) => (Code::NoCarrier, "; is the cable in, and the modem on?"),
         LinkFault::NoAddress(Family::V4, _) => (Code::NoAddress, "; is its DHCP or PPP client running?"),
         LinkFault::OnlyLinkLocal(..) => {
@@ -268,23 +278,25 @@ fn code_and_cure(fault: &LinkFault) -> (Code, &'static str) {
              config, or let its DHCP client install a default route",
         ),
         LinkFault::NoIpv6 => (Code::NoIpv6, ""),
-    }
+    };
+    (code, cure.into())
 }
 
 const NO_ADVERTISEMENT: &str = "; does a router there advertise itself, and does the kernel listen (`accept_ra=2` where \
                                 it forwards)? Else set `gateway6` in the config";
 
-/// The first of what a link can have only by IPv6.
-fn first_of_ipv6(link: &Link) -> Option<String> {
-    let gateway = match link.gateway6 {
+/// The first of what a link can have only by this family.
+fn first_wish(link: &Link, family: Family) -> Option<String> {
+    let gateway = match if family == Family::V4 { link.gateway } else { link.gateway6 } {
         Gateway::Address(address) => Some(address),
         Gateway::Auto | Gateway::None => None,
     };
     let target = link.targets.iter().find_map(|target| match target {
-        Target::Address(address) if address.is_ipv6() => Some(*address),
+        Target::Address(address) if Family::from(*address) == family => Some(*address),
         _ => None,
     });
-    let network = || link.address.iter().chain(&link.routes).find(|network| network.is_ipv6());
+    let mut networks = link.address.iter().chain(&link.routes);
+    let mut network = || networks.find(|network| Family::from(*network) == family);
     gateway.or(target).map(|address| address.to_string()).or_else(|| network().map(ToString::to_string))
 }
 

@@ -63,8 +63,8 @@ pub fn take_out(
 }
 
 /// Gives the routes that have this number the one of the config, each in its place: there is no moment without them. One that
-/// shares its place with a foreign one stays, for the kernel would replace whichever comes first.
-pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<()> {
+/// shares its place with a foreign one stays, for the kernel would replace whichever comes first. Returns what was tried.
+pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<Vec<String>> {
     let facts = look(world, &numbered(config, before))?.facts;
     let in_place = |route: &Route| facts.routes.iter().filter(|other| other.place() == route.place()).count();
     let old = facts.routes.iter().filter(|route| route.protocol == before && in_place(route) == 1);
@@ -73,7 +73,7 @@ pub fn renumber(world: &mut dyn World, config: &Config, before: u8) -> Result<()
         old.map(|route| Change::ReplaceRoute(Route { protocol, ..route.clone() })).collect();
     // What `ip` refuses has its old number still, and is taken out by that.
     world.apply(&changes);
-    Ok(())
+    Ok(changes.iter().map(ToString::to_string).collect())
 }
 
 /// The config with another protocol number: what bears that is ours then.

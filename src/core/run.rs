@@ -45,7 +45,8 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     let now = world.now()?;
     let view = look(world, config)?;
     let (mut state, mut events) = recall(world, order, &view, now.boot)?;
-    let (view, mut faults) = leave_old_protocol(world, config, &mut state, view)?;
+    let (view, renumbered, mut faults) = leave_old_protocol(world, config, &mut state, view)?;
+    events.extend(renumbered);
     claim_addresses(world, config, &mut state, &view)?;
 
     // First make true what should be true already. No target is pinged without its pin in the kernel.
@@ -195,24 +196,30 @@ fn leave_lost_link(
 }
 
 /// After an edit of `routing.protocol` what we made under the old number would be a stranger's: the routes get the new one,
-/// and the rest is taken out. Returns also what went wrong; then the old number is not forgotten, and the next run tries again.
+/// and the rest is taken out. Returns also what was changed, and what went wrong; then the old number is not forgotten, and the
+/// next run tries again.
 fn leave_old_protocol(
     world: &mut dyn World,
     config: &Config,
     state: &mut State,
     view: View,
-) -> Result<(View, Vec<Problem>)> {
+) -> Result<(View, Vec<Event>, Vec<Problem>)> {
     let now = config.routing.protocol;
     match state.protocol.replace(now) {
         Some(before) if before != now => {
-            renumber(world, config, before)?;
+            let renumbered = renumber(world, config, before)?;
             let gone = take_out(world, config, before, &[])?;
             if !gone.left.is_empty() {
                 state.protocol = Some(before);
             }
-            Ok((look(world, config)?, gone.problems()))
+            let view = look(world, config)?;
+            // A dry run has told its commands one by one.
+            let renumbered = (!renumbered.is_empty() && !view.facts.pretended)
+                .then_some(Event::Reconciled { changes: renumbered });
+            let events = renumbered.into_iter().chain(gone.event(|changes| Event::Reconciled { changes }));
+            Ok((view, events.collect(), gone.problems()))
         }
-        _ => Ok((view, Vec::new())),
+        _ => Ok((view, Vec::new(), Vec::new())),
     }
 }
 

@@ -355,6 +355,17 @@ pub fn what_is_wrong_with_the_routes_is_told_with_its_cure() {
             "primary: echo request to 198.51.100.11: not asked, for the kernel sends it out of wan2",
             &|it| it.ip("rule del priority 100"),
         ),
+        // As docs/inbound.md has it for forwarded ports: those by a mark are meant.
+        (
+            &|it| {
+                it.ip("rule add priority 526 fwmark 2 lookup main suppress_prefixlength 3");
+                it.ip("rule add priority 527 fwmark 2 lookup 5302");
+                it.ip("rule add priority 528 from 192.0.2.240/28 lookup 101");
+            },
+            "warning  rules:",
+            "come before those of wanfo (priority 528 from 192.0.2.240/28",
+            &|it| (526..529).for_each(|number| it.ip(&format!("rule del priority {number}"))),
+        ),
         (
             &|it| it.ip("rule add priority 600 to 0.0.0.0/1 lookup 100"),
             "failure  default routes:",

@@ -255,6 +255,20 @@ pub fn a_backup_that_dies_in_a_drill_is_left() {
     assert_eq!(drills(&story)[0]["proven"], false);
 }
 
+pub fn a_run_that_leaves_the_backup_in_the_middle_of_a_drill_is_told_as_what_it_is() {
+    let story = Story::of_two_links();
+    story.check();
+    let drill = under_way(&story, "10s");
+    story.pull_cable(2);
+    story.check();
+    assert_eq!(story.active(), "primary");
+    let run = Run::from(drill.wait_with_output().expect("it ends"));
+    assert_not_proven(
+        &run,
+        "the traffic was moved to primary meanwhile: secondary is down: interface wan2 has no carrier",
+    );
+}
+
 /// It is the admin's from then on.
 pub fn who_takes_the_traffic_in_hand_in_a_drill_keeps_it() {
     let links = two_links(["", ""]).into_iter().chain([link(3, "third", "")]);
@@ -292,6 +306,11 @@ pub fn traffic_that_goes_elsewhere_is_no_proof() {
         "the default traffic goes elsewhere: the kernel sends 0.0.0.0/1, 128.0.0.0/1 out of wan1",
     );
     assert_eq!(story.active(), "primary");
+    // What the last run knows already is no beginning.
+    story.router.ip("rule add priority 599 lookup 5302");
+    story.check();
+    let run = story.wanfo(&["drill", "--switch", "--for", "10s"]);
+    assert_not_proven(&run, "not switched: primary: the default traffic goes elsewhere");
 }
 
 pub fn the_way_back_that_the_exit_script_refuses_is_told() {

@@ -85,6 +85,7 @@ pub fn trials() -> Vec<Trial> {
             with_a_switch_the_traffic_moves_and_comes_back,
             a_drill_that_is_killed_ends_by_itself,
             a_backup_that_dies_in_a_drill_is_left,
+            a_run_that_leaves_the_backup_in_the_middle_of_a_drill_is_told_as_what_it_is,
             who_takes_the_traffic_in_hand_in_a_drill_keeps_it,
             traffic_that_goes_elsewhere_is_no_proof,
             the_way_back_that_the_exit_script_refuses_is_told,

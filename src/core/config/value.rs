@@ -159,7 +159,12 @@ pub fn route(node: &Node) -> Result<IpNetwork, String> {
             "{route} is one of the routes with which a backup takes all traffic; write smaller networks"
         ));
     }
-    Ok(route)
+    let kind = match route.ip() {
+        own if own.is_loopback() => "this machine itself",
+        own if is_link_local(own) => "on every interface, each its own",
+        _ => return Ok(route),
+    };
+    Err(format!("{route} is {kind}, and no way leads there by a link; {RIGHT}"))
 }
 
 /// A length of time as humantime writes it.
