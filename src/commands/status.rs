@@ -77,8 +77,14 @@ fn look(read: &Result<Settings, Box<Broken>>) -> Result<(Option<State>, Moment)>
             None
         }
     };
-    if let (None, Err(broken)) = (&state, read) {
-        log::error!("{}", broken.problems);
+    match (&state, read) {
+        (None, Err(broken)) => log::error!("{}", broken.problems),
+        (Some(state), Err(broken)) if !is_known_broken(state) && broken.is_no_run_s() => log::warn!(
+            "{}; no run goes by that file: what is told here is of the runs with their state in {}",
+            broken.gist,
+            broken.paths.run.display()
+        ),
+        _ => {}
     }
     Ok((state, now))
 }
@@ -112,10 +118,15 @@ fn page(state: Option<&State>, proofs: &Proofs, now: Moment, verbose: bool) -> V
     text::render(state, proofs, now, &clock::zone(), detail)
 }
 
+fn is_known_broken(state: &State) -> bool {
+    state.problems.iter().any(|problem| problem.code == Code::ConfigBroken)
+}
+
 /// A config that was broken since the last run is known by nobody else.
 pub fn mark_broken(mut state: State, read: &Result<Settings, Box<Broken>>) -> State {
     if let Err(broken) = read
         && !broken.is_denied
+        && !broken.is_no_run_s()
     {
         let problem = Problem::new(Code::ConfigBroken, None, &broken.gist);
         if !state.problems.iter().any(|known| known.is(&problem)) {

@@ -157,6 +157,11 @@ impl Broken {
         })
     }
 
+    /// Whether no run goes by this file, so that it is another one that the state is of.
+    pub fn is_no_run_s(&self) -> bool {
+        matches!(self.kept(), Ok(None))
+    }
+
     /// It is trusted as the file itself was: it has to belong to root and be written by nobody else now.
     fn kept(&self) -> Result<Option<Settings>, String> {
         let path = self.paths.run.join(KEPT);

@@ -52,6 +52,11 @@ pub fn a_broken_config_breaks_no_run() {
         write(&lab.path("wanfo.yaml"), text);
         // Known to the status at once, to the log once, to the exit code never: the router does its work.
         assert!(lab.wanfo(&["status"]).stdout.starts_with("CONFIG BROKEN since the last run"));
+        // By another name, it is none that a run goes by.
+        fs::copy(lab.path("wanfo.yaml"), lab.path("wanfo.yml")).expect("the lab's directory takes a file");
+        let other = lab.wanfo(&["status", "-c", &lab.path("wanfo.yml").display().to_string()]);
+        assert_ends(&other, 0, &[why, "no run goes by that file"]);
+        assert!(other.stdout.starts_with("On fibre"), "{}", other.stdout);
         let run = lab.wanfo(&["check"]);
         assert_ends(&run, 0, &[why, "the last good one counts"]);
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
