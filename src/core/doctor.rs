@@ -24,6 +24,8 @@ pub struct Seen {
     pub may_change_routes: bool,
     pub without_ip: Option<String>,
     pub cannot_ping: Option<String>,
+    /// Why nothing can be written under `paths.run` or `paths.state`.
+    pub no_room: Vec<String>,
     /// Every policy rule there is.
     pub rules: Vec<Rule>,
     pub forwards: bool,
@@ -202,6 +204,8 @@ fn of_machine(chart: &mut Chart, seen: &Seen) {
     let failure = |why: &Option<String>| why.clone().map(|why| (Mark::Failure, why));
     chart.check("iproute2", &[], failure(&seen.without_ip), "`ip` is there");
     chart.check("ping", &[Code::CannotProbe], failure(&seen.cannot_ping), "ICMP sockets may be opened");
+    let no_room: Vec<_> = seen.no_room.iter().map(|why| (Mark::Failure, why.clone())).collect();
+    chart.check("files", &[], no_room, "there is room under `paths`");
     let text = "nothing is forwarded, so the LAN is not served; run `sysctl -w net.ipv4.ip_forward=1`, and write it to a file \
                 in /etc/sysctl.d";
     chart.check("forwarding", &[], if_so(!seen.forwards, Mark::Warning, text), "IPv4 is forwarded");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::kernel::Kernel;
 use super::process::{self, Heard, Task, Unfinished};
@@ -36,6 +37,10 @@ pub fn look(config: &Config, links: &[&Interface], last_run: Option<(Duration, b
         may_change_routes: has_net_admin(),
         without_ip: iproute::program().err(),
         cannot_ping: ping::fault(),
+        no_room: [&config.paths.run, &config.paths.state]
+            .into_iter()
+            .filter_map(|path| no_room(path))
+            .collect(),
         rules: Kernel::open()?.all_rules()?,
         forwards: number("net/ipv4/ip_forward") == Some(1),
         strict: links.iter().filter(|link| is_strict(&link.name)).map(|link| link.name.clone()).collect(),
@@ -57,6 +62,23 @@ pub fn look(config: &Config, links: &[&Interface], last_run: Option<(Duration, b
             .filter(|_| Path::new("/run/systemd/system").is_dir())
             .map(|systemctl| ["wanfo.timer", "wanfo-deliver.path"].map(|name| unit(&systemctl, name))),
         last_run,
+    })
+}
+
+/// Why nothing can be written in a directory that is there, or is still to be made.
+fn no_room(directory: &Path) -> Option<String> {
+    let there = directory.ancestors().find(|path| path.exists())?;
+    let disk = statvfs(there).ok()?;
+    let shown = directory.display();
+    if disk.flags().contains(FsFlags::ST_RDONLY) {
+        return Some(format!(
+            "{shown} is on a file system that is mounted read-only; mount it for writing (`findmnt -T {shown}`)"
+        ));
+    }
+    // Where a file system counts none, as btrfs does, there is no end of them.
+    let is_full = disk.blocks_available() == 0 || disk.files() > 0 && disk.files_available() == 0;
+    is_full.then(|| {
+        format!("the file system of {shown} is full; make room there (`df {shown}`, `df -i {shown}`)")
     })
 }
 

@@ -14,7 +14,7 @@ use std::thread::spawn;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::lab::{self, Lab, Run};
 use crate::site::{end, host, load_nft};
@@ -186,6 +186,33 @@ impl Bench {
 
 pub fn what_is_wrong_with_the_machine_is_told_with_its_cure() {
     let bench = Bench::at_work();
+    const DISK: &str = "/run/disk";
+    bench.write("/run/disk/below", "");
+    let mount = |flags| mount(Some("tmpfs"), DISK, Some("tmpfs"), flags, Some("size=4k")).expect("a tmpfs");
+    let unmount = || umount2(DISK, MntFlags::MNT_DETACH).expect("it is mounted");
+    bench.go_through(&[
+        (
+            &|it| {
+                it.router.run(|| mount(MsFlags::MS_RDONLY));
+                it.add(&format!("paths: {{state: {DISK}}}"));
+            },
+            "failure  files:",
+            "is on a file system that is mounted read-only",
+            &|it| it.router.run(unmount),
+        ),
+        (
+            &|it| {
+                it.router.run(|| mount(MsFlags::empty()));
+                it.write("/run/disk/all", &" ".repeat(4096));
+            },
+            "failure  files:",
+            "is full; make room there",
+            &|it| {
+                it.router.run(unmount);
+                it.add("");
+            },
+        ),
+    ]);
     if lab::has_other_users() {
         bench.go_through(&[(
             &|it| it.router.sysctl("net.ipv4.ping_group_range", "1 0"),
