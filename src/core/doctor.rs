@@ -184,6 +184,7 @@ fn mark_of(problem: &Problem) -> Mark {
         | Code::FamilyRefused
         | Code::FamilySilent
         | Code::HostRoute
+        | Code::MessageSetAside
         | Code::ScriptsSandboxed => Mark::Warning,
         _ => Mark::Failure,
     }
@@ -530,12 +531,12 @@ fn of_company(chart: &mut Chart, seen: &Seen, config: &Config) {
     let Some(notify) = &config.notify else { return };
     if notify.mail.is_some() {
         let relay = seen.relay.clone().map(|why| (Mark::Failure, why));
-        let codes = [Code::MailFileUnusable, Code::MailNotSpooled];
+        let codes = [Code::MailFileUnusable, Code::MailNotSpooled, Code::MessageSetAside];
         chart.check("mail", &codes, relay, "it can be handed on; `wanfo deliver --test` sends one");
     }
     if notify.webhook.is_some() {
         // Without mail what could not be spooled was for the webhook alone.
-        let codes = [Code::WebhookFileUnusable, Code::MailNotSpooled];
+        let codes = [Code::WebhookFileUnusable, Code::MailNotSpooled, Code::MessageSetAside];
         chart.check(
             "webhook",
             &codes,

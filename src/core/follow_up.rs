@@ -116,6 +116,19 @@ pub fn note_config(order: &Order, state: &mut State, now: Moment) -> Option<Prob
     Some(Problem::new(Code::ConfigBroken, None, why))
 }
 
+/// What the last run found to be refused for good.
+pub fn set_aside(order: &Order, state: &State) -> Option<Problem> {
+    let count = Some(state.outlook.set_aside).filter(|count| *count > 0 && order.config.notify.is_some())?;
+    let directory = order.config.paths.state.join("spool");
+    let text = format!(
+        "messages that were refused for good: {count} in {}/failed, each with its reason; put right what that says and move \
+         them back to {}, or remove them",
+        directory.display(),
+        directory.display()
+    );
+    Some(Problem::new(Code::MessageSetAside, None, text))
+}
+
 /// Does what is left of a switch that the kernel shows. Returns what could not be done yet; then the next run goes on.
 pub fn finish_switch(
     world: &mut dyn World,

@@ -68,6 +68,7 @@ pub enum Code {
     ConntrackMissing,
     HistoryNotWritten,
     MailNotSpooled,
+    MessageSetAside,
     HoldNotKept,
     RecordingNotKept,
 }

@@ -83,6 +83,7 @@ pub fn run(world: &mut dyn World, order: &Order) -> Result<Ended> {
     state = State { links: links_now, veto, exit_script_missed_since: missed_since, watched_at, ..state };
     problems.extend(answers::of_targets(&state));
     problems.extend(follow_up::note_config(order, &mut state, now));
+    problems.extend(follow_up::set_aside(order, &state));
     follow_up::note(order, &mut state, &[events, news.clone()].concat(), now);
     news.extend(objection);
     if let Request::Failback { .. } = order.request {

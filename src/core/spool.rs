@@ -89,7 +89,10 @@ pub struct Outlook {
     pub pending: usize,
     /// When the first of them is due.
     pub next: Option<Timestamp>,
-    /// The directory's time of change when it was read; `None`: it may have changed since without a trace.
+    /// How many are set aside, since they can never be delivered as they are.
+    #[serde(default)]
+    pub set_aside: usize,
+    /// The directories' latest time of change when they were read; `None`: it may have changed since without a trace.
     pub changed: Option<Timestamp>,
 }
 

@@ -175,8 +175,10 @@ impl Spool {
     ///
     /// A message that is damaged counts as due, for `deliver` sets it aside.
     pub fn wake_if_due(&self, run: &Path, outlook: &mut Outlook, now: Timestamp) -> Result<()> {
-        let changed = changed(&self.directory)
-            .with_context(|| format!("looking at the directory {}", self.directory.display()))?;
+        let aside = self.directory.join("failed");
+        let latest = || Ok::<_, io::Error>(changed(&self.directory)?.max(changed(&aside)?));
+        let changed =
+            latest().with_context(|| format!("looking at the directory {}", self.directory.display()))?;
         let is_known = changed.is_some() && outlook.changed == changed;
         if is_known && !outlook.is_due(now) {
             return Ok(());
@@ -197,6 +199,7 @@ impl Spool {
             |changed: Timestamp| (SignedDuration::ZERO..FRESH).contains(&now.duration_since(changed));
         *outlook = Outlook {
             pending: due.len(),
+            set_aside: list(&aside)?.iter().filter(|path| path.extension() == Some("json".as_ref())).count(),
             next: due.into_iter().min(),
             changed: changed.filter(|changed| !is_fresh(*changed)),
         };

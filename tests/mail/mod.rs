@@ -484,6 +484,19 @@ fn one_bad_recipient_keeps_nobody_from_his_mail() {
         "{reason}"
     );
     assert_done(&deliver(&lab));
+    // The admin hears of it, until it is seen to.
+    let is_told = || {
+        // One run finds it, the next tells.
+        (0..2).for_each(|_| drop(lab.wanfo(&["check"])));
+        let status = lab.wanfo(&["status", "--format", "json"]).stdout;
+        let problems = lab::problems(&serde_json::from_str(&status).unwrap());
+        problems.iter().any(|problem| problem["code"] == "message-set-aside")
+    };
+    assert!(is_told());
+    for end in ["json", "reason"] {
+        fs::remove_file(lab.path(&format!("state/spool/failed/one.{end}"))).unwrap();
+    }
+    assert!(!is_told());
 }
 
 fn a_recipient_put_off_is_tried_again_alone() {
