@@ -221,7 +221,7 @@ fn every_state_has_its_screen() {
 fn proofs_of(screen: &str) -> Proofs {
     let mut proofs = Proofs::default();
     if screen == "calm" {
-        proofs.note("secondary", "2026-11-21T22:26:00Z".parse().unwrap());
+        proofs.note("secondary", "eth1", "2026-11-21T22:26:00Z".parse().unwrap());
     }
     proofs
 }

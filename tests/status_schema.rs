@@ -111,7 +111,7 @@ fn status(state: Option<&Value>) -> Value {
         fs::create_dir(folder.path().join("run")).unwrap();
         fs::write(folder.path().join("run/state.json"), state.to_string()).unwrap();
         fs::create_dir(folder.path().join("state")).unwrap();
-        let proofs = json!({"secondary": "2026-11-22T23:14:05.123Z"});
+        let proofs = json!({"primary": {"at": "2026-11-22T23:14:05.123Z", "interface": "eth0"}});
         fs::write(folder.path().join("state/proofs.json"), proofs.to_string()).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_wanfo"));

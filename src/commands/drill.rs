@@ -273,7 +273,13 @@ fn write_down(config: &Config, drills: &[Drill], report: String, by_mail: bool) 
     router.record(&records)?;
     let mut known = proofs::load(&config.paths.state).unwrap_or_default();
     known.keep(&config.names());
-    drills.iter().filter(|drill| drill.failure.is_none()).for_each(|drill| known.note(&drill.link, at));
+    let links = View::of(config, router.look(config)?).links;
+    for (link, resolved) in config.links.iter().zip(&links) {
+        let is_proven = drills.iter().any(|drill| drill.link == link.name && drill.failure.is_none());
+        if let (true, Some(interface)) = (is_proven, &resolved.interface) {
+            known.note(&link.name, interface, at);
+        }
+    }
     proofs::save(&config.paths.state, &known)?;
     if by_mail && config.notify.is_some() {
         let id = State::fresh(&machine.boot_id, "", boot_ms).id_of_now("drill");

@@ -362,7 +362,8 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     let is_mine = |problem: &Problem| problem.link.as_ref() == Some(&link.name);
     let of_link = |problem: &Problem| is_mine(problem) && LINK.contains(&problem.code);
     let alone = if link.routes_only { String::new() } else { without_a_family(tried, resolved) };
-    chart.check_where(&link.name, of_link, None, describe(resolved) + &alone);
+    let source = source_unknown(resolved);
+    chart.check_where(&link.name, of_link, source, describe(resolved) + &alone);
 
     const TARGETS: [Code; 5] = [
         Code::NotProbed,
@@ -440,6 +441,18 @@ pub fn describe(resolved: &ResolvedLink) -> String {
     };
     let ways = [&resolved.v4, &resolved.v6].into_iter().flatten().map(way).collect::<Vec<_>>().join("; ");
     format!("{} has carrier, {ways}", resolved.interface.as_deref().unwrap_or_default())
+}
+
+/// Of several delegated prefixes nobody knows which one is this line's.
+fn source_unknown(resolved: &ResolvedLink) -> Option<(Mark, String)> {
+    let next_hop = resolved.v6.as_ref().ok()?;
+    let is_unknown = next_hop.addresses.is_empty() && next_hop.traits.source.is_none();
+    let text = format!(
+        "{} has no IPv6 address of its own, and which of those in the LAN is from this line is not known: its probes may leave with \
+         another line's, which the provider drops; let its default route say `src`, or `from` its prefix",
+        next_hop.interface
+    );
+    if_so(is_unknown, Mark::Warning, text)
 }
 
 /// What becomes of a family that other links have, while this one carries the traffic without.

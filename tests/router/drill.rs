@@ -80,6 +80,11 @@ pub fn a_backup_that_works_is_proven_and_nobody_is_moved() {
     fs::remove_file(story.path("run/state.json")).expect("a state");
     story.check();
     assert!(told_proof(&story).starts_with("proven "));
+    // Over another interface it is another line.
+    let proofs = story.path("state/proofs.json");
+    let proven = fs::read_to_string(&proofs).expect("a drill has written it");
+    fs::write(&proofs, proven.replace("wan2", "wan9")).expect("it is ours");
+    assert_eq!(told_proof(&story), "never proven (`wanfo drill`)");
 
     // Nobody is told who is not to be.
     assert!(!story.path("state/spool").exists());

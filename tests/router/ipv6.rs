@@ -83,6 +83,11 @@ pub fn what_is_sent_by_a_line_has_that_line_s_address_where_it_is_deprecated_or_
         story.router.ip(&format!("-6 route replace default from {DELEGATED} via fe80::1 dev wan2"));
         story.check();
     }
+    // The LAN has another line's as well.
+    story.router.ip(&format!("-6 route del default from {DELEGATED} via fe80::1 dev wan2"));
+    story.router.ip("-6 route replace default via fe80::1 dev wan2");
+    let told = story.wanfo(&["doctor"]).stdout;
+    assert!(told.contains("warning  secondary: wan2 has no IPv6 address of its own"), "{told}");
 }
 
 fn backup_without_ipv6(sections: &[&str]) -> Story {

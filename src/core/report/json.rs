@@ -129,7 +129,7 @@ fn known<'a>(state: &'a State, proofs: &Proofs, now: Moment) -> Status<'a> {
         routes_only: link.routes_only,
         last_probe: link.probed_at.map(wall),
         last_error: link.last_error.as_deref(),
-        last_proof: proofs.of(&link.name),
+        last_proof: proofs.of(link),
         targets: link
             .targets
             .iter()

@@ -66,7 +66,7 @@ pub fn render(state: Option<&State>, proofs: &Proofs, now: Moment) -> String {
     page.family(
         "wanfo_link_proof_timestamp_seconds",
         "When a drill last proved it",
-        links().filter_map(|(labels, link)| Some((labels, proofs.of(&link.name)?.as_second()))),
+        links().filter_map(|(labels, link)| Some((labels, proofs.of(link)?.as_second()))),
     );
     let targets = || {
         links().flat_map(|(labels, link)| {

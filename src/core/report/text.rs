@@ -218,12 +218,12 @@ impl Page<'_> {
         }
         let mut backups = self.state.links.iter().filter(|link| !link.routes_only).skip(1);
         if backups.any(|backup| backup.name == link.name) {
-            self.say(Tone::Plain, 4, self.told_proof(&link.name));
+            self.say(Tone::Plain, 4, self.told_proof(link));
         }
     }
 
     /// By the wall clock: a drill is remembered over reboots.
-    fn told_proof(&self, link: &str) -> String {
+    fn told_proof(&self, link: &LinkState) -> String {
         let Some(at) = self.proofs.of(link) else { return "never proven (`wanfo drill`)".to_owned() };
         match Duration::try_from(self.now.wall.duration_since(at)) {
             Ok(age) => format!("proven {} ago", lasting(age)),
