@@ -411,6 +411,43 @@ fn ipv6_goes_by_a_link_local_gateway() {
 }
 
 #[test]
+fn an_ipv6_source_is_named_only_where_the_kernel_might_take_another_line_s() {
+    let config = config(NO_TARGETS);
+    let source = |on_eth1: &[Address], on_lan: &[&str], only: Option<Only>| {
+        let mut facts = with_ipv6_on_both();
+        facts.interfaces[1].addresses.retain(|own| own.network.is_ipv4());
+        facts.interfaces[1].addresses.extend([address("fe80::2/64")]);
+        facts.interfaces[1].addresses.extend(on_eth1);
+        facts.interfaces.push(interface("lan", on_lan));
+        let default = facts.routes.iter_mut().rfind(|route| route.is_default(Family::V6)).unwrap();
+        default.only = only;
+        let links = gateway::survey(&config, &facts);
+        assert_eq!(links[0].v6.as_ref().unwrap().traits.source, None, "the other line has what it needs");
+        links[1].v6.as_ref().unwrap().traits.source.map(|source| source.to_string())
+    };
+    let own = address("2001:db8:2::2/64");
+    let deprecated = Address { deprecated: true, ..address("2001:db8:2::3/64") };
+    let tentative = Address { tentative: true, ..own };
+    let (one, other, third) = ("2001:db8:2:10::1/64", "2001:db8:2:11::1/64", "2001:db8:1:10::1/64");
+    let from = |prefix: &str| Some(Only::From(prefix.parse().unwrap()));
+    for (on_eth1, on_lan, only, named) in [
+        (&[own][..], &[one, third][..], None, None),
+        (&[own, deprecated], &[one], None, None),
+        (&[deprecated], &[one], None, Some("2001:db8:2::3")),
+        (&[tentative], &[one], None, None),
+        (&[], &[one], None, Some("2001:db8:2:10::1")),
+        (&[], &["fd00::1/64", one], None, Some("2001:db8:2:10::1")),
+        (&[], &[one, other], None, Some("2001:db8:2:10::1")),
+        (&[], &[one, third], None, None),
+        (&[], &[third, one], from("2001:db8:2::/48"), Some("2001:db8:2:10::1")),
+        (&[], &[third], from("2001:db8:2::/48"), None),
+        (&[], &[], None, None),
+    ] {
+        assert_eq!(source(on_eth1, on_lan, only).as_deref(), named, "{on_eth1:?} {on_lan:?} {only:?}");
+    }
+}
+
+#[test]
 fn a_kernel_without_ipv6_is_asked_for_none_and_what_needs_it_is_a_problem() {
     let with_ipv6 = |routing: &str| {
         config(&format!(

@@ -244,6 +244,11 @@ fn source_to_name(next_hop: &NextHop, of_links: &[String], facts: &Facts) -> Opt
         let are_deprecated = next_hop.addresses.iter().all(|own| own.deprecated);
         return are_deprecated.then(|| first.network.ip());
     }
+    // It will have one in a moment: duplicates of it are looked for (RFC 4862).
+    let itself = facts.interface(&next_hop.interface)?;
+    if itself.addresses.iter().any(|own| own.network.is_ipv6() && own.global) {
+        return None;
+    }
     let elsewhere = facts.interfaces.iter().filter(|interface| !of_links.contains(&interface.name));
     let usable = |own: &&Address| own.network.is_ipv6() && own.global && !own.tentative && !own.deprecated;
     let addresses = elsewhere.flat_map(|interface| &interface.addresses).filter(usable);

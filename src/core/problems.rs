@@ -224,7 +224,7 @@ fn of_link(link: &Link, resolved: &ResolvedLink, view: &View) -> Vec<Problem> {
             add(Code::NoIpv6, text);
         } else if resolved.fault().is_none() {
             let (code, cure) = code_and_cure(fault);
-            add(code, format!("{fault}, and {wish} in the config is for that{cure}"));
+            add(code, format!("{wish} in the config is {family}, and {fault}{cure}"));
         }
     }
     for (setting, next_hop) in [(link.gateway, &resolved.v4), (link.gateway6, &resolved.v6)] {
