@@ -28,8 +28,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -152,18 +150,6 @@ fn two_links() -> Lab {
     // For other users than root too.
     fs::set_permissions(lab.path("."), PermissionsExt::from_mode(0o755)).expect("the directory is ours");
     lab.configure(TWO_LINKS);
-    // IPv6 makes the routes to own addresses some time after these (addrconf_dad_work, net/ipv6/addrconf.c).
-    let is_settled = || {
-        let local = lab.router.ip("-6 route show table local");
-        let has = |interface: &str| {
-            local.lines().any(|line| line.starts_with("local fe80::") && line.contains(interface))
-        };
-        ["wan1", "wan2", "lan"].iter().all(|interface| has(interface))
-    };
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !is_settled() && Instant::now() < deadline {
-        sleep(Duration::from_millis(20));
-    }
     lab
 }
 

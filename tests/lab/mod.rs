@@ -42,7 +42,8 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, exit};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::mount::{MsFlags, mount};
@@ -260,7 +261,29 @@ impl Lab {
         assert!((2..=8).contains(&lines), "a lab has 2 to 8 lines, not {lines}");
         let router = host(Namespace::new("router"));
         let end = |line| End { host: router.clone(), interface: format!("wan{line}") };
-        Lab::with_ends((1..=lines).map(end).collect(), router, binary)
+        let lab = Lab::with_ends((1..=lines).map(end).collect(), router, binary);
+        lab.await_ipv6();
+        lab
+    }
+
+    /// IPv6 makes the routes to own addresses some time after these (addrconf_dad_work, net/ipv6/addrconf.c); who compares what
+    /// the kernel has must not see them come.
+    fn await_ipv6(&self) {
+        let interfaces: Vec<&str> =
+            self.ends.iter().map(|end| end.interface.as_str()).chain(["lan"]).collect();
+        let are_there = || {
+            let local = self.router.ip("-6 route show table local");
+            let has = |interface: &&str| {
+                let of_it = |line: &&str| line.contains(&format!(" dev {interface} "));
+                let own = local.lines().filter(|line| line.starts_with("local ")).filter(of_it);
+                own.count() >= 2
+            };
+            interfaces.iter().all(has)
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while namespace::has_ipv6() && !are_there() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// The same with a line for each of these ends, not all of which need be the router's. Where the router has files of
