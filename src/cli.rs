@@ -101,7 +101,7 @@ pub enum Command {
     /// and a program that is started has that of its user (execve(2)). It takes root and `pin: link`.
     Exec(Exec),
 
-    /// Prove a backup before it is needed; nobody is moved
+    /// Prove a backup before it is needed; without --switch nobody is moved
     ///
     /// Its targets and checks are asked over its own line. With --switch the traffic is moved to it for a while, as by
     /// `force-failover`, and what leaves the router as everybody's traffic does has to be answered; then it is moved back.

@@ -413,37 +413,54 @@ fn ipv6_goes_by_a_link_local_gateway() {
 #[test]
 fn an_ipv6_source_is_named_only_where_the_kernel_might_take_another_line_s() {
     let config = config(NO_TARGETS);
-    let source = |on_eth1: &[Address], on_lan: &[&str], only: Option<Only>| {
+    let source = |on_eth1: &[Address], on_lan: &[&str], from: &[&str]| {
         let mut facts = with_ipv6_on_both();
         facts.interfaces[1].addresses.retain(|own| own.network.is_ipv4());
         facts.interfaces[1].addresses.extend([address("fe80::2/64")]);
         facts.interfaces[1].addresses.extend(on_eth1);
         facts.interfaces.push(interface("lan", on_lan));
-        let default = facts.routes.iter_mut().rfind(|route| route.is_default(Family::V6)).unwrap();
-        default.only = only;
+        let default = facts.routes.iter().rposition(|route| route.is_default(Family::V6)).unwrap();
+        let default =
+            if from.is_empty() { facts.routes[default].clone() } else { facts.routes.remove(default) };
+        let only = |prefix: &&str| Some(Only::From(prefix.parse().unwrap()));
+        facts.routes.extend(from.iter().map(|prefix| Route { only: only(prefix), ..default.clone() }));
         let links = gateway::survey(&config, &facts);
-        assert_eq!(links[0].v6.as_ref().unwrap().traits.source, None, "the other line has what it needs");
-        links[1].v6.as_ref().unwrap().traits.source.map(|source| source.to_string())
+        assert_eq!(links[0].v6.as_ref().unwrap().named_source, None, "the other line has what it needs");
+        let next_hop = links[1].v6.as_ref().unwrap();
+        // It is no address of the line's: no rule and no flow is about it.
+        let named = next_hop
+            .named_source
+            .filter(|named| !next_hop.addresses.iter().any(|own| own.network.ip() == *named));
+        assert!(named.is_none_or(|named| !links[1].addresses().contains(&named)));
+        // Without IPv6 on the other line there is nothing to mistake.
+        facts.routes.retain(|route| {
+            !route.is_default(Family::V6)
+                || !matches!(&route.target, RouteTarget::Out { interface, .. } if interface == "eth0")
+        });
+        assert_eq!(gateway::survey(&config, &facts)[1].v6.as_ref().unwrap().named_source, None);
+        next_hop.named_source.map(|source| source.to_string())
     };
     let own = address("2001:db8:2::2/64");
     let deprecated = Address { deprecated: true, ..address("2001:db8:2::3/64") };
     let tentative = Address { tentative: true, ..own };
     let (one, other, third) = ("2001:db8:2:10::1/64", "2001:db8:2:11::1/64", "2001:db8:1:10::1/64");
-    let from = |prefix: &str| Some(Only::From(prefix.parse().unwrap()));
-    for (on_eth1, on_lan, only, named) in [
-        (&[own][..], &[one, third][..], None, None),
-        (&[own, deprecated], &[one], None, None),
-        (&[deprecated], &[one], None, Some("2001:db8:2::3")),
-        (&[tentative], &[one], None, None),
-        (&[], &[one], None, Some("2001:db8:2:10::1")),
-        (&[], &["fd00::1/64", one], None, Some("2001:db8:2:10::1")),
-        (&[], &[one, other], None, Some("2001:db8:2:10::1")),
-        (&[], &[one, third], None, None),
-        (&[], &[third, one], from("2001:db8:2::/48"), Some("2001:db8:2:10::1")),
-        (&[], &[third], from("2001:db8:2::/48"), None),
-        (&[], &[], None, None),
+    for (on_eth1, on_lan, from, named) in [
+        (&[own][..], &[one, third][..], &[][..], None),
+        (&[own, deprecated], &[one], &[], None),
+        (&[deprecated], &[one], &[], Some("2001:db8:2::3")),
+        (&[deprecated], &[one], &["2001:db8:2::/48"], Some("2001:db8:2:10::1")),
+        (&[tentative], &[one], &[], None),
+        (&[], &[one], &[], Some("2001:db8:2:10::1")),
+        (&[], &["fd00::1/64", one], &[], Some("2001:db8:2:10::1")),
+        (&[], &[one, other], &[], Some("2001:db8:2:10::1")),
+        (&[], &[one, third], &[], None),
+        (&[], &[third, one], &["2001:db8:2::/48"], Some("2001:db8:2:10::1")),
+        // Renumbered: both are there for a while.
+        (&[], &[third, one], &["2001:db8:7::/48", "2001:db8:2::/48"], Some("2001:db8:2:10::1")),
+        (&[], &[third], &["2001:db8:2::/48"], None),
+        (&[], &[], &[], None),
     ] {
-        assert_eq!(source(on_eth1, on_lan, only).as_deref(), named, "{on_eth1:?} {on_lan:?} {only:?}");
+        assert_eq!(source(on_eth1, on_lan, from).as_deref(), named, "{on_eth1:?} {on_lan:?} {from:?}");
     }
 }
 

@@ -362,7 +362,7 @@ fn of_link(chart: &mut Chart, seen: &Seen, tried: &Tried, index: usize, link: &L
     let is_mine = |problem: &Problem| problem.link.as_ref() == Some(&link.name);
     let of_link = |problem: &Problem| is_mine(problem) && LINK.contains(&problem.code);
     let alone = if link.routes_only { String::new() } else { without_a_family(tried, resolved) };
-    let source = source_unknown(resolved);
+    let source = source_unknown(tried, index);
     chart.check_where(&link.name, of_link, source, describe(resolved) + &alone);
 
     const TARGETS: [Code; 5] = [
@@ -444,9 +444,12 @@ pub fn describe(resolved: &ResolvedLink) -> String {
 }
 
 /// Of several delegated prefixes nobody knows which one is this line's.
-fn source_unknown(resolved: &ResolvedLink) -> Option<(Mark, String)> {
-    let next_hop = resolved.v6.as_ref().ok()?;
-    let is_unknown = next_hop.addresses.is_empty() && next_hop.traits.source.is_none();
+fn source_unknown(tried: &Tried, index: usize) -> Option<(Mark, String)> {
+    let next_hop = tried.view.links[index].v6.as_ref().ok()?;
+    let mut others = tried.view.links.iter().enumerate().filter(|(other, _)| *other != index);
+    let is_unknown = next_hop.addresses.is_empty()
+        && next_hop.traits.source.or(next_hop.named_source).is_none()
+        && others.any(|(_, link)| link.v6.is_ok());
     let text = format!(
         "{} has no IPv6 address of its own, and which of those in the LAN is from this line is not known: its probes may leave with \
          another line's, which the provider drops; let its default route say `src`, or `from` its prefix",

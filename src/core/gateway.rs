@@ -58,6 +58,9 @@ pub struct NextHop {
     pub onlink: bool,
     /// Those of the interface's own default route by this gateway.
     pub traits: Traits,
+    /// What our routes name as the source where that default route names none, and the kernel might take another line's. It may
+    /// be the LAN's, and is not the line's for anything else.
+    pub named_source: Option<IpAddr>,
     /// The interface's own addresses of this family.
     pub addresses: Vec<Address>,
 }
@@ -226,50 +229,75 @@ impl NextHop {
 
 /// Finds every link's interface and gateways in what was seen just now.
 pub fn survey(config: &Config, facts: &Facts) -> Vec<ResolvedLink> {
-    let mut links: Vec<ResolvedLink> =
-        config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts)).collect();
-    let interfaces: Vec<String> = links.iter().filter_map(|link| link.interface.clone()).collect();
-    for next_hop in links.iter_mut().filter_map(|link| link.v6.as_mut().ok()) {
-        let source = next_hop.traits.source.or_else(|| source_to_name(next_hop, &interfaces, facts));
-        next_hop.traits.source = source;
+    let links = config.links.iter().map(|link| survey_link(link, config.routing.protocol, facts));
+    let mut links: Vec<ResolvedLink> = links.collect();
+    for index in 0..links.len() {
+        let source = source_to_name(index, &links, facts);
+        if let Ok(next_hop) = &mut links[index].v6 {
+            next_hop.named_source = source;
+        }
     }
     links
 }
 
 /// The IPv6 source that the routes of a link have to name, since the kernel by itself may take the other line's, which this
 /// one's provider drops: it prefers any address to a deprecated one (RFC 6724, rule 3, before rule 5), and where the interface has
-/// none, as with a delegated prefix, it knows of no difference.
-fn source_to_name(next_hop: &NextHop, of_links: &[String], facts: &Facts) -> Option<IpAddr> {
-    if let Some(first) = next_hop.addresses.first() {
-        let are_deprecated = next_hop.addresses.iter().all(|own| own.deprecated);
-        return are_deprecated.then(|| first.network.ip());
+/// none, as with a delegated prefix, it knows of no difference. Without another line there is nothing to mistake.
+fn source_to_name(index: usize, links: &[ResolvedLink], facts: &Facts) -> Option<IpAddr> {
+    let way = |link: &ResolvedLink| link.v6.clone().ok();
+    let next_hop = way(&links[index]).filter(|next_hop| next_hop.traits.source.is_none())?;
+    if next_hop.addresses.iter().any(|own| !own.deprecated) {
+        return None;
+    }
+    let others = links.iter().enumerate().filter(|(other, _)| *other != index);
+    let others: Vec<NextHop> = others.filter_map(|(_, link)| way(link)).collect();
+    if others.is_empty() {
+        return None;
+    }
+    let is_link = |name: &String| links.iter().any(|link| link.interface.as_ref() == Some(name));
+    let elsewhere = facts.interfaces.iter().filter(|interface| !is_link(&interface.name));
+    let usable = |own: &&Address| own.network.is_ipv6() && own.global && !own.tentative && !own.deprecated;
+    let addresses = elsewhere.flat_map(|interface| &interface.addresses).filter(usable);
+    let mut addresses: Vec<IpAddr> =
+        addresses.map(|own| own.network.ip()).filter(|own| !is_unique_local(*own)).collect();
+    let delegated = delegated_by(&next_hop, facts);
+    let is_of = |prefixes: &[IpNetwork], own: &IpAddr| prefixes.iter().any(|prefix| prefix.contains(*own));
+    if let Some(own) = addresses.iter().find(|own| is_of(&delegated, own)) {
+        return Some(*own);
+    }
+    if let Some(own) = next_hop.addresses.first() {
+        return Some(own.network.ip());
     }
     // It will have one in a moment: duplicates of it are looked for (RFC 4862).
     let itself = facts.interface(&next_hop.interface)?;
-    if itself.addresses.iter().any(|own| own.network.is_ipv6() && own.global) {
+    if !delegated.is_empty() || itself.addresses.iter().any(|own| own.network.is_ipv6() && own.global) {
         return None;
     }
-    let elsewhere = facts.interfaces.iter().filter(|interface| !of_links.contains(&interface.name));
-    let usable = |own: &&Address| own.network.is_ipv6() && own.global && !own.tentative && !own.deprecated;
-    let addresses = elsewhere.flat_map(|interface| &interface.addresses).filter(usable);
-    let addresses: Vec<IpAddr> =
-        addresses.map(|own| own.network.ip()).filter(|own| !is_unique_local(*own)).collect();
-    // `default from PREFIX` says what is delegated.
-    let delegated = facts.routes.iter().find_map(|route| match (&route.target, &route.only) {
+    // What is left where each other line has its own may be one delegation.
+    for other in &others {
+        let by_other = delegated_by(other, facts);
+        if other.addresses.is_empty() && other.traits.source.is_none() && by_other.is_empty() {
+            return None;
+        }
+        addresses.retain(|own| Some(*own) != other.traits.source && !is_of(&by_other, own));
+    }
+    let first = *addresses.first()?;
+    let likely = IpNetwork::new(first, LIKELY_DELEGATION).ok()?;
+    addresses.iter().all(|own| likely.contains(*own)).then_some(first)
+}
+
+/// The prefixes that `default from PREFIX` routes of this way name.
+fn delegated_by(next_hop: &NextHop, facts: &Facts) -> Vec<IpNetwork> {
+    let defaults = facts.routes.iter().filter(|route| route.is_default(Family::V6));
+    let prefix = |route: &Route| match (&route.target, &route.only) {
         (RouteTarget::Out { interface, via, .. }, Some(Only::From(prefix)))
-            if *interface == next_hop.interface && *via == next_hop.via && route.is_default(Family::V6) =>
+            if *interface == next_hop.interface && *via == next_hop.via =>
         {
             Some(*prefix)
         }
         _ => None,
-    });
-    if let Some(delegated) = delegated {
-        return addresses.into_iter().find(|own| delegated.contains(*own));
-    }
-    // Else all that there is may be one delegation.
-    let first = *addresses.first()?;
-    let likely = IpNetwork::new(first, LIKELY_DELEGATION).ok()?;
-    addresses.iter().all(|own| likely.contains(*own)).then_some(first)
+    };
+    defaults.filter_map(prefix).collect()
 }
 
 /// The interface that a link uses: the one it names, else the one whose subnet holds its gateway.
@@ -353,6 +381,7 @@ fn find_next_hop(
             source,
             onlink: via.is_some_and(|gateway| !is_neighbour(gateway, interface, protocol, facts)),
             traits: traits.unwrap_or_default(),
+            named_source: None,
             addresses: addresses.clone(),
         }
     };

@@ -523,6 +523,10 @@ impl<'a> Watch<'a> {
         }
         let is_known = !self.misses_all() && !self.is_without_witness() || self.heard.is_some();
         if self.stance == Stance::Asking && is_known {
+            // Nobody waits for what is under way still when every target has answered, so it is no gap.
+            if self.before.verdict == Verdict::Down && self.each_has_answered() {
+                self.health.forget_silence();
+            }
             self.health.judge(self.law, now);
         }
     }
@@ -564,8 +568,12 @@ impl<'a> Watch<'a> {
 
     /// The link is heard, and no target that is asked has still to be waited for.
     fn all_have_answered(&self, now: BootTime) -> bool {
+        self.each_has_answered() || self.heard.is_some() && has_passed(self.heard, STRAGGLER, now)
+    }
+
+    fn each_has_answered(&self) -> bool {
         let is_over = |it: &Target| it.known_beforehand || it.at_fault || it.result.is_ok();
-        self.heard.is_some() && (self.targets.iter().all(is_over) || has_passed(self.heard, STRAGGLER, now))
+        self.heard.is_some() && self.targets.iter().all(is_over)
     }
 
     /// How often it is asked within a run.

@@ -16,7 +16,7 @@ use super::change::{
 use super::config::{Config, Ipv6WithoutGateway, Override, Pin};
 use super::defaults::{self, OVERRIDE_METRIC};
 use super::facts::{
-    Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Preference, Route, RouteTarget, Rule, other_than,
+    Facts, Family, MAIN_PRIORITY, MAIN_TABLE, Preference, Route, RouteTarget, Rule, Traits, other_than,
 };
 use super::gateway::{self, NextHop, ResolvedLink, Source, View};
 use super::pin;
@@ -315,13 +315,17 @@ impl<'a> Builder<'a> {
 }
 
 impl NextHop {
+    fn told_traits(&self) -> Traits {
+        Traits { source: self.traits.source.or(self.named_source), ..self.traits.clone() }
+    }
+
     fn toward_gateway(&self) -> RouteTarget {
-        let traits = self.traits.clone();
+        let traits = self.told_traits();
         RouteTarget::Out { interface: self.interface.clone(), via: self.via, onlink: self.onlink, traits }
     }
 
     fn direct(&self) -> RouteTarget {
-        let traits = self.traits.clone();
+        let traits = self.told_traits();
         RouteTarget::Out { interface: self.interface.clone(), via: None, onlink: false, traits }
     }
 }
